@@ -1,0 +1,509 @@
+//! Applying commands, and committing them together.
+//!
+//! Whoever finds nobody committing becomes the leader: it takes all commands that wait, applies
+//! them in one transaction, commits, and answers every caller. Then it hands the lead to the next
+//! one that waits. There is no timer, and no added latency when alone.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::command::{Answer, Command, LeaseAnswer, Stamped};
+use crate::config::Durability;
+use crate::error::{Cause, Error, Result};
+use crate::jobs::{self, Applied, Failure};
+use crate::keeper::Bell;
+use crate::retention::{self, Evicted, HistoryTail};
+use crate::storage::{Engine, EngineError, EngineResult, Flush, Write};
+use crate::tables::{self, Control};
+
+/// Callers that may wait for a commit; more than that wait to be let in.
+const QUEUE: usize = 1024;
+
+/// Commands applied in one transaction.
+const BATCH: usize = 1024;
+
+type Answers = Vec<Result<Answer>>;
+
+/// Applies commands to an engine, many callers' in one transaction.
+pub(crate) struct Committer {
+    engine: Arc<dyn Engine>,
+    durability: Durability,
+    state: Mutex<State>,
+    /// Told when the queue has room again, and when nobody leads any more.
+    moved: Condvar,
+    events: Events,
+    /// Rung when a commit begins to wait for its sync.
+    bell: Mutex<Option<Sender<Bell>>>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Arc<Request>>,
+    /// Whether somebody is committing, or holds the store still for a moment.
+    led: bool,
+    stopped: Option<Cause>,
+    closed: bool,
+    /// When the oldest commit was made that is not synced yet.
+    unsynced_since: Option<Instant>,
+}
+
+/// One caller's commands, and the place where it waits for the answers.
+struct Request {
+    commands: Vec<Stamped>,
+    reply: Mutex<Reply>,
+    ready: Condvar,
+}
+
+enum Reply {
+    Waiting,
+    /// The caller is to lead the next commit.
+    Lead,
+    Answered(Answers),
+}
+
+impl Request {
+    fn reply(&self, reply: Reply) {
+        *self.reply.lock() = reply;
+        self.ready.notify_one();
+    }
+
+    fn wait(&self) -> Reply {
+        let mut reply = self.reply.lock();
+        loop {
+            match std::mem::replace(&mut *reply, Reply::Waiting) {
+                Reply::Waiting => self.ready.wait(&mut reply),
+                told => return told,
+            }
+        }
+    }
+}
+
+impl Committer {
+    pub(crate) fn new(engine: Arc<dyn Engine>, durability: Durability) -> Committer {
+        Committer {
+            engine,
+            durability,
+            state: Mutex::default(),
+            moved: Condvar::new(),
+            events: Events::default(),
+            bell: Mutex::new(None),
+        }
+    }
+
+    /// The engine, to read from.
+    pub(crate) fn engine(&self) -> Result<&dyn Engine> {
+        if self.state.lock().closed { Err(Error::Closed) } else { Ok(&*self.engine) }
+    }
+
+    /// Has the flusher told when a commit begins to wait for its sync.
+    pub(crate) fn set_bell(&self, bell: Sender<Bell>) {
+        *self.bell.lock() = Some(bell);
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Has one command applied and committed.
+    pub(crate) fn submit(&self, command: Stamped) -> Result<Answer> {
+        self.submit_all(vec![command]).pop().unwrap_or(Err(Error::Closed))
+    }
+
+    /// Has commands applied in order, next to each other, and gives an answer to each.
+    pub(crate) fn submit_all(&self, commands: Vec<Stamped>) -> Answers {
+        if commands.is_empty() {
+            return Vec::new();
+        }
+        let request = Arc::new(Request {
+            commands,
+            reply: Mutex::new(Reply::Waiting),
+            ready: Condvar::new(),
+        });
+        match self.enter(&request) {
+            Err(refused) => request.commands.iter().map(|_| Err(refused.clone())).collect(),
+            Ok(Entered::Leads) => self.lead(),
+            Ok(Entered::Waits) => match request.wait() {
+                Reply::Answered(answers) => answers,
+                Reply::Lead | Reply::Waiting => self.lead(),
+            },
+        }
+    }
+
+    fn enter(&self, request: &Arc<Request>) -> Result<Entered> {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed {
+                return Err(Error::Closed);
+            }
+            if let Some(source) = state.stopped.clone() {
+                return Err(Error::Stopped { source });
+            }
+            if state.waiting.len() < QUEUE {
+                break;
+            }
+            self.moved.wait(&mut state);
+        }
+        state.waiting.push_back(request.clone());
+        if state.led {
+            return Ok(Entered::Waits);
+        }
+        state.led = true;
+        Ok(Entered::Leads)
+    }
+
+    /// Commits for the callers at the front of the queue, of whom this one is the first, and
+    /// answers them.
+    fn lead(&self) -> Answers {
+        let (batch, stopped) = {
+            let mut state = self.state.lock();
+            let mut batch = Vec::new();
+            let mut commands = 0;
+            while let Some(request) = state.waiting.front()
+                && (batch.is_empty() || commands + request.commands.len() <= BATCH)
+            {
+                commands += request.commands.len();
+                batch.extend(state.waiting.pop_front());
+            }
+            (batch, state.stopped.clone())
+        };
+        let commands: Vec<&Stamped> = batch.iter().flat_map(|request| &request.commands).collect();
+        let (mut answers, failure) = match stopped {
+            Some(source) => (vec![Err(Error::Stopped { source }); commands.len()], None),
+            None => self.run(&commands),
+        };
+        self.pass_on(self.state.lock(), failure);
+        if commands
+            .iter()
+            .zip(&answers)
+            .any(|(stamped, answer)| frees_a_job(&stamped.command, answer))
+        {
+            self.events.happened();
+        }
+
+        let mut own = Vec::new();
+        for request in batch.into_iter().rev() {
+            let theirs = answers.split_off(answers.len() - request.commands.len());
+            if answers.is_empty() {
+                own = theirs;
+            } else {
+                request.reply(Reply::Answered(theirs));
+            }
+        }
+        own
+    }
+
+    /// Ends the lead of whoever holds it; the next caller that waits takes it.
+    fn pass_on(&self, mut state: MutexGuard<'_, State>, failure: Option<Cause>) {
+        if let Some(cause) = failure {
+            tracing::error!(%cause, "the store stopped writing");
+            state.stopped = Some(cause);
+        }
+        let next = state.waiting.front().cloned();
+        state.led = next.is_some();
+        drop(state);
+        self.moved.notify_all();
+        if let Some(next) = next {
+            next.reply(Reply::Lead);
+        }
+    }
+
+    /// Applies the commands in as few transactions as the engine allows. Also says why the store
+    /// has to stop, if it has to.
+    fn run(&self, commands: &[&Stamped]) -> (Answers, Option<Cause>) {
+        let mut answers = Vec::with_capacity(commands.len());
+        let mut rest: Vec<&[&Stamped]> = commands.chunks(BATCH).rev().collect();
+        while let Some(chunk) = rest.pop() {
+            let applied = catch_unwind(AssertUnwindSafe(|| self.apply(chunk)))
+                .unwrap_or_else(|_| Err(uncertain("applying a command panicked")));
+            match applied {
+                Ok(more) => answers.extend(more),
+                Err(EngineError::TooLarge) if chunk.len() > 1 => {
+                    let (first, second) = chunk.split_at(chunk.len() / 2);
+                    rest.extend([second, first]);
+                }
+                Err(EngineError::TooLarge) => answers.push(Err(Error::TooLarge)),
+                Err(error) => {
+                    let error = Error::from(error);
+                    let cause = cause_of(&error);
+                    answers.extend(chunk.iter().map(|_| Err(error.clone())));
+                    // What was not tried yet is answered as everything that comes after.
+                    let stopped = Err(Error::Stopped { source: cause.clone() });
+                    answers.resize(commands.len(), stopped);
+                    return (answers, Some(cause));
+                }
+            }
+        }
+        (answers, None)
+    }
+
+    /// Applies the commands in one transaction.
+    fn apply(&self, commands: &[&Stamped]) -> EngineResult<Answers> {
+        let flush = self.flush_of(commands);
+        let mut answers = Vec::with_capacity(commands.len());
+        let mut evicted = Evicted::default();
+        self.engine.write(flush, &mut |txn| {
+            answers.clear();
+            evicted = apply_all(txn, commands, &mut answers)?;
+            Ok(())
+        })?;
+        self.note_flush(flush);
+        if evicted.records > 0 {
+            tracing::trace!(
+                records = evicted.records,
+                commands = commands.len(),
+                "history was folded"
+            );
+        }
+        for answer in &answers {
+            if let Err(Error::LeaseLost { job, token, why }) = answer {
+                tracing::info!(%job, %token, %why, "a command came under a lost lease");
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Whether this transaction has to be on disk before it is answered.
+    fn flush_of(&self, commands: &[&Stamped]) -> Flush {
+        let Durability::Relaxed { max_delay } = self.durability else { return Flush::Now };
+        let overdue =
+            self.state.lock().unsynced_since.is_some_and(|since| since.elapsed() >= max_delay);
+        if overdue || commands.iter().any(|stamped| !stamped.command.may_wait()) {
+            Flush::Now
+        } else {
+            Flush::Later
+        }
+    }
+
+    fn note_flush(&self, flush: Flush) {
+        if self.durability == Durability::Immediate {
+            return;
+        }
+        let mut state = self.state.lock();
+        match flush {
+            Flush::Now => state.unsynced_since = None,
+            Flush::Later => {
+                if state.unsynced_since.is_none() {
+                    state.unsynced_since = Some(Instant::now());
+                    drop(state);
+                    if let Some(bell) = &*self.bell.lock() {
+                        // A full channel has been rung already.
+                        let _ = bell.try_send(Bell::Unsynced);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long the oldest commit that is not on disk yet has been waiting.
+    pub(crate) fn unsynced_for(&self) -> Option<Duration> {
+        self.state.lock().unsynced_since.map(|since| since.elapsed())
+    }
+
+    /// Waits until nobody leads, and leads without committing: the store is held still.
+    fn hold_still(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        while state.led {
+            self.moved.wait(&mut state);
+        }
+        state.led = true;
+        state
+    }
+
+    /// Runs something while nobody commits.
+    pub(crate) fn while_still<T>(&self, run: impl FnOnce(&dyn Engine) -> Result<T>) -> Result<T> {
+        let state = self.hold_still();
+        let closed = state.closed;
+        drop(state);
+        let result = if closed { Err(Error::Closed) } else { run(&*self.engine) };
+        self.pass_on(self.state.lock(), None);
+        result
+    }
+
+    /// Closes and opens the storage in place; afterwards the store takes commands again.
+    pub(crate) fn reopen(&self) -> Result<()> {
+        let result = self.while_still(|engine| {
+            let reopened = engine.reopen();
+            let mut state = self.state.lock();
+            state.unsynced_since = None;
+            state.stopped = reopened.as_ref().err().map(cause_of);
+            reopened
+        });
+        self.events.happened();
+        result
+    }
+
+    /// Takes no more commands, answers those that wait, and closes the storage.
+    pub(crate) fn close(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Ok(());
+        }
+        state.closed = true;
+        self.moved.notify_all();
+        while state.led {
+            self.moved.wait(&mut state);
+        }
+        let healthy = state.stopped.is_none();
+        state.led = true;
+        drop(state);
+        let synced = if healthy { self.engine.write(Flush::Now, &mut |_| Ok(())) } else { Ok(()) };
+        let closed = catch_unwind(AssertUnwindSafe(|| self.engine.close()))
+            .unwrap_or_else(|_| Err(uncertain("closing the storage panicked")));
+        self.pass_on(self.state.lock(), None);
+        self.events.happened();
+        Ok(synced.and(closed)?)
+    }
+}
+
+enum Entered {
+    Leads,
+    Waits,
+}
+
+/// Tells waiting threads that something happened.
+#[derive(Default)]
+pub(crate) struct Events {
+    count: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Events {
+    /// How much has happened so far: to be passed to [`Events::wait`].
+    pub(crate) fn count(&self) -> u64 {
+        *self.count.lock()
+    }
+
+    fn happened(&self) {
+        *self.count.lock() += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until more than `seen` has happened, but not longer than `most`.
+    pub(crate) fn wait(&self, seen: u64, most: Duration) {
+        let until = Instant::now() + most;
+        let mut count = self.count.lock();
+        while *count == seen {
+            if self.changed.wait_until(&mut count, until).timed_out() {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether somebody who waits for a job may find one now.
+fn frees_a_job(command: &Command, answer: &Result<Answer>) -> bool {
+    use crate::command::Receipt::{Completed, Failed, Released};
+    matches!(
+        (command, answer),
+        (Command::Create(_) | Command::Cancel(_) | Command::Retry(_), Ok(_))
+            | (Command::FindOrCreate(_) | Command::ReleaseStale { .. }, Ok(_))
+            | (_, Ok(Answer::Receipt(Completed | Failed { .. } | Released)))
+            | (_, Ok(Answer::Lease(LeaseAnswer::Again)))
+    )
+}
+
+/// Applies commands in order, then lets retention follow.
+fn apply_all(
+    txn: &mut dyn Write,
+    commands: &[&Stamped],
+    answers: &mut Answers,
+) -> EngineResult<Evicted> {
+    let mut control = tables::control(txn)?;
+    let before = control.clone();
+    let mut tail = HistoryTail::default();
+    for stamped in commands {
+        answers.push(match apply_one(txn, &mut control, &mut tail, stamped) {
+            Ok(answer) => Ok(answer),
+            Err(Failure::Rejected(error)) => Err(error),
+            Err(Failure::Engine(error)) => return Err(error),
+        });
+    }
+    // A transaction of nothing but rejected commands changes nothing.
+    if answers.iter().all(Result::is_err) {
+        return Ok(Evicted::default());
+    }
+    let evicted = retention::settle(txn, &mut control, &mut tail)?;
+    for (stamped, answer) in commands.iter().zip(answers) {
+        if let (Command::Settle, Ok(Answer::Settling { more })) = (&stamped.command, answer) {
+            *more = control.is_settling();
+        }
+    }
+    if control != before {
+        tables::store_control(txn, &control)?;
+    }
+    Ok(evicted)
+}
+
+fn apply_one(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    tail: &mut HistoryTail,
+    stamped: &Stamped,
+) -> Applied<Answer> {
+    let now = stamped.now;
+    Ok(match &stamped.command {
+        Command::Register { name, kind } => {
+            Answer::Worker(jobs::register(txn, control, now, name, kind)?)
+        }
+        Command::Create(new) => Answer::Jobs(jobs::create(txn, control, now, new)?),
+        Command::FindOrCreate(new) => {
+            let (job, created) = jobs::find_or_create(txn, control, now, new)?;
+            Answer::Found { job, created }
+        }
+        Command::Lease(request) => Answer::Lease(jobs::lease(txn, control, now, request)?),
+        Command::Held { command, digest } => {
+            let (receipt, record) = jobs::held(txn, control, now, command, *digest)?;
+            if let Some(record) = record {
+                tail.append(txn, &record)?;
+            }
+            Answer::Receipt(receipt)
+        }
+        Command::Cancel(job) => {
+            jobs::cancel(txn, control, now, *job)?;
+            Answer::Done
+        }
+        Command::Retry(job) => {
+            jobs::retry(txn, control, *job)?;
+            Answer::Done
+        }
+        Command::Delete(job) => {
+            jobs::delete(txn, control, *job)?;
+            Answer::Done
+        }
+        Command::ReleaseStale { since } => {
+            let (jobs, more) = jobs::release_stale(txn, control, *since)?;
+            Answer::Released { jobs, more }
+        }
+        Command::Late { worker, job, finding } => {
+            Answer::Stored { new: jobs::late_finding(txn, now, *worker, *job, finding)? }
+        }
+        Command::Import { import, digest } => {
+            Answer::Stored { new: retention::import(txn, control, tail, import, *digest)? }
+        }
+        Command::SetCaps(change) => {
+            retention::set_caps(txn, control, *change)?;
+            Answer::Done
+        }
+        Command::Settle => Answer::Settling { more: false },
+        Command::Flush => Answer::Done,
+    })
+}
+
+fn uncertain(what: &str) -> EngineError {
+    EngineError::Uncertain(Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(what)))
+}
+
+/// The cause to name when later commands are refused because of an error.
+fn cause_of(error: &Error) -> Cause {
+    match error {
+        Error::Storage { source } | Error::Uncertain { source } | Error::Stopped { source } => {
+            source.clone()
+        }
+        other => Arc::new(other.clone()),
+    }
+}

@@ -1,0 +1,223 @@
+//! Caps, durability, sharing and limits: what a builder sets.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{Decode, Encode};
+use crate::error::{Error, Result};
+
+/// The lengths beyond which input is refused.
+pub mod limits {
+    /// Bytes of a prefix.
+    pub const PREFIX: usize = 255;
+    /// Bytes of a worker's name.
+    pub const NAME: usize = 255;
+    /// Bytes of a worker's kind.
+    pub const KIND: usize = 64;
+    /// Bytes of an error text; longer ones are cut.
+    pub const ERROR: usize = 512;
+    /// Bytes of a finding's key.
+    pub const FINDING_KEY: usize = 255;
+    /// Bytes of a finding's payload.
+    pub const FINDING_PAYLOAD: usize = 64 * 1024;
+    /// Findings of one checkpoint.
+    pub const FINDINGS: usize = 1024;
+    /// Bytes of an import's id.
+    pub const IMPORT_ID: usize = 64;
+    /// How many of the latest import ids are remembered.
+    pub const IMPORTS: u64 = 1024;
+}
+
+/// How many records each tier keeps. Caps belong to the file, not to whoever opens it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct Caps {
+    /// History records over all workers.
+    pub history: u32,
+    /// Daily rows of each worker.
+    pub daily: u32,
+    /// Monthly rows of each worker.
+    pub monthly: u32,
+}
+
+impl Default for Caps {
+    /// 10,000 history records, and 1,000 days and 1,000 months of each worker.
+    fn default() -> Caps {
+        Caps { history: 10_000, daily: 1_000, monthly: 1_000 }
+    }
+}
+
+/// A wish to change some of the caps; those left `None` stay as the file has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode)]
+pub struct CapsChange {
+    /// The new cap on history records.
+    pub history: Option<u32>,
+    /// The new cap on each worker's daily rows.
+    pub daily: Option<u32>,
+    /// The new cap on each worker's monthly rows.
+    pub monthly: Option<u32>,
+}
+
+impl From<Caps> for CapsChange {
+    fn from(caps: Caps) -> CapsChange {
+        CapsChange {
+            history: Some(caps.history),
+            daily: Some(caps.daily),
+            monthly: Some(caps.monthly),
+        }
+    }
+}
+
+impl CapsChange {
+    /// The wishes of the environment: `WORKER_HISTORY_LIMIT`, `WORKER_DAILY_STATS_LIMIT` and
+    /// `WORKER_MONTHLY_STATS_LIMIT`. A variable that is not set changes nothing.
+    ///
+    /// Zero or less stands for the default, with a warning; under 100 is taken, with a warning
+    /// that history will churn.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] if a variable is not a number.
+    pub fn from_env() -> Result<CapsChange> {
+        CapsChange::from_lookup(|name| {
+            std::env::var_os(name).map(|v| v.to_string_lossy().into_owned())
+        })
+    }
+
+    pub(crate) fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<CapsChange> {
+        let default = Caps::default();
+        let read = |variable: &'static str, default: u32| -> Result<Option<u32>> {
+            let Some(value) = lookup(variable) else { return Ok(None) };
+            let number: i128 = value
+                .trim()
+                .parse()
+                .map_err(|_| Error::Environment { variable, value: value.clone() })?;
+            if number <= 0 {
+                tracing::warn!(variable, value, default, "not above zero: taking the default");
+                return Ok(Some(default));
+            }
+            if number < 100 {
+                tracing::warn!(
+                    variable,
+                    value,
+                    "a cap this low makes records leave almost at once"
+                );
+            }
+            u32::try_from(number).map(Some).map_err(|_| Error::Environment { variable, value })
+        };
+        Ok(CapsChange {
+            history: read("WORKER_HISTORY_LIMIT", default.history)?,
+            daily: read("WORKER_DAILY_STATS_LIMIT", default.daily)?,
+            monthly: read("WORKER_MONTHLY_STATS_LIMIT", default.monthly)?,
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == CapsChange::default()
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if [self.history, self.daily, self.monthly].contains(&Some(0)) {
+            return Err(Error::invalid("a cap must be at least 1"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn apply(self, caps: Caps) -> Caps {
+        Caps {
+            history: self.history.unwrap_or(caps.history),
+            daily: self.daily.unwrap_or(caps.daily),
+            monthly: self.monthly.unwrap_or(caps.monthly),
+        }
+    }
+
+    /// These wishes, with those of `other` where they say something.
+    pub(crate) fn overridden_by(self, other: CapsChange) -> CapsChange {
+        CapsChange {
+            history: other.history.or(self.history),
+            daily: other.daily.or(self.daily),
+            monthly: other.monthly.or(self.monthly),
+        }
+    }
+}
+
+/// What an acknowledged command survives.
+///
+/// | | process killed | power lost |
+/// |---|---|---|
+/// | `Immediate` | survives | survives |
+/// | `Relaxed` | the last `max_delay` may be lost | the last `max_delay` may be lost |
+///
+/// What is lost under `Relaxed` is always the newest part, never something in between. Commands
+/// that hand out or retire a lease, or create something with a number, are stored as under
+/// `Immediate` at any durability; only checkpoints, renewals, late findings and imports wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Every commit is synced to disk before it is answered. The default.
+    #[default]
+    Immediate,
+    /// Commits are synced together: a sync starts within `max_delay` of the first commit that
+    /// waits for one, and writers wait while one is overdue.
+    Relaxed {
+        /// The longest that a commit waits before its sync starts.
+        max_delay: Duration,
+    },
+}
+
+/// Which processes may have the file open together. All of them must name the same mode.
+///
+/// | | who may open it | cost of a commit |
+/// |---|---|---|
+/// | `Exclusive` | one process | one sync |
+/// | `SingleWriter` | one that writes, any number that read | two syncs |
+/// | `MultiWriter` | any number that write or read | two syncs, and caches start afresh after another process wrote |
+///
+/// The shared modes refuse [`Durability::Relaxed`]: a commit held back in one process would be
+/// invisible to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Sharing {
+    /// One process; or, while nobody writes, any number that only read. The default.
+    #[default]
+    Exclusive,
+    /// One process writes while others read.
+    SingleWriter,
+    /// Many processes write, one transaction at a time.
+    MultiWriter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wishes(history: &str) -> Result<CapsChange> {
+        CapsChange::from_lookup(|name| {
+            (name == "WORKER_HISTORY_LIMIT").then(|| history.to_string())
+        })
+    }
+
+    #[test]
+    fn the_environment_is_read_as_documented() {
+        assert_eq!(CapsChange::from_lookup(|_| None).unwrap(), CapsChange::default());
+        assert_eq!(wishes("250").unwrap().history, Some(250));
+        assert_eq!(wishes(" 250 ").unwrap().daily, None);
+        assert_eq!(wishes("99").unwrap().history, Some(99));
+        assert_eq!(wishes("0").unwrap().history, Some(10_000));
+        assert_eq!(wishes("-5").unwrap().history, Some(10_000));
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_named_with_its_variable() {
+        for value in ["", "many", "1e3", "99999999999999", "1.5"] {
+            let error = wishes(value).unwrap_err().to_string();
+            assert!(error.contains("WORKER_HISTORY_LIMIT") && error.contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_cap_of_zero_is_refused_and_one_left_out_stays() {
+        assert!(CapsChange { daily: Some(0), ..CapsChange::default() }.check().is_err());
+        let caps = CapsChange { daily: Some(1), ..CapsChange::default() }.apply(Caps::default());
+        assert_eq!(caps, Caps { daily: 1, ..Caps::default() });
+    }
+}

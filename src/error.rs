@@ -1,0 +1,447 @@
+//! The one error type, and what a caller can do about each kind.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::record::{JobId, JobStatus, Token};
+use crate::time::Timestamp;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The cause beneath an [`Error`], shared because one failed commit answers many callers.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Why a call was refused, or what went wrong with the storage.
+///
+/// Every variant is something a caller can act on; its documentation says how. A command that
+/// answers with an error has changed nothing, with one exception: after [`Error::Uncertain`] it
+/// may or may not have been stored.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Error {
+    /// A name, text, key or payload is empty or longer than its limit. Shorten it.
+    Length {
+        /// What is too short or too long, such as `worker name`.
+        what: &'static str,
+        /// Its length in bytes, or in entries where it is a list.
+        length: usize,
+        /// The shortest that is taken.
+        min: usize,
+        /// The longest that is taken.
+        max: usize,
+    },
+    /// A range holds no position: its end is at or before its start.
+    EmptyRange {
+        /// First position of the range.
+        start: u64,
+        /// One past the last position of the range.
+        end: u64,
+    },
+    /// The range overlaps that of another job with the same prefix. Nothing of the call was
+    /// stored, also when it named many jobs.
+    Overlap {
+        /// First position of the range that was refused.
+        start: u64,
+        /// One past the last position of the range that was refused.
+        end: u64,
+        /// The job that stands in the way; `None` if it is another one of the same call.
+        other: Option<JobId>,
+        /// First position of the other job's range.
+        other_start: u64,
+        /// One past the last position of the other job's range.
+        other_end: u64,
+    },
+    /// No job has this id: it was never created here, or it was deleted.
+    UnknownJob(JobId),
+    /// No worker of this name, or number, is known to the store.
+    UnknownWorker(String),
+    /// The job is no longer held under this token. Drop the lease and ask for another.
+    LeaseLost {
+        /// The job in question.
+        job: JobId,
+        /// The token that was presented.
+        token: Token,
+        /// What became of the lease.
+        why: Lost,
+    },
+    /// The command's sequence number is neither the next one nor a repeat of the last one.
+    OutOfSequence {
+        /// The job in question.
+        job: JobId,
+        /// The number that was presented.
+        sequence: u64,
+        /// The number that the next command must carry.
+        expected: u64,
+    },
+    /// The sequence number of the last command came again, with other content.
+    Altered {
+        /// The job in question.
+        job: JobId,
+        /// The number that was presented twice.
+        sequence: u64,
+    },
+    /// A checkpoint does not move the cursor forward within its job's range.
+    Cursor {
+        /// The job in question.
+        job: JobId,
+        /// Where the checkpoint says its batch started.
+        from: u64,
+        /// Where the checkpoint would put the cursor.
+        to: u64,
+        /// Where the cursor is.
+        cursor: u64,
+        /// The end of the job's range.
+        end: u64,
+    },
+    /// A job was to be completed before its cursor reached the end of its range.
+    Incomplete {
+        /// The job in question.
+        job: JobId,
+        /// How many positions are left.
+        left: u64,
+    },
+    /// The job's status does not allow what was asked.
+    Status {
+        /// The job in question.
+        job: JobId,
+        /// The status it has.
+        status: JobStatus,
+        /// What was asked, such as `delete`.
+        action: &'static str,
+    },
+    /// An earlier command of this lease has no answer yet: call [`Lease::retry`] first.
+    ///
+    /// [`Lease::retry`]: crate::Lease::retry
+    Unanswered {
+        /// The job in question.
+        job: JobId,
+    },
+    /// A relaxed store lost its latest commits in a crash, and with them the latest checkpoints of
+    /// this lease. The lease is still held; go on from [`Lease::next_batch`].
+    ///
+    /// [`Lease::next_batch`]: crate::Lease::next_batch
+    RolledBack {
+        /// The job in question.
+        job: JobId,
+        /// Where its cursor is.
+        cursor: u64,
+    },
+    /// A number or a combination of them makes no sense; the text names it and says why.
+    Invalid {
+        /// What is wrong, as a sentence fragment.
+        what: String,
+    },
+    /// The same import id came with other records. Choose a new id for new records.
+    ImportAltered {
+        /// The id that was used twice.
+        id: String,
+    },
+    /// An environment variable does not hold a number.
+    Environment {
+        /// The name of the variable.
+        variable: &'static str,
+        /// What it holds.
+        value: String,
+    },
+    /// Another handle holds the file in a way that excludes this one.
+    Locked {
+        /// The file in question.
+        path: PathBuf,
+        /// Who could be holding it, and which sharing mode would allow both.
+        hint: &'static str,
+    },
+    /// The file is not a milepost store. Nothing in it was changed.
+    NotAStore {
+        /// The file in question.
+        path: PathBuf,
+        /// What it looks like instead.
+        why: String,
+    },
+    /// The file was written by a version of this library with another file format.
+    FormatVersion {
+        /// The file in question.
+        path: PathBuf,
+        /// The version found in the file.
+        found: u32,
+        /// The version this library reads and writes.
+        supported: u32,
+    },
+    /// The last writer did not close the file, so it cannot be opened read-only yet. Open it once
+    /// for writing: that repairs it.
+    NeedsRecovery {
+        /// The file in question.
+        path: PathBuf,
+    },
+    /// The file, its folder or its disk refused an operation. Nothing was changed.
+    Io {
+        /// The file in question.
+        path: PathBuf,
+        /// What the system said.
+        source: Cause,
+    },
+    /// What is stored cannot be what this library wrote. The store stops writing; restore the
+    /// file from a copy, or open it with [`Builder::check_on_open`] to learn more.
+    ///
+    /// [`Builder::check_on_open`]: crate::Builder::check_on_open
+    Corrupted {
+        /// What was read, and what is wrong with it.
+        what: String,
+    },
+    /// [`Snapshot::verify`] found a row that breaks a rule. This is a bug in milepost, or a file
+    /// changed by something else.
+    ///
+    /// [`Snapshot::verify`]: crate::Snapshot::verify
+    Inconsistent {
+        /// The table of the row.
+        table: &'static str,
+        /// The row, in words.
+        row: String,
+        /// The rule it breaks.
+        rule: String,
+    },
+    /// The storage failed before anything was stored. The store has stopped writing; call
+    /// [`Store::reopen`] once the cause is gone.
+    ///
+    /// [`Store::reopen`]: crate::Store::reopen
+    Storage {
+        /// What the storage said.
+        source: Cause,
+    },
+    /// The storage failed while committing: the command may or may not have been stored. Call
+    /// [`Store::reopen`], then [`Lease::retry`] (or repeat an import under its id) to learn which.
+    ///
+    /// [`Store::reopen`]: crate::Store::reopen
+    /// [`Lease::retry`]: crate::Lease::retry
+    Uncertain {
+        /// What the storage said.
+        source: Cause,
+    },
+    /// The store stopped writing after an earlier failure. Nothing was sent to the storage; call
+    /// [`Store::reopen`] once the cause is gone.
+    ///
+    /// [`Store::reopen`]: crate::Store::reopen
+    Stopped {
+        /// The failure that stopped it.
+        source: Cause,
+    },
+    /// The store was closed.
+    Closed,
+    /// The command needs a larger transaction than the storage engine allows. Split it.
+    TooLarge,
+    /// Something still uses the store, such as a snapshot during a compaction.
+    InUse {
+        /// What has to end first.
+        what: &'static str,
+    },
+}
+
+/// What became of a lease that is no longer held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lost {
+    /// The job was leased again under a later token, or this token was never issued.
+    Superseded,
+    /// The lease was given back, or taken back by `release_stale`.
+    Released,
+    /// The job was completed.
+    Completed,
+    /// The job was given up after its last attempt.
+    Failed,
+    /// The job was cancelled.
+    Cancelled,
+    /// This handle already ended its lease.
+    Ended,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lost::Superseded => "the job's token is another one",
+            Lost::Released => "the lease was released",
+            Lost::Completed => "the job is completed",
+            Lost::Failed => "the job has failed",
+            Lost::Cancelled => "the job was cancelled",
+            Lost::Ended => "this handle already ended its lease",
+        })
+    }
+}
+
+impl Error {
+    pub(crate) fn invalid(what: impl Into<String>) -> Error {
+        Error::Invalid { what: what.into() }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Error {
+        Error::Io { path: path.into(), source: Arc::new(source) }
+    }
+
+    /// Whether the command may have been stored although its answer is an error.
+    #[must_use]
+    pub fn is_uncertain(&self) -> bool {
+        matches!(self, Error::Uncertain { .. })
+    }
+
+    /// Whether the store has to be reopened before it takes commands again.
+    #[must_use]
+    pub fn needs_reopen(&self) -> bool {
+        matches!(
+            self,
+            Error::Uncertain { .. }
+                | Error::Storage { .. }
+                | Error::Stopped { .. }
+                | Error::Corrupted { .. }
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Length { what, length: 0, min, .. } if *min > 0 => {
+                write!(f, "the {what} is empty")
+            }
+            Error::Length { what, length, max, .. } => {
+                write!(f, "the {what} has a length of {length}, over the limit of {max}")
+            }
+            Error::EmptyRange { start, end } => {
+                write!(f, "the range {start}..{end} holds no position")
+            }
+            Error::Overlap { start, end, other, other_start, other_end } => {
+                write!(
+                    f,
+                    "the range {start}..{end} overlaps {other_start}..{other_end}, the range of "
+                )?;
+                match other {
+                    Some(job) => write!(f, "job {job} with the same prefix"),
+                    None => f.write_str("another job of the same call"),
+                }
+            }
+            Error::UnknownJob(job) => write!(f, "there is no job {job}"),
+            Error::UnknownWorker(name) => write!(f, "there is no worker {name}"),
+            Error::LeaseLost { job, token, why } => {
+                write!(f, "job {job} is no longer held under token {token}: {why}")
+            }
+            Error::OutOfSequence { job, sequence, expected } => {
+                write!(
+                    f,
+                    "command {sequence} of job {job} is out of sequence: the next one is {expected}"
+                )
+            }
+            Error::Altered { job, sequence } => {
+                write!(f, "command {sequence} of job {job} was already applied with other content")
+            }
+            Error::Cursor { job, to, end, .. } if to > end => {
+                write!(f, "a checkpoint of job {job} to {to} lies past the end of its range, {end}")
+            }
+            Error::Cursor { job, from, cursor, .. } if from != cursor => {
+                write!(
+                    f,
+                    "a checkpoint of job {job} starts at {from}, but its cursor is at {cursor}"
+                )
+            }
+            Error::Cursor { job, to, cursor, .. } => {
+                write!(
+                    f,
+                    "a checkpoint of job {job} to {to} does not move its cursor forward from {cursor}"
+                )
+            }
+            Error::Incomplete { job, left } => {
+                write!(f, "job {job} cannot be completed: {left} of its positions are left")
+            }
+            Error::Status { job, status, action } => {
+                write!(f, "cannot {action} job {job}: it is {status}")
+            }
+            Error::Unanswered { job } => {
+                write!(
+                    f,
+                    "an earlier command of the lease of job {job} has no answer yet: retry it first"
+                )
+            }
+            Error::RolledBack { job, cursor } => {
+                write!(
+                    f,
+                    "the latest checkpoints of job {job} were lost: its cursor is back at {cursor}"
+                )
+            }
+            Error::Invalid { what } => f.write_str(what),
+            Error::ImportAltered { id } => {
+                write!(f, "the import {id:?} was already stored with other records")
+            }
+            Error::Environment { variable, value } => {
+                write!(f, "the environment variable {variable} is not a number: {value:?}")
+            }
+            Error::Locked { path, hint } => {
+                write!(f, "{} is held by another handle: {hint}", path.display())
+            }
+            Error::NotAStore { path, why } => {
+                write!(f, "{} is not a milepost store: {why}", path.display())
+            }
+            Error::FormatVersion { path, found, supported } => write!(
+                f,
+                "{} has format version {found}, and this library supports version {supported}",
+                path.display()
+            ),
+            Error::NeedsRecovery { path } => write!(
+                f,
+                "{} was not closed by its last writer: open it once for writing, which repairs it",
+                path.display()
+            ),
+            Error::Io { path, source } => write!(f, "cannot use {}: {source}", path.display()),
+            Error::Corrupted { what } => write!(f, "the store is corrupted: {what}"),
+            Error::Inconsistent { table, row, rule } => {
+                write!(f, "the {table} row of {row} breaks a rule: {rule}")
+            }
+            Error::Storage { source } => {
+                write!(f, "the storage failed and nothing was stored: {source}")
+            }
+            Error::Uncertain { source } => write!(
+                f,
+                "the storage failed while committing, so the command may or may not be stored: {source}"
+            ),
+            Error::Stopped { source } => {
+                write!(f, "the store stopped writing after a failure, reopen it: {source}")
+            }
+            Error::Closed => f.write_str("the store is closed"),
+            Error::TooLarge => {
+                f.write_str("the command needs a larger transaction than the storage engine allows")
+            }
+            Error::InUse { what } => write!(f, "the store is still in use: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. }
+            | Error::Storage { source }
+            | Error::Uncertain { source }
+            | Error::Stopped { source } => Some(&**source),
+            _ => None,
+        }
+    }
+}
+
+/// Refuses a text or byte string outside its limits.
+pub(crate) fn check_length(
+    what: &'static str,
+    length: usize,
+    min: usize,
+    max: usize,
+) -> Result<()> {
+    if (min..=max).contains(&length) {
+        return Ok(());
+    }
+    Err(Error::Length { what, length, min, max })
+}
+
+/// Refuses a time that calendars cannot show.
+pub(crate) fn time_out_of_range(micros: i64) -> Error {
+    Error::invalid(format!(
+        "{micros} microseconds is outside the calendar: times run from {} to {}",
+        Timestamp::MIN,
+        Timestamp::MAX
+    ))
+}

@@ -1,0 +1,202 @@
+//! The bytes of every record and key, frozen: a change that breaks one of these breaks files.
+//!
+//! If one fails, the file format has changed: give it a new version instead of new bytes here.
+
+use std::fmt::Debug;
+
+use crate::codec::{Decode, Encode, decode, encode};
+use crate::config::Caps;
+use crate::key;
+use crate::record::{JobId, JobStatus, Token, Totals, WorkerId};
+use crate::storage::Table;
+use crate::tables::{
+    self, Answered, Control, DailyRow, FindingRow, HistoryRow, ImportRow, JobRow, LeaseIndexRow,
+    LifetimeRow, MonthlyRow, Number, Rolled, WorkerRow, hex,
+};
+use crate::time::Timestamp;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn totals() -> Totals {
+    Totals {
+        batches: 3,
+        errors: 1,
+        items: 1_000_000,
+        duration_us: 5_000_000_000,
+        min_rate: Some(0.5),
+        max_rate: Some(2048.0),
+        first_at: Some(at("2026-02-16T00:00:00Z")),
+        last_at: Some(at("2026-02-16T23:59:59.999999Z")),
+    }
+}
+
+fn job() -> JobRow {
+    JobRow {
+        prefix: b"\x00\xffkey".to_vec(),
+        start: 0,
+        end: 1 << 32,
+        cursor: 70_000,
+        status: JobStatus::Leased,
+        holder: Some(WorkerId(7)),
+        token: Token(3),
+        token_live: true,
+        sequence: 12,
+        digest: 0x0123_4567_89ab_cdef,
+        answer: Answered::Moved { cursor: 70_000, deadline: at("2026-02-16T12:01:00Z") },
+        deadline: at("2026-02-16T12:01:00Z"),
+        length_us: 60_000_000,
+        indexed: at("2026-02-16T12:00:30Z"),
+        priority: -5,
+        attempts: 2,
+        max_attempts: Some(9),
+        batches: 12,
+        items: 70_000,
+        duration_us: 1_234_567,
+        created_at: at("2026-02-15T00:00:00Z"),
+        leased_at: Some(at("2026-02-16T11:59:30Z")),
+        checkpoint_at: Some(at("2026-02-16T12:00:00Z")),
+        ended_at: None,
+        last_error: Some("timeout".into()),
+    }
+}
+
+#[track_caller]
+fn check<T: Encode + Decode<()> + PartialEq + Debug>(record: &T, golden: &str) {
+    assert_eq!(hex(&encode(record)), golden, "the bytes of {record:?}");
+    assert_eq!(decode::<T>(&encode(record)).as_ref(), Ok(record));
+}
+
+#[test]
+fn records_keep_their_bytes() {
+    check(&Number(1), "0101");
+    check(
+        &Control {
+            caps: Caps::default(),
+            next_job: 300,
+            next_worker: 8,
+            next_import: 2,
+            jobs: [1, 2, 3, 4, 5],
+            history_settling: true,
+            workers_settling: Some(WorkerId(4)),
+            deleting: vec![JobId(9)],
+        },
+        "01fb1027fbe803fbe803fb2c01080201020304050101040109",
+    );
+    check(
+        &WorkerRow {
+            name: "pc-01".into(),
+            kind: "pc".into(),
+            first_seen: at("2026-02-15T00:00:00Z"),
+            last_seen: at("2026-02-16T12:00:00Z"),
+            last_prefix: Some(b"\x00\xffkey".to_vec()),
+        },
+        "010570632d3031027063fd0040f809a3950c00fd00607e63df950c00010500ff6b6579",
+    );
+    check(
+        &job(),
+        "010500ff6b657900fd0000000001000000fc7011010001010703010cfdefcdab896745230101fc70110100fd006ea56adf950c00fd006ea56adf950c00fc00879303fd00e71167df950c00090201090cfc70110100fc87d61200fd0040f809a3950c0001fd00d9ea5fdf950c0001fd00607e63df950c0000010774696d656f7574",
+    );
+    check(&LeaseIndexRow { length_us: 60_000_000 }, "01fc00879303");
+    check(
+        &HistoryRow {
+            worker: WorkerId(7),
+            job: Some(JobId(300)),
+            start: 60_000,
+            end: 70_000,
+            items: 9_999,
+            duration_us: 20_000,
+            finished_at: at("2026-02-16T12:00:00Z"),
+            error: Some("timeout".into()),
+        },
+        "010701fb2c01fb60eafc70110100fb0f27fb204efd00607e63df950c00010774696d656f7574",
+    );
+    check(
+        &DailyRow(totals()),
+        "010301fc40420f00fd00f2052a0100000001000000000000e03f000000000000a04001fd0000a745cb950c00fdff5fd71d14000000",
+    );
+    check(&DailyRow(Totals::default()), "01000000000000");
+    check(
+        &MonthlyRow { totals: totals(), rolled: Rolled::Everything },
+        "010301fc40420f00fd00f2052a0100000001000000000000e03f000000000000a04001fd0000a745cb950c00fdff5fd71d1400000001",
+    );
+    check(
+        &LifetimeRow { totals: totals(), rolled: Rolled::Part(totals()), days: 2, months: 1 },
+        "010301fc40420f00fd00f2052a0100000001000000000000e03f000000000000a04001fd0000a745cb950c00fdff5fd71d14000000020301fc40420f00fd00f2052a0100000001000000000000e03f000000000000a04001fd0000a745cb950c00fdff5fd71d140000000201",
+    );
+    check(
+        &FindingRow {
+            payload: b"hash".to_vec(),
+            worker: WorkerId(7),
+            found_at: at("2026-02-16T12:00:00Z"),
+            late: true,
+        },
+        "01046861736807fd00607e63df950c0001",
+    );
+    check(&ImportRow { number: 17, digest: 0x0123_4567_89ab_cdef }, "0111fdefcdab8967452301");
+}
+
+#[test]
+fn keys_keep_their_bytes() {
+    let (worker, job) = (WorkerId(7), JobId(300));
+    let day = at("2026-02-16T12:00:00Z").day();
+    for (key, golden) in [
+        (key::number(5).to_vec(), "0000000000000005"),
+        (key::job(job).to_vec(), "000000000000012c"),
+        (key::worker(worker).to_vec(), "00000007"),
+        (key::day(worker, day).to_vec(), "0000000780005014"),
+        (key::month(worker, day.month()).to_vec(), "00000007800002a1"),
+        (key::job_range(b"\x00\xff", 16), "0200ff0000000000000010"),
+        (key::queue(-5, job).to_vec(), "80000004000000000000012c"),
+        (key::queue_by_prefix(b"\x00\xff", 5, job), "0200ff7ffffffa000000000000012c"),
+        (key::lease(at("2026-02-16T12:00:00Z"), job).to_vec(), "80064aefb1bf3000000000000000012c"),
+        (key::holder(worker, job).to_vec(), "00000007000000000000012c"),
+        (key::finding(job, b"nonce"), "000000000000012c6e6f6e6365"),
+        (tables::import_key("x"), "696d706f72742f78"),
+        (tables::import_log_key(17), "696d706f727465642f0000000000000011"),
+    ] {
+        assert_eq!(hex(&key), golden);
+    }
+}
+
+#[test]
+fn tables_keep_their_names() {
+    let names = Table::ALL.map(Table::name).join(" ");
+    assert_eq!(
+        names,
+        "meta workers worker_names jobs job_ranges job_queue job_queue_by_prefix job_leases job_holders \
+         history daily monthly lifetime findings"
+    );
+}
+
+#[test]
+fn digests_keep_their_values() {
+    use crate::command::{Action, Command, LeaseCommand};
+    use crate::record::Batch;
+
+    let batch =
+        Batch::of(&(5..9), std::time::Duration::from_millis(2)).error("e").finding(b"k", b"p");
+    let action = Action::Checkpoint { from: 5, to: 9, batch };
+    let command = LeaseCommand { job: JobId(1), token: Token(1), sequence: 1, action };
+    let Command::Held { digest, .. } = Command::held(command) else {
+        unreachable!("held makes a Held")
+    };
+    assert_eq!(format!("{digest:016x}"), "8d209f69b393dcd8");
+}
+
+#[test]
+fn every_prefix_and_every_flipped_bit_of_a_record_gives_a_value_or_an_error() {
+    let bytes = encode(&job());
+    for length in 0..bytes.len() {
+        assert!(decode::<JobRow>(&bytes[..length]).is_err());
+    }
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        // Either answer will do; neither panic nor a large allocation would.
+        let _ = decode::<JobRow>(&flipped);
+        let _ = decode::<LifetimeRow>(&flipped);
+        let _ = decode::<Control>(&flipped);
+    }
+}

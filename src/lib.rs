@@ -1,0 +1,116 @@
+//! # milepost
+//!
+//! An embedded store for long-running worker fleets: it hands each range of work to one worker at
+//! a time, remembers how far every worker got, goes on from there after a crash, and keeps exact
+//! statistics in bounded space.
+//!
+//! People run scans that take hours or months: key spaces, crawls, backfills, parameter sweeps,
+//! proof-of-work. milepost keeps **one row per job**, moved forward in place by checkpoints, and
+//! **four tiers of worker statistics** that never outgrow their caps: history, daily, monthly and
+//! lifetime. Each record that leaves a tier has been added to the coarser ones in the same
+//! transaction, so no number is ever lost or counted twice.
+//!
+//! It is not a general job queue (no schedules, no routing of payloads), not a time-series
+//! database, and not a layer over SQL. It is a library on [redb](https://www.redb.org), without a
+//! server.
+//!
+//! ```
+//! use milepost::{Batch, NewJob, Store};
+//! use std::time::{Duration, Instant};
+//!
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("scan.milepost");
+//! let store = Store::open(&path)?;
+//! store.create_jobs((0..4u64).map(|n| NewJob::new(b"demo", n * 1_000..(n + 1) * 1_000)))?;
+//!
+//! let worker = store.worker("pc-01", "pc")?;
+//! while let Some(mut lease) = worker.lease(Duration::from_secs(60))?.wait()? {
+//!     while let Some(range) = lease.next_batch(250) {
+//!         let started = Instant::now();
+//!         let mut batch = Batch::of(&range, Duration::ZERO);
+//!         for position in range.clone() {
+//!             if position == 2_718 {
+//!                 batch = batch.finding(position.to_be_bytes(), b"found it");
+//!             }
+//!         }
+//!         lease.checkpoint(range.end, batch.took(started.elapsed()))?;
+//!     }
+//!     lease.complete()?;
+//! }
+//!
+//! let view = store.snapshot()?;
+//! assert_eq!(view.job_counts().completed, 4);
+//! assert_eq!(view.lifetime(&worker)?.totals.items, 4_000);
+//! view.verify()?;
+//! # Ok::<(), milepost::Error>(())
+//! ```
+//!
+//! ## Limits
+//!
+//! | | |
+//! |---|---|
+//! | positions | `u64`, in half-open ranges |
+//! | prefix | 1 to 255 bytes, any bytes |
+//! | worker name, kind | 1 to 255 and 1 to 64 bytes of UTF-8 |
+//! | error text | the first 512 bytes are kept |
+//! | findings of one checkpoint | 1,024, each with a key of 1 to 255 bytes and up to 64 KiB |
+//! | caps | 1 to 2^32 - 1 records |
+//! | a lease | from a microsecond to ten years, renewed as often as one likes |
+//!
+//! ## Threads and panics
+//!
+//! The library starts a thread only where it is asked to: one per store that syncs, under
+//! [`Durability::Relaxed`], and one per store that renews leases, with the first
+//! [`Request::keep_alive`]. A panic inside the storage engine is caught and stops the store with
+//! an error; that needs a program built with `panic = "unwind"`, the default.
+//!
+//! ## Tour of the modules
+//!
+//! From the ground up; each uses only those before it:
+//!
+//! - `error`, `time`, `config`, `record`, `command`: the words.
+//! - [`storage`]: the seam to the engine that keeps the bytes, with redb and memory behind it.
+//! - `key`, `codec`, `tables`: how records become rows.
+//! - `jobs`: creating, leasing, fencing, moving cursors.
+//! - `tiers`, `retention`: the law of the tiers, and the engine that keeps them within caps.
+//! - `query`, `verify`: reading a snapshot, and checking it.
+//! - `commit`: group commit.
+//! - `store`, `lease`, `keeper`: the handles a user holds, and the background threads.
+
+mod codec;
+mod command;
+mod commit;
+mod config;
+mod error;
+#[cfg(test)]
+mod golden;
+mod jobs;
+mod keeper;
+mod key;
+mod lease;
+mod query;
+mod record;
+mod retention;
+pub mod storage;
+mod store;
+mod tables;
+mod tiers;
+mod time;
+mod verify;
+
+pub use command::{Action, LeaseCommand, Receipt};
+pub use config::{Caps, CapsChange, Durability, Sharing, limits};
+pub use error::{Cause, Error, Lost, Result};
+pub use lease::{Busy, Lease, Leasing, Request, Worker};
+pub use query::*;
+pub use record::{
+    Batch, Import, JobId, JobStatus, NewFinding, NewJob, PastBatch, Prefix, Token, Totals, WorkerId,
+};
+pub use store::{Builder, Reader, Store};
+pub use time::{Clock, Day, ManualClock, Month, SystemClock, Timestamp};
+pub use verify::Verified;
+
+/// The README's code is tested with the rest.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

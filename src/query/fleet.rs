@@ -1,0 +1,174 @@
+//! Workers as they are now.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
+use super::{Snapshot, rows};
+use crate::error::Result;
+use crate::key;
+use crate::record::{Prefix, Totals, WorkerId};
+use crate::storage::{Order, Table};
+use crate::tables::{
+    ALL, HistoryRow, LifetimeRow, Number, WorkerRow, load, load_from, undecodable,
+};
+use crate::time::Timestamp;
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// The number that stands for it.
+    pub id: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// Its kind, as it last registered.
+    pub kind: String,
+    /// When it registered first.
+    pub first_seen: Timestamp,
+    /// When it last registered, took or ended a lease, or finished a batch.
+    pub last_seen: Timestamp,
+    /// The prefix it last took a job of; `None` if it never took one.
+    pub last_prefix: Option<Prefix>,
+}
+
+/// A worker that was seen lately.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ActiveWorker {
+    /// The worker.
+    pub worker: WorkerInfo,
+    /// The batches it finished lately that are still live; [`Totals::rate`] is its rate.
+    pub recent: Totals,
+    /// How many jobs it holds.
+    pub leases: u64,
+}
+
+/// How fast the whole fleet is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct FleetRate {
+    /// How many workers finished a batch.
+    pub workers: u64,
+    /// The batches they finished that are still live. Its [`Totals::rate`] is that of one worker
+    /// at work, since the durations of all are added up.
+    pub totals: Totals,
+    /// Items that the fleet finished per second of time on the wall; `None` if no time has
+    /// passed.
+    pub per_second: Option<f64>,
+}
+
+impl Snapshot {
+    /// Every worker, by number.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn workers(&self) -> Result<Vec<WorkerInfo>> {
+        let mut workers = Vec::new();
+        self.each_row(ALL, rows::worker, |id, row| {
+            workers.push(self.info(id, row)?);
+            Ok(())
+        })?;
+        Ok(workers)
+    }
+
+    /// One worker; `None` if there is none of this number.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn worker(&self, id: WorkerId) -> Result<Option<WorkerInfo>> {
+        let row: Option<WorkerRow> = load(self.txn(), &key::worker(id))?;
+        row.map(|row| self.info(id, row)).transpose()
+    }
+
+    /// One worker by its name; `None` if it never registered.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn worker_named(&self, name: &str) -> Result<Option<WorkerInfo>> {
+        let key = name.as_bytes();
+        let number: Option<Number> = load_from(self.txn(), Table::WorkerNames, key)?;
+        let Some(Number(number)) = number else { return Ok(None) };
+        let number = u32::try_from(number)
+            .map_err(|_| undecodable(Table::WorkerNames, key, "its number is too large"))?;
+        self.worker(WorkerId(number))
+    }
+
+    /// The workers seen at or after a time, with what they did since, by number.
+    ///
+    /// What they did comes from live history: where that does not reach back so far, the older
+    /// part is missing.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn active_since(&self, since: Timestamp) -> Result<Vec<ActiveWorker>> {
+        let recent = self.recent(since)?;
+        let mut active = Vec::new();
+        self.each_row(ALL, rows::worker, |id, row| {
+            let worker = self.info(id, row)?;
+            if worker.last_seen >= since {
+                let recent = recent.get(&id).copied().unwrap_or_default();
+                active.push(ActiveWorker { worker, recent, leases: self.held_by(id)? });
+            }
+            Ok(())
+        })?;
+        Ok(active)
+    }
+
+    /// How fast the fleet was from a time until now.
+    ///
+    /// This comes from live history: where that does not reach back to `since`, the rate is
+    /// understated.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn fleet_rate(&self, since: Timestamp) -> Result<FleetRate> {
+        let recent = self.recent(since)?;
+        let totals: Totals = recent.values().copied().collect();
+        let seconds = self.taken_at().since(since).as_secs_f64();
+        let per_second = (seconds > 0.0).then(|| totals.items as f64 / seconds);
+        Ok(FleetRate { workers: recent.len() as u64, totals, per_second })
+    }
+
+    /// What each worker finished at or after a time, as far as it is live.
+    fn recent(&self, since: Timestamp) -> Result<HashMap<WorkerId, Totals>> {
+        let mut recent: HashMap<WorkerId, Totals> = HashMap::new();
+        self.each_row(ALL, rows::number, |_, row: HistoryRow| {
+            if row.finished_at >= since {
+                recent.entry(row.worker).or_default().merge(&row.totals());
+            }
+            Ok(())
+        })?;
+        Ok(recent)
+    }
+
+    /// How many jobs a worker holds.
+    fn held_by(&self, worker: WorkerId) -> Result<u64> {
+        let mut held = 0;
+        let under = key::Under::new(key::worker(worker));
+        self.scan(Table::JobHolders, under.range(), Order::Ascending, |key, _| {
+            rows::parsed(Table::JobHolders, key, rows::holder)?;
+            held += 1;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(held)
+    }
+
+    /// A worker as it is shown. Checkpoints do not touch its row, so when it was last seen is put
+    /// together from where their records are: live in history, or added up in the lifetime.
+    fn info(&self, id: WorkerId, row: WorkerRow) -> Result<WorkerInfo> {
+        let life: Option<LifetimeRow> = load(self.txn(), &key::worker(id))?;
+        let archived = life.and_then(|life| life.totals.last_at);
+        let live =
+            self.live()?.get(&id).into_iter().flatten().filter_map(|(_, day)| day.last_at).max();
+        Ok(WorkerInfo {
+            id,
+            name: row.name,
+            kind: row.kind,
+            first_seen: row.first_seen,
+            last_seen: [archived, live].into_iter().flatten().fold(row.last_seen, Timestamp::max),
+            last_prefix: row.last_prefix.map(Prefix),
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! Reading: everything a dashboard asks for, as of one instant.
+
+mod findings;
+mod fleet;
+mod history;
+mod jobs;
+mod periods;
+mod progress;
+pub(crate) mod rows;
+#[cfg(test)]
+pub(crate) mod scene;
+mod size;
+mod standings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+pub use findings::Finding;
+pub use fleet::{ActiveWorker, FleetRate, WorkerInfo};
+pub use history::HistoryRecord;
+pub use jobs::{Job, JobCounts};
+pub use periods::{DayStats, LifetimeStats, MonthStats};
+pub use progress::Progress;
+pub use size::{Size, TableStats};
+pub use standings::{KindStats, LeaderboardEntry, Standing};
+
+use crate::config::Caps;
+use crate::error::Result;
+use crate::record::{Totals, WorkerId};
+use crate::storage::EngineSnapshot;
+use crate::tables::{self, ALL, Control, HistoryRow, WorkerRow};
+use crate::time::{Day, Timestamp};
+
+/// All that is stored, as of one instant: later writes do not show in it, and it neither blocks
+/// nor is blocked by them. Made by [`Store::snapshot`](crate::Store::snapshot); cheap to clone.
+///
+/// Statistics come in two forms. The default merges what is archived in the tiers with what is
+/// still live in history: nothing is missing, and nothing counts twice. The form given by
+/// [`archived`](Snapshot::archived) shows the rows of the tiers as they are stored. Questions
+/// about workers, jobs and history itself have the same answer in both.
+///
+/// Questions that need live history added up read it once per snapshot, so ask many of one.
+///
+/// A snapshot that is held keeps the pages it can see from being used again, so the file grows
+/// meanwhile: take one, ask, and drop it.
+///
+/// Every method that reads can fail with [`Error::Storage`](crate::Error::Storage) if the storage
+/// does, and with [`Error::Corrupted`](crate::Error::Corrupted), which names the row, if one
+/// cannot be read: rows are never passed over. Below, that is "what the storage meets".
+#[derive(Clone)]
+pub struct Snapshot {
+    inner: Arc<Inner>,
+    archived: bool,
+}
+
+struct Inner {
+    txn: Arc<dyn EngineSnapshot>,
+    now: Timestamp,
+    control: Control,
+    stored_bytes: u64,
+    /// Live history by worker and day, once somebody asked for it.
+    live: OnceLock<Live>,
+}
+
+/// Live history added up by worker and day.
+type Live = BTreeMap<WorkerId, BTreeMap<Day, Totals>>;
+
+/// Whose statistics to read. A worker that the store does not know has none, nor has such a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope<'a> {
+    /// One worker's.
+    Worker(WorkerId),
+    /// Those of all workers of a kind, added up.
+    Kind(&'a str),
+    /// Those of all workers, added up.
+    Fleet,
+}
+
+impl From<WorkerId> for Scope<'_> {
+    fn from(worker: WorkerId) -> Self {
+        Scope::Worker(worker)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("taken_at", &self.inner.now)
+            .field("archived", &self.archived)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn new(
+        txn: Arc<dyn EngineSnapshot>,
+        now: Timestamp,
+        stored_bytes: u64,
+    ) -> Result<Snapshot> {
+        let control = tables::control(&*txn)?;
+        let inner = Inner { txn, now, control, stored_bytes, live: OnceLock::new() };
+        Ok(Snapshot { inner: Arc::new(inner), archived: false })
+    }
+
+    /// The same instant in its archived form: the tiers as they are stored, without live history.
+    #[must_use]
+    pub fn archived(&self) -> Snapshot {
+        Snapshot { inner: self.inner.clone(), archived: true }
+    }
+
+    /// When it was taken, by the clock of the store.
+    #[must_use]
+    pub fn taken_at(&self) -> Timestamp {
+        self.inner.now
+    }
+
+    /// The caps the file has.
+    #[must_use]
+    pub fn caps(&self) -> Caps {
+        self.inner.control.caps
+    }
+
+    /// Whether lowered caps or deleted jobs left work that the next commits will do; see
+    /// [`Store::settle`](crate::Store::settle).
+    #[must_use]
+    pub fn is_settling(&self) -> bool {
+        self.inner.control.is_settling()
+    }
+
+    pub(crate) fn txn(&self) -> &dyn EngineSnapshot {
+        &*self.inner.txn
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        &self.inner.control
+    }
+
+    /// Live history by worker and day, in either form of the snapshot.
+    fn live(&self) -> Result<&Live> {
+        if let Some(live) = self.inner.live.get() {
+            return Ok(live);
+        }
+        let mut live = Live::new();
+        self.each_row(ALL, rows::number, |_, row: HistoryRow| {
+            let days = live.entry(row.worker).or_default();
+            days.entry(row.finished_at.day()).or_default().merge(&row.totals());
+            Ok(())
+        })?;
+        // Another thread may have been faster; what it found is the same.
+        Ok(self.inner.live.get_or_init(|| live))
+    }
+
+    /// The live days that this form of the snapshot adds to a worker's archived ones.
+    fn live_days(&self, worker: WorkerId) -> Result<impl Iterator<Item = (Day, &Totals)>> {
+        let days = if self.archived { None } else { self.live()?.get(&worker) };
+        Ok(days.into_iter().flatten().map(|(day, totals)| (*day, totals)))
+    }
+
+    /// The workers that a scope stands for.
+    fn workers_in(&self, scope: Scope<'_>) -> Result<Vec<WorkerId>> {
+        if let Scope::Worker(worker) = scope {
+            return Ok(vec![worker]);
+        }
+        let mut workers = Vec::new();
+        self.each_row(ALL, rows::worker, |id, row: WorkerRow| {
+            if scope == Scope::Fleet || scope == Scope::Kind(&row.kind) {
+                workers.push(id);
+            }
+            Ok(())
+        })?;
+        Ok(workers)
+    }
+}

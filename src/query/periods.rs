@@ -1,0 +1,186 @@
+//! Days, months and lifetimes: of a worker, a kind, or the fleet.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, RangeBounds};
+
+use serde::Serialize;
+
+use super::{Scope, Snapshot};
+use crate::error::Result;
+use crate::key;
+use crate::record::{Totals, WorkerId};
+use crate::tables::{DailyRow, LifetimeRow, MonthlyRow, Row, load};
+use crate::time::{Day, Month};
+
+/// What was done on one UTC day.
+///
+/// A day whose row left the daily tier before and came back with a late record holds only what
+/// came late; its month holds everything.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct DayStats {
+    /// The day.
+    pub day: Day,
+    /// What was done on it.
+    pub totals: Totals,
+}
+
+/// What was done in one UTC month.
+///
+/// A month whose row left the monthly tier before and came back with a late record holds only
+/// what came late; the lifetime holds everything.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct MonthStats {
+    /// The month.
+    pub month: Month,
+    /// What was done in it: in the default form of a snapshot, live batches included.
+    pub totals: Totals,
+    /// The archived part of it whose days have left the daily tier, or never were in it.
+    pub rolled: Totals,
+}
+
+/// What was done since the beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct LifetimeStats {
+    /// Everything done: in the default form of a snapshot, live batches included.
+    pub totals: Totals,
+    /// The archived part of it whose months have left the monthly tier, or never were in it.
+    pub rolled: Totals,
+}
+
+impl Snapshot {
+    /// What was done on each day of a range, the oldest day first, added up over the workers of
+    /// the scope. Days on which nothing was done, or whose rows have left the daily tier, are left
+    /// out.
+    ///
+    /// ```
+    /// # use milepost::{Day, Scope, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let worker = store.worker("pc-01", "pc")?;
+    /// let view = store.snapshot()?;
+    /// let february = view.daily(&worker, "2026-02-01".parse::<Day>()?.."2026-03-01".parse()?)?;
+    /// let everything = view.daily(Scope::Fleet, ..)?;
+    /// # assert!(february.is_empty() && everything.is_empty());
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn daily<'a>(
+        &self,
+        scope: impl Into<Scope<'a>>,
+        days: impl RangeBounds<Day>,
+    ) -> Result<Vec<DayStats>> {
+        let mut sums: BTreeMap<Day, Totals> = BTreeMap::new();
+        for worker in self.workers_in(scope.into())? {
+            self.each_period(worker, &days, key::day, key::as_day, |day, row: DailyRow| {
+                sums.entry(day).or_default().merge(&row.0);
+            })?;
+            for (day, totals) in self.live_days(worker)?.filter(|(day, _)| days.contains(day)) {
+                sums.entry(day).or_default().merge(totals);
+            }
+        }
+        Ok(sums.into_iter().map(|(day, totals)| DayStats { day, totals }).collect())
+    }
+
+    /// What was done in each month of a range, the oldest month first, added up over the workers
+    /// of the scope. Months in which nothing was done, or whose rows have left the monthly tier,
+    /// are left out.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn monthly<'a>(
+        &self,
+        scope: impl Into<Scope<'a>>,
+        months: impl RangeBounds<Month>,
+    ) -> Result<Vec<MonthStats>> {
+        let mut sums: BTreeMap<Month, (Totals, Totals)> = BTreeMap::new();
+        for worker in self.workers_in(scope.into())? {
+            self.each_period(
+                worker,
+                &months,
+                key::month,
+                key::as_month,
+                |month, row: MonthlyRow| {
+                    let (totals, rolled) = sums.entry(month).or_default();
+                    totals.merge(&row.totals);
+                    rolled.merge(&row.rolled.of(&row.totals));
+                },
+            )?;
+            let live = self.live_days(worker)?.map(|(day, totals)| (day.month(), totals));
+            for (month, totals) in live.filter(|(month, _)| months.contains(month)) {
+                sums.entry(month).or_default().0.merge(totals);
+            }
+        }
+        Ok(sums
+            .into_iter()
+            .map(|(month, (totals, rolled))| MonthStats { month, totals, rolled })
+            .collect())
+    }
+
+    /// What was done since the beginning, added up over the workers of the scope.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn lifetime<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<LifetimeStats> {
+        let mut sum = LifetimeStats::default();
+        for worker in self.workers_in(scope.into())? {
+            let row: LifetimeRow = load(self.txn(), &key::worker(worker))?.unwrap_or_default();
+            sum.totals.merge(&row.totals);
+            sum.totals.extend(self.live_days(worker)?.map(|(_, totals)| *totals));
+            sum.rolled.merge(&row.rolled.of(&row.totals));
+        }
+        Ok(sum)
+    }
+
+    /// The day on which most items were handled, of equal ones the earliest; `None` without days.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn best_day<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<DayStats>> {
+        Ok(best(self.daily(scope, ..)?, |day| day.totals.items))
+    }
+
+    /// The month in which most items were handled, of equal ones the earliest; `None` without
+    /// months.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn best_month<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<MonthStats>> {
+        Ok(best(self.monthly(scope, ..)?, |month| month.totals.items))
+    }
+
+    /// Shows one worker's rows of a tier within a range of periods, and looks at no others.
+    fn each_period<P: Copy, R: Row>(
+        &self,
+        worker: WorkerId,
+        periods: &impl RangeBounds<P>,
+        to_key: impl Fn(WorkerId, P) -> [u8; 8],
+        of_key: impl Fn(&[u8]) -> Option<(WorkerId, P)>,
+        mut visit: impl FnMut(P, R),
+    ) -> Result<()> {
+        let all = key::Under::new(key::worker(worker));
+        let from = periods.start_bound().map(|period| to_key(worker, *period));
+        let to = periods.end_bound().map(|period| to_key(worker, *period));
+        let range = (or(&from, all.range().0), or(&to, all.range().1));
+        self.each_row(range, of_key, |(_, period), row| {
+            visit(period, row);
+            Ok(())
+        })
+    }
+}
+
+/// A bound as it is, or another one where it is open.
+fn or<'k>(bound: &'k Bound<[u8; 8]>, open: Bound<&'k [u8]>) -> Bound<&'k [u8]> {
+    match bound {
+        Bound::Included(key) => Bound::Included(key),
+        Bound::Excluded(key) => Bound::Excluded(key),
+        Bound::Unbounded => open,
+    }
+}
+
+fn best<T>(periods: Vec<T>, items: impl Fn(&T) -> u128) -> Option<T> {
+    periods.into_iter().reduce(|best, next| if items(&next) > items(&best) { next } else { best })
+}

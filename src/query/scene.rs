@@ -1,0 +1,122 @@
+//! A small store for tests of the reading side, whose bytes can be tampered with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Snapshot;
+use crate::record::{Batch, Import, JobId, NewJob, PastBatch, Totals, WorkerId};
+use crate::storage::{Engine, Flush, MemoryEngine, Table, Write};
+use crate::store::{Builder, Store};
+use crate::tables::{self, Control, Row};
+use crate::time::{Day, ManualClock, Month, Timestamp};
+use crate::{Lease, Worker};
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Scene {
+    engine: Arc<MemoryEngine>,
+    pub(crate) clock: ManualClock,
+    pub(crate) store: Store,
+}
+
+impl Scene {
+    /// An empty store at noon on 2026-02-16 that keeps `history` records.
+    pub(crate) fn new(history: u32) -> Scene {
+        let engine = Arc::new(MemoryEngine::new());
+        let clock = ManualClock::at(at("2026-02-16T12:00:00Z"));
+        let store = Builder::on_engine(engine.clone())
+            .clock(clock.clone())
+            .history_limit(history)
+            .open()
+            .unwrap();
+        Scene { engine, clock, store }
+    }
+
+    pub(crate) fn view(&self) -> Snapshot {
+        self.store.snapshot().unwrap()
+    }
+
+    pub(crate) fn worker(&self, name: &str) -> Worker {
+        self.store.worker(name, name.split('-').next().unwrap()).unwrap()
+    }
+
+    pub(crate) fn job(&self, prefix: &str, start: u64, end: u64) -> JobId {
+        self.store.create_job(NewJob::new(prefix, start..end)).unwrap()
+    }
+
+    /// Leases a certain job for an hour.
+    pub(crate) fn lease(&self, worker: &Worker, job: JobId) -> Lease {
+        worker.request(60 * MINUTE).of_job(job).lease().unwrap().leased().unwrap()
+    }
+
+    /// Moves a job on by so many positions within one second of work, a minute after the last.
+    pub(crate) fn checkpoint(&self, lease: &mut Lease, positions: u64) {
+        self.clock.advance(MINUTE);
+        let range = lease.cursor()..lease.cursor() + positions;
+        lease.checkpoint(range.end, Batch::of(&range, Duration::from_secs(1))).unwrap();
+    }
+
+    /// Takes in live batches of one second each, finished at these times.
+    pub(crate) fn history(&self, id: &str, worker: WorkerId, batches: &[(&str, u64)]) {
+        let import = batches.iter().fold(Import::new(id), |import, (finished_at, items)| {
+            import.history(PastBatch {
+                worker,
+                job: None,
+                start: 0,
+                end: *items,
+                items: *items,
+                duration_us: 1_000_000,
+                finished_at: at(finished_at),
+                error: None,
+            })
+        });
+        self.store.import(import).unwrap();
+    }
+
+    /// Changes the bytes of the store behind its back.
+    pub(crate) fn tamper(&self, change: impl Fn(&mut dyn Write)) {
+        self.engine
+            .write(Flush::Now, &mut |txn| {
+                change(txn);
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    pub(crate) fn put<R: Row>(&self, key: &[u8], row: &R) {
+        self.tamper(|txn| tables::store(txn, key, row).unwrap());
+    }
+
+    pub(crate) fn delete(&self, table: Table, key: &[u8]) {
+        self.tamper(|txn| txn.delete(table, key).unwrap());
+    }
+
+    pub(crate) fn edit<R: Row>(&self, key: &[u8], change: impl Fn(&mut R)) {
+        self.tamper(|txn| {
+            let mut row = tables::load(txn, key).unwrap().expect("the row to be edited is there");
+            change(&mut row);
+            tables::store(txn, key, &row).unwrap();
+        });
+    }
+
+    pub(crate) fn control(&self, change: impl Fn(&mut Control)) {
+        self.edit(b"control", change);
+    }
+}
+
+pub(crate) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(crate) fn day(text: &str) -> Day {
+    text.parse().unwrap()
+}
+
+pub(crate) fn month(text: &str) -> Month {
+    text.parse().unwrap()
+}
+
+/// The totals of one batch of one second.
+pub(crate) fn batch(items: u64, finished_at: &str) -> Totals {
+    Totals::of_batch(items, 1_000_000, false, at(finished_at))
+}

@@ -1,0 +1,66 @@
+//! How large a store is, and every byte of it.
+
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
+use super::Snapshot;
+use crate::error::Result;
+use crate::storage::{Order, Table};
+use crate::tables::ALL;
+
+/// How large a store is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Size {
+    /// Every table, in the order of [`Table::ALL`].
+    pub tables: Vec<TableStats>,
+    /// Bytes of the file.
+    pub stored_bytes: u64,
+    /// Bytes of the file that the tables take up; the rest waits to be used again.
+    pub used_bytes: u64,
+}
+
+/// How large one table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TableStats {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// Its number of rows.
+    pub rows: u64,
+    /// The bytes its pages take up.
+    pub bytes: u64,
+}
+
+impl Snapshot {
+    /// How large the store is: rows and bytes of each table, and bytes of the file when the
+    /// snapshot was taken. This looks at every page of the tables.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn size(&self) -> Result<Size> {
+        let mut tables = Vec::with_capacity(Table::ALL.len());
+        for table in Table::ALL {
+            let size = self.txn().table_size(table)?;
+            tables.push(TableStats { name: table.name(), rows: size.rows, bytes: size.bytes });
+        }
+        let used_bytes = tables.iter().map(|table| table.bytes).sum();
+        Ok(Size { tables, stored_bytes: self.inner.stored_bytes, used_bytes })
+    }
+
+    /// Shows every row of every table as its key and value, in order: for comparing whole stores,
+    /// and for the curious.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn dump(&self, mut visit: impl FnMut(Table, &[u8], &[u8])) -> Result<()> {
+        for table in Table::ALL {
+            self.scan(table, ALL, Order::Ascending, |key, value| {
+                visit(table, key, value);
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        Ok(())
+    }
+}

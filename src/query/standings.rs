@@ -1,0 +1,125 @@
+//! Workers and kinds compared: with each other, and with their own past.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Scope, Snapshot, WorkerInfo, rows};
+use crate::error::{Error, Result};
+use crate::record::{Totals, WorkerId};
+use crate::tables::{ALL, WorkerRow};
+
+/// A place in the leaderboard.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct LeaderboardEntry {
+    /// 1 for the first.
+    pub rank: usize,
+    /// The worker.
+    pub worker: WorkerInfo,
+    /// Everything it did.
+    pub totals: Totals,
+}
+
+/// What the workers of one kind did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct KindStats {
+    /// The kind.
+    pub kind: String,
+    /// How many workers are of it.
+    pub workers: u64,
+    /// Everything they did.
+    pub totals: Totals,
+}
+
+/// A worker's present day beside its whole life.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Standing {
+    /// The worker.
+    pub worker: WorkerId,
+    /// What it did on the day of the snapshot.
+    pub today: Totals,
+    /// What it did ever, today included.
+    pub lifetime: Totals,
+    /// By which share today's rate is below the lifetime's: 0.25 for a quarter slower, negative
+    /// if it is faster. `None` if today or the lifetime has no rate, or the lifetime's is zero.
+    pub drop: Option<f64>,
+}
+
+impl Snapshot {
+    /// The workers that handled most items, the first of them first, at most `limit` of them.
+    /// Equal ones come by number; those that did nothing come last.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn leaderboard(&self, limit: usize) -> Result<Vec<LeaderboardEntry>> {
+        let mut all = Vec::new();
+        for worker in self.workers_in(Scope::Fleet)? {
+            all.push((worker, self.lifetime(worker)?.totals));
+        }
+        all.sort_by_key(|(worker, totals)| (Reverse(totals.items), *worker));
+        let mut entries = Vec::new();
+        for (rank, (id, totals)) in (1..).zip(all.into_iter().take(limit)) {
+            entries.extend(self.worker(id)?.map(|worker| LeaderboardEntry {
+                rank,
+                worker,
+                totals,
+            }));
+        }
+        Ok(entries)
+    }
+
+    /// What was done since the beginning by each kind of worker, in the order of the kinds' names.
+    /// A worker that changed its kind counts whole for the one it has now.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn fleet_by_kind(&self) -> Result<Vec<KindStats>> {
+        let mut kinds: BTreeMap<String, (u64, Totals)> = BTreeMap::new();
+        self.each_row(ALL, rows::worker, |id, row: WorkerRow| {
+            let (workers, totals) = kinds.entry(row.kind).or_default();
+            *workers += 1;
+            totals.merge(&self.lifetime(id)?.totals);
+            Ok(())
+        })?;
+        let stats = |(kind, (workers, totals))| KindStats { kind, workers, totals };
+        Ok(kinds.into_iter().map(stats).collect())
+    }
+
+    /// A worker's present day (in UTC, by the clock of the store) beside its whole life.
+    ///
+    /// # Errors
+    /// What the storage meets.
+    pub fn standing(&self, worker: WorkerId) -> Result<Standing> {
+        let day = self.taken_at().day();
+        let today: Totals =
+            self.daily(worker, day..=day)?.into_iter().map(|day| day.totals).collect();
+        let lifetime = self.lifetime(worker)?.totals;
+        let rates = today.rate().zip(lifetime.rate());
+        // A lifetime without a single item has a rate of zero, to which nothing compares.
+        let drop = rates.filter(|(_, ever)| *ever > 0.0).map(|(today, ever)| 1.0 - today / ever);
+        Ok(Standing { worker, today, lifetime, drop })
+    }
+
+    /// The workers whose rate today is below their lifetime's by more than a share, the slowest
+    /// first and equal ones by number: 0.25 finds those that are more than a quarter slower.
+    /// Workers without a rate today or in their lifetime are left out.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the share is not between 0 and 1; else what the storage meets.
+    pub fn slowed(&self, share: f64) -> Result<Vec<Standing>> {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(Error::invalid(format!("a share of {share} is not between 0 and 1")));
+        }
+        let mut slowed = Vec::new();
+        for worker in self.workers_in(Scope::Fleet)? {
+            let standing = self.standing(worker)?;
+            slowed.extend(standing.drop.filter(|drop| *drop > share).map(|drop| (drop, standing)));
+        }
+        slowed.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        Ok(slowed.into_iter().map(|(_, standing)| standing).collect())
+    }
+}

@@ -1,0 +1,312 @@
+//! The questions, each asked of a store whose answers are known.
+
+mod jobs;
+
+use std::time::Duration;
+
+use super::scene::{MINUTE, Scene, batch, day, month};
+use super::{Scope, Snapshot};
+use crate::error::Error;
+use crate::key;
+use crate::record::{Batch, Import, NewJob, Totals, WorkerId};
+use crate::storage::Table;
+use crate::time::Timestamp;
+
+/// Three records of one worker in a store that keeps two: the oldest has left history.
+fn one_archived_two_live() -> (Scene, WorkerId) {
+    let scene = Scene::new(2);
+    let worker = scene.worker("pc-01").id();
+    let batches =
+        [("2026-01-31T23:59:59Z", 10), ("2026-01-31T12:00:00Z", 20), ("2026-02-01T00:00:00Z", 40)];
+    scene.history("three", worker, &batches);
+    (scene, worker)
+}
+
+fn items(view: &Snapshot, worker: WorkerId) -> [Vec<(String, u128)>; 2] {
+    let days = view.daily(worker, ..).unwrap();
+    let months = view.monthly(worker, ..).unwrap();
+    [
+        days.iter().map(|day| (day.day.to_string(), day.totals.items)).collect(),
+        months.iter().map(|month| (month.month.to_string(), month.totals.items)).collect(),
+    ]
+}
+
+fn listed<const N: usize>(entries: [(&str, u128); N]) -> Vec<(String, u128)> {
+    entries.map(|(name, items)| (name.to_string(), items)).to_vec()
+}
+
+#[test]
+fn the_default_form_has_everything_once_and_the_archived_form_what_left_history() {
+    let (scene, worker) = one_archived_two_live();
+
+    let view = scene.view();
+
+    assert_eq!(
+        items(&view, worker),
+        [
+            listed([("2026-01-31", 30), ("2026-02-01", 40)]),
+            listed([("2026-01", 30), ("2026-02", 40)])
+        ]
+    );
+    assert_eq!(view.lifetime(worker).unwrap().totals.items, 70);
+    let archived = view.archived();
+    assert_eq!(items(&archived, worker), [listed([("2026-01-31", 10)]), listed([("2026-01", 10)])]);
+    assert_eq!(archived.lifetime(worker).unwrap().totals, batch(10, "2026-01-31T23:59:59Z"));
+    assert_eq!(view.newest_history(10).unwrap(), archived.newest_history(10).unwrap());
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was() {
+    let (scene, worker) = one_archived_two_live();
+    let before = scene.view();
+
+    scene.history("more", worker, &[("2026-02-02T00:00:00Z", 80), ("2026-02-03T00:00:00Z", 160)]);
+
+    assert_eq!(before.lifetime(worker).unwrap().totals.items, 70);
+    assert_eq!(before.archived().lifetime(worker).unwrap().totals.items, 10);
+    assert_eq!(scene.view().lifetime(worker).unwrap().totals.items, 310);
+    assert_eq!(scene.view().archived().lifetime(worker).unwrap().totals.items, 70);
+}
+
+#[test]
+fn live_batches_are_in_a_months_totals_and_not_in_its_rolled_part() {
+    let (scene, worker) = one_archived_two_live();
+    let rolled = batch(5, "2026-01-01T00:00:00Z");
+    scene.store.import(Import::new("rolled").monthly(worker, month("2026-01"), rolled)).unwrap();
+
+    let months = scene.view().monthly(worker, ..).unwrap();
+
+    assert_eq!(
+        months.iter().map(|m| (m.totals.items, m.rolled.items)).collect::<Vec<_>>(),
+        [(35, 5), (40, 0)]
+    );
+    assert_eq!(months[0].rolled, rolled);
+}
+
+#[test]
+fn a_range_of_days_includes_what_it_says_and_nobody_elses_days() {
+    let scene = Scene::new(100);
+    let workers = ["pc-01", "pc-02", "gpu-01"].map(|name| scene.worker(name).id());
+    let days = ["2026-02-14", "2026-02-15", "2026-02-16"];
+    for (n, worker) in workers.iter().enumerate() {
+        let import = days.iter().fold(Import::new(format!("of {worker}")), |import, text| {
+            import.daily(*worker, day(text), batch(1 << n, &format!("{text}T00:00:00Z")))
+        });
+        scene.store.import(import).unwrap();
+    }
+    let view = scene.view();
+    let [first, middle, last] = days.map(day);
+
+    let count =
+        |days: Vec<super::DayStats>| (days.len(), days.iter().map(|day| day.totals.items).sum());
+    let middle_one: (usize, u128) = count(view.daily(workers[1], ..).unwrap());
+
+    assert_eq!(middle_one, (3, 6));
+    assert_eq!(count(view.daily(workers[1], first..last).unwrap()), (2, 4));
+    assert_eq!(count(view.daily(workers[1], middle..=last).unwrap()), (2, 4));
+    assert_eq!(count(view.daily(workers[1], ..=first).unwrap()), (1, 2));
+    assert_eq!(count(view.daily(workers[1], last..).unwrap()), (1, 2));
+    let behind = (std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded);
+    assert_eq!(count(view.daily(workers[1], behind).unwrap()), (0, 0));
+    assert_eq!(count(view.daily(Scope::Kind("pc"), ..).unwrap()), (3, 9));
+    assert_eq!(count(view.daily(Scope::Kind("p"), ..).unwrap()), (0, 0));
+    assert_eq!(count(view.daily(Scope::Fleet, ..).unwrap()), (3, 21));
+    assert_eq!(count(view.daily(WorkerId(99), ..).unwrap()), (0, 0));
+    assert_eq!(view.monthly(Scope::Fleet, ..month("2026-02")).unwrap(), []);
+    assert_eq!(view.lifetime(Scope::Kind("pc")).unwrap().totals.items, 9);
+}
+
+#[test]
+fn of_equal_days_and_months_the_earliest_is_the_best() {
+    let (scene, worker) = one_archived_two_live();
+    scene.history("tie", worker, &[("2026-02-01T01:00:00Z", 10), ("2026-02-02T00:00:00Z", 50)]);
+
+    let view = scene.view();
+
+    assert_eq!(view.best_day(worker).unwrap().map(|best| best.day), Some(day("2026-02-01")));
+    assert_eq!(view.best_month(worker).unwrap().map(|best| best.month), Some(month("2026-02")));
+    assert_eq!(view.best_day(WorkerId(99)).unwrap(), None);
+}
+
+#[test]
+fn workers_that_slowed_down_by_more_than_a_share_are_found() {
+    let scene = Scene::new(100);
+    let [slow, half, steady, idle] =
+        ["pc-1", "pc-2", "pc-3", "pc-4"].map(|name| scene.worker(name).id());
+    // Before today 30 items a second each, and then so many in one second of today.
+    for (worker, today) in [(slow, Some(2)), (half, Some(10)), (steady, Some(30)), (idle, None)] {
+        let before = batch(30, "2026-02-15T23:59:59Z");
+        let import = Import::new(format!("of {worker}")).daily(worker, day("2026-02-15"), before);
+        scene.store.import(import).unwrap();
+        if let Some(today) = today {
+            scene.history(
+                &format!("today of {worker}"),
+                worker,
+                &[("2026-02-16T00:00:00Z", today)],
+            );
+        }
+    }
+    let view = scene.view();
+
+    let found = |share: f64| -> Vec<WorkerId> {
+        view.slowed(share).unwrap().iter().map(|standing| standing.worker).collect()
+    };
+
+    assert_eq!(found(0.0), [slow, half]);
+    assert_eq!(found(0.5), [slow], "half as fast has not dropped by more than a half");
+    assert_eq!(found(0.875), [], "exactly the share is not more than the share");
+    let standing = view.standing(half).unwrap();
+    assert_eq!((standing.today.items, standing.lifetime.items, standing.drop), (10, 40, Some(0.5)));
+    assert_eq!(view.standing(idle).unwrap().drop, None);
+    assert_eq!(view.standing(WorkerId(99)).unwrap().lifetime, Totals::default());
+    for share in [-0.1, 1.1, f64::NAN] {
+        assert!(matches!(view.slowed(share), Err(Error::Invalid { .. })), "a share of {share}");
+    }
+}
+
+#[test]
+fn the_leaderboard_goes_by_items_and_then_by_number() {
+    let scene = Scene::new(100);
+    let [a, b, c] = ["pc-1", "gpu-1", "pc-2"].map(|name| scene.worker(name).id());
+    scene.history("a", a, &[("2026-02-16T00:00:00Z", 5)]);
+    scene.store.import(Import::new("b").lifetime(b, batch(7, "2026-02-15T00:00:00Z"))).unwrap();
+    scene.history("c", c, &[("2026-02-16T00:00:00Z", 5)]);
+    let view = scene.view();
+
+    let places: Vec<_> = view
+        .leaderboard(10)
+        .unwrap()
+        .iter()
+        .map(|e| (e.rank, e.worker.id, e.totals.items))
+        .collect();
+
+    assert_eq!(places, [(1, b, 7), (2, a, 5), (3, c, 5)]);
+    assert_eq!(view.leaderboard(1).unwrap().len(), 1);
+    assert_eq!(view.leaderboard(0).unwrap(), []);
+    assert_eq!(view.archived().leaderboard(1).unwrap()[0].worker.id, b);
+    let kinds = view.fleet_by_kind().unwrap();
+    let kinds: Vec<_> = kinds.iter().map(|k| (&k.kind[..], k.workers, k.totals.items)).collect();
+    assert_eq!(kinds, [("gpu", 1, 7), ("pc", 2, 10)]);
+}
+
+#[test]
+fn a_checkpoint_makes_its_worker_seen() {
+    let scene = Scene::new(1);
+    let (busy, idle) = (scene.worker("pc-01"), scene.worker("pc-02"));
+    let mut lease = scene.lease(&busy, scene.job("alpha", 0, 1_000));
+    let mut other = scene.lease(&idle, scene.job("beta", 0, 1_000));
+    let start = scene.store.now();
+    scene.checkpoint(&mut lease, 100);
+    // This pushes the busy worker's batch out of history.
+    scene.checkpoint(&mut other, 50);
+
+    let view = scene.view();
+
+    let seen = |worker: &crate::Worker| view.worker(worker.id()).unwrap().unwrap().last_seen;
+    assert_eq!((seen(&busy), seen(&idle)), (start.after(MINUTE), start.after(2 * MINUTE)));
+    let workers = view.workers().unwrap();
+    assert_eq!(workers.iter().map(|w| w.last_seen).collect::<Vec<_>>(), [seen(&busy), seen(&idle)]);
+    assert_eq!(view.worker_named("pc-01").unwrap().as_ref(), Some(&workers[0]));
+    assert_eq!(view.worker_named("pc-03").unwrap(), None);
+    let active = view.active_since(start.after(2 * MINUTE)).unwrap();
+    let active: Vec<_> = active.iter().map(|a| (a.worker.id, a.recent.items, a.leases)).collect();
+    assert_eq!(active, [(idle.id(), 50, 1)]);
+    let rate = view.fleet_rate(start).unwrap();
+    assert_eq!((rate.workers, rate.totals.items, rate.per_second), (1, 50, Some(50.0 / 120.0)));
+    assert_eq!(view.fleet_rate(scene.store.now()).unwrap().per_second, None);
+}
+
+#[test]
+fn the_newest_history_is_that_of_the_worker_the_job_or_the_errors_asked_for() {
+    let scene = Scene::new(100);
+    let (a, b) = (scene.worker("pc-01"), scene.worker("pc-02"));
+    let (alpha, beta) = (scene.job("alpha", 0, 1_000), scene.job("beta", 0, 1_000));
+    let (mut of_a, mut of_b) = (scene.lease(&a, alpha), scene.lease(&b, beta));
+    scene.checkpoint(&mut of_a, 1);
+    scene.checkpoint(&mut of_b, 2);
+    scene.checkpoint(&mut of_a, 3);
+    let failing = Batch::of(&(2..6), Duration::ZERO).error("no route");
+    of_b.checkpoint(6, failing).unwrap();
+    let view = scene.view();
+
+    let items =
+        |records: Vec<super::HistoryRecord>| records.iter().map(|r| r.items).collect::<Vec<_>>();
+
+    assert_eq!(items(view.newest_history(3).unwrap()), [4, 3, 2]);
+    assert_eq!(items(view.newest_history_of_worker(a.id(), 9).unwrap()), [3, 1]);
+    assert_eq!(items(view.newest_history_of_worker(a.id(), 1).unwrap()), [3]);
+    assert_eq!(items(view.newest_history_of_job(beta, 9).unwrap()), [4, 2]);
+    assert_eq!(items(view.newest_errors(9).unwrap()), [4]);
+    assert!(view.newest_history(0).unwrap().is_empty());
+}
+
+#[test]
+fn views_serialize_in_forms_that_people_can_read() {
+    let scene = Scene::new(1);
+    let worker = scene.worker("pc-01");
+    let job = scene.store.create_job(NewJob::new(b"\xff\x00", 0..100)).unwrap();
+    let mut lease = scene.lease(&worker, job);
+    lease
+        .checkpoint(50, Batch::of(&(0..50), Duration::from_secs(5)).finding(b"k", b"\x00\xff"))
+        .unwrap();
+    let view = scene.view();
+
+    let json = |value: serde_json::Result<serde_json::Value>| value.unwrap();
+    let day = json(serde_json::to_value(view.daily(&worker, ..).unwrap()[0]));
+    let month = json(serde_json::to_value(view.monthly(&worker, ..).unwrap()[0]));
+    let shown = json(serde_json::to_value(view.job(job).unwrap()));
+    let finding = json(serde_json::to_value(&view.findings_of(job).unwrap()[0]));
+    let progress = json(serde_json::to_value(view.progress(b"\xff\x00").unwrap()));
+
+    assert_eq!((&day["day"], &month["month"]), (&"2026-02-16".into(), &"2026-02".into()));
+    assert_eq!(day["totals"]["last_at"], "2026-02-16T12:00:00Z");
+    assert_eq!((&shown["prefix"], &shown["status"]), (&"0xff00".into(), &"leased".into()));
+    assert_eq!(shown["deadline"], "2026-02-16T13:00:00Z");
+    assert_eq!((&finding["key"], &finding["payload"]), (&"6b".into(), &"00ff".into()));
+    assert_eq!((&progress["open"], &progress["rate"]), (&50.into(), &10.0.into()));
+}
+
+#[test]
+fn the_size_and_the_dump_agree() {
+    let (scene, _) = one_archived_two_live();
+    let view = scene.view();
+
+    let mut rows = Vec::new();
+    view.dump(|table, key, value| rows.push((table, key.to_vec(), value.to_vec()))).unwrap();
+    let size = view.size().unwrap();
+
+    assert!(rows.is_sorted());
+    assert_eq!(size.tables.iter().map(|table| table.rows).sum::<u64>(), rows.len() as u64);
+    assert_eq!(
+        size.tables.iter().map(|table| table.name).collect::<Vec<_>>(),
+        Table::ALL.map(Table::name)
+    );
+    assert_eq!((size.used_bytes, size.stored_bytes), (size.stored_bytes, size.used_bytes));
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_named_and_not_passed_over() {
+    let named = |result: crate::Result<()>, table: Table| match result {
+        Err(Error::Corrupted { what }) => assert!(what.contains(table.name()), "{what}"),
+        other => panic!("the broken row of {} went unnoticed: {other:?}", table.name()),
+    };
+    type Question = fn(&Snapshot) -> crate::Result<()>;
+    let questions: [(Table, &[u8], Question); 6] = [
+        (Table::Workers, b"\0\0\0\x01+", |view| view.workers().map(drop)),
+        (Table::Daily, b"\0\0\0\x01\x80", |view| view.daily(Scope::Fleet, ..).map(drop)),
+        (Table::History, b"short", |view| view.newest_history(9).map(drop)),
+        (Table::JobRanges, b"\x05ab", |view| view.prefixes().map(drop)),
+        (Table::Findings, b"short", |view| view.findings(None, 9).map(drop)),
+        (Table::JobHolders, b"\0\0\0\x01\0", |view| view.active_since(Timestamp::MIN).map(drop)),
+    ];
+    for (table, broken_key, ask) in questions {
+        let (scene, _) = one_archived_two_live();
+        scene.tamper(|txn| txn.put(table, broken_key, b"").unwrap());
+
+        named(ask(&scene.view()), table);
+    }
+
+    let (scene, worker) = one_archived_two_live();
+    scene.tamper(|txn| txn.put(Table::Lifetime, &key::worker(worker), b"\x01\x02").unwrap());
+    named(scene.view().lifetime(Scope::Fleet).map(drop), Table::Lifetime);
+}

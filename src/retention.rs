@@ -1,0 +1,279 @@
+//! The retention engine: keeps history and tiers within their caps, in the transaction that made
+//! them grow.
+//!
+//! Records are taken from history oldest first, added up in memory per worker and day, folded
+//! once into daily, monthly and lifetime, and deleted, all in one transaction. Work that a
+//! lowered cap or a deleted job leaves behind is done in bounded steps, one with each commit.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::ControlFlow;
+
+use crate::config::CapsChange;
+use crate::error::Error;
+use crate::jobs::{Applied, known_worker, step, sweep_findings};
+use crate::key;
+use crate::record::{Import, ImportRecord, Totals, WorkerId};
+use crate::storage::{EngineResult, Order, Table, Write};
+use crate::tables::{
+    self, ALL, Control, HistoryRow, ImportRow, LifetimeRow, Row, each, first_key, history_ends,
+    load, store, undecodable,
+};
+use crate::tiers::{self, Fold};
+
+/// History as one transaction sees it: ids have no gaps, so its ends tell its length.
+#[derive(Debug, Default)]
+pub(crate) struct HistoryTail {
+    /// First and next id, once they were looked up.
+    ends: Option<(u64, u64)>,
+    added: u64,
+}
+
+impl HistoryTail {
+    fn ends(&mut self, txn: &dyn Write) -> EngineResult<(u64, u64)> {
+        if let Some(ends) = self.ends {
+            return Ok(ends);
+        }
+        let ends = history_ends(txn)?.map_or((1, 1), |(first, last)| (first, last + 1));
+        self.ends = Some(ends);
+        Ok(ends)
+    }
+
+    /// Adds a record under the next id.
+    pub(crate) fn append(&mut self, txn: &mut dyn Write, row: &HistoryRow) -> EngineResult<()> {
+        let (first, next) = self.ends(txn)?;
+        store(txn, &key::number(next), row)?;
+        self.ends = Some((first, next + 1));
+        self.added += 1;
+        Ok(())
+    }
+}
+
+/// What retention did in one transaction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Evicted {
+    pub(crate) records: u64,
+}
+
+/// Brings history within its cap (or closer to it, where a lowered cap is being reached), and
+/// takes a step of whatever else is left over.
+pub(crate) fn settle(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    tail: &mut HistoryTail,
+) -> EngineResult<Evicted> {
+    let mut evicted = Evicted::default();
+    if tail.added > 0 || control.history_settling {
+        evicted.records = evict(txn, control, tail)?;
+    }
+    settle_workers(txn, control)?;
+    sweep_findings(txn, control)?;
+    Ok(evicted)
+}
+
+/// Moves the oldest records over the cap into the tiers: at least as many as were added.
+fn evict(txn: &mut dyn Write, control: &mut Control, tail: &mut HistoryTail) -> EngineResult<u64> {
+    let (first, next) = tail.ends(txn)?;
+    let over = (next - first).saturating_sub(control.caps.history.into());
+    let leaving =
+        over.min(tail.added + if control.history_settling { step(txn) as u64 } else { 0 });
+    if leaving > 0 {
+        let folds = fold_oldest(txn, first, leaving)?;
+        for id in first..first + leaving {
+            txn.delete(Table::History, &key::number(id))?;
+        }
+        for (worker, fold) in &folds {
+            tiers::apply(txn, &control.caps, *worker, fold, 0)?;
+        }
+        tail.ends = Some((first + leaving, next));
+    }
+    if leaving == over {
+        control.history_settling = false;
+    }
+    Ok(leaving)
+}
+
+/// Adds up the oldest records per worker and day.
+fn fold_oldest(
+    txn: &dyn Write,
+    first: u64,
+    leaving: u64,
+) -> EngineResult<BTreeMap<WorkerId, Fold>> {
+    let mut folds: BTreeMap<WorkerId, Fold> = BTreeMap::new();
+    let mut expected = first;
+    each(txn, ALL, Order::Ascending, |key, row: HistoryRow| {
+        if expected == first + leaving || key::as_number(key) != Some(expected) {
+            return ControlFlow::Break(());
+        }
+        expected += 1;
+        folds.entry(row.worker).or_default().add_day(row.finished_at.day(), &row.totals());
+        if expected == first + leaving { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if expected < first + leaving {
+        return Err(undecodable(
+            Table::History,
+            &key::number(expected),
+            "it is missing: ids have a gap",
+        ));
+    }
+    Ok(folds)
+}
+
+/// Brings the next workers under lowered caps on days and months, a step of rows at a time.
+fn settle_workers(txn: &mut dyn Write, control: &mut Control) -> EngineResult<()> {
+    let Some(from) = control.workers_settling else { return Ok(()) };
+    let mut budget = step(txn);
+    let mut next = Some(from);
+    while let Some(worker) = next {
+        let life: LifetimeRow = tiers::lifetime(txn, worker)?;
+        let over = life.days.saturating_sub(control.caps.daily) as usize
+            + life.months.saturating_sub(control.caps.monthly) as usize;
+        if over > 0 {
+            if budget == 0 {
+                break;
+            }
+            let within = tiers::apply(txn, &control.caps, worker, &Fold::default(), budget)?;
+            budget = budget.saturating_sub(over);
+            if !within {
+                break;
+            }
+        }
+        next = worker_after(txn, worker)?;
+    }
+    control.workers_settling = next;
+    Ok(())
+}
+
+fn worker_after(txn: &dyn Write, worker: WorkerId) -> EngineResult<Option<WorkerId>> {
+    let key = key::worker(worker);
+    let range = (std::ops::Bound::Excluded(&key[..]), std::ops::Bound::Unbounded);
+    Ok(first_key(txn, Table::Lifetime, range, Order::Ascending)?
+        .and_then(|key| key::first_worker(&key)))
+}
+
+/// Takes other caps. Lowered ones are reached in steps that begin with this transaction.
+pub(crate) fn set_caps(
+    txn: &dyn Write,
+    control: &mut Control,
+    change: CapsChange,
+) -> EngineResult<()> {
+    let caps = change.apply(control.caps);
+    if caps.history < control.caps.history {
+        control.history_settling = true;
+    }
+    if caps.daily < control.caps.daily || caps.monthly < control.caps.monthly {
+        let first = first_key(txn, Table::Lifetime, ALL, Order::Ascending)?;
+        control.workers_settling = first.and_then(|key| key::first_worker(&key));
+    }
+    control.caps = caps;
+    Ok(())
+}
+
+// Imports
+
+/// Takes records from elsewhere into the tiers. Says whether they were new.
+pub(crate) fn import(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    tail: &mut HistoryTail,
+    import: &Import,
+    digest: u64,
+) -> Applied<bool> {
+    let id_key = tables::import_key(&import.id);
+    if let Some(known) = load::<ImportRow>(txn, &id_key)? {
+        return if known.digest == digest {
+            Ok(false)
+        } else {
+            Err(Error::ImportAltered { id: import.id.clone() }.into())
+        };
+    }
+    let mut folds: BTreeMap<WorkerId, (Totals, Fold)> = BTreeMap::new();
+    for record in &import.records {
+        let worker = record.worker();
+        let (held, fold) = match folds.entry(worker) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                known_worker(txn, worker)?;
+                new.insert((tiers::lifetime(txn, worker)?.totals, Fold::default()))
+            }
+        };
+        let totals = match record {
+            ImportRecord::History(_) => continue,
+            ImportRecord::Daily(_, _, totals)
+            | ImportRecord::Monthly(_, _, totals)
+            | ImportRecord::Lifetime(_, totals) => totals,
+        };
+        check_fits(held, totals)?;
+        held.merge(totals);
+        match record {
+            ImportRecord::History(_) => {}
+            ImportRecord::Daily(_, day, totals) => fold.add_day(*day, totals),
+            ImportRecord::Monthly(_, month, totals) => fold.add_month(*month, totals),
+            ImportRecord::Lifetime(_, totals) => fold.lifetime.merge(totals),
+        }
+    }
+
+    for record in &import.records {
+        if let ImportRecord::History(batch) = record {
+            let row = HistoryRow {
+                worker: batch.worker,
+                job: batch.job,
+                start: batch.start,
+                end: batch.end,
+                items: batch.items,
+                duration_us: batch.duration_us,
+                finished_at: batch.finished_at,
+                error: batch.error.clone(),
+            };
+            tail.append(txn, &row)?;
+        }
+    }
+    for (worker, (_, fold)) in &folds {
+        if !fold.is_empty() {
+            tiers::apply(txn, &control.caps, *worker, fold, 0)?;
+        }
+    }
+    remember(txn, control, &import.id, &id_key, digest)?;
+    Ok(true)
+}
+
+/// What a worker's totals may reach by imports: half of what fits, so that the batches still to
+/// come, each bounded by 64 bits, can never overflow them.
+const MOST_BATCHES: u64 = u64::MAX / 2;
+const MOST_AMOUNT: u128 = u128::MAX / 2;
+
+fn check_fits(held: &Totals, more: &Totals) -> Result<(), Error> {
+    let count = |a: u64, b: u64| a.checked_add(b).is_some_and(|sum| sum <= MOST_BATCHES);
+    let amount = |a: u128, b: u128| a.checked_add(b).is_some_and(|sum| sum <= MOST_AMOUNT);
+    if count(held.batches, more.batches)
+        && count(held.errors, more.errors)
+        && amount(held.items, more.items)
+        && amount(held.duration_us, more.duration_us)
+    {
+        return Ok(());
+    }
+    Err(Error::invalid("the import would make a worker's totals too large to add up exactly"))
+}
+
+/// Remembers the id of an import, and forgets the oldest one over the limit.
+fn remember(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    id: &str,
+    id_key: &[u8],
+    digest: u64,
+) -> EngineResult<()> {
+    let number = control.next_import;
+    control.next_import += 1;
+    store(txn, id_key, &ImportRow { number, digest })?;
+    txn.put(ImportRow::TABLE, &tables::import_log_key(number), id.as_bytes())?;
+    let Some(oldest) = number.checked_sub(crate::config::limits::IMPORTS) else { return Ok(()) };
+    let log_key = tables::import_log_key(oldest);
+    let mut forgotten = None;
+    txn.get(Table::Meta, &log_key, &mut |id| forgotten = Some([b"import/", id].concat()))?;
+    if let Some(id_key) = forgotten {
+        txn.delete(Table::Meta, &id_key)?;
+        txn.delete(Table::Meta, &log_key)?;
+    }
+    Ok(())
+}

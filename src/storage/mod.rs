@@ -1,0 +1,315 @@
+//! The seam between the rules above and the engine below that stores bytes.
+//!
+//! An engine offers ordered tables of byte strings, snapshots to read from, and write
+//! transactions given as a closure that it may run again. Nothing above this module knows which
+//! engine is at work, and nothing may assume that a transaction can be of any size.
+//!
+//! Two engines come with the crate: redb, which is what [`Builder::open`] uses, and
+//! [`MemoryEngine`], which keeps everything in memory and can be told to fail.
+//!
+//! [`Builder::open`]: crate::Builder::open
+
+mod memory;
+mod redb;
+
+use std::fmt;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+
+pub use memory::{Fault, MemoryEngine};
+pub(crate) use redb::{Access, RedbEngine, Source};
+
+use crate::error::Cause;
+
+/// The tables of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Table {
+    /// Format, caps, counters and import ids.
+    Meta,
+    /// Workers by number.
+    Workers,
+    /// Worker numbers by name.
+    WorkerNames,
+    /// Jobs by id.
+    Jobs,
+    /// Job ids by prefix and start.
+    JobRanges,
+    /// Waiting jobs by priority and age.
+    JobQueue,
+    /// Waiting jobs by prefix, priority and age.
+    JobQueueByPrefix,
+    /// Leased jobs by deadline.
+    JobLeases,
+    /// Leased jobs by worker.
+    JobHolders,
+    /// Batches, oldest first.
+    History,
+    /// Totals by worker and day.
+    Daily,
+    /// Totals by worker and month.
+    Monthly,
+    /// Totals by worker.
+    Lifetime,
+    /// Findings by job and key.
+    Findings,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Table; 14] = [
+        Table::Meta,
+        Table::Workers,
+        Table::WorkerNames,
+        Table::Jobs,
+        Table::JobRanges,
+        Table::JobQueue,
+        Table::JobQueueByPrefix,
+        Table::JobLeases,
+        Table::JobHolders,
+        Table::History,
+        Table::Daily,
+        Table::Monthly,
+        Table::Lifetime,
+        Table::Findings,
+    ];
+
+    /// The name of the table in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Table::Meta => "meta",
+            Table::Workers => "workers",
+            Table::WorkerNames => "worker_names",
+            Table::Jobs => "jobs",
+            Table::JobRanges => "job_ranges",
+            Table::JobQueue => "job_queue",
+            Table::JobQueueByPrefix => "job_queue_by_prefix",
+            Table::JobLeases => "job_leases",
+            Table::JobHolders => "job_holders",
+            Table::History => "history",
+            Table::Daily => "daily",
+            Table::Monthly => "monthly",
+            Table::Lifetime => "lifetime",
+            Table::Findings => "findings",
+        }
+    }
+}
+
+/// What an engine has to say when it cannot do as asked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// It failed, and nothing of the transaction was stored.
+    Failed(Cause),
+    /// It failed while committing: the transaction may or may not have been stored.
+    Uncertain(Cause),
+    /// What it read is damaged.
+    Corrupted(String),
+    /// The transaction is larger than the engine allows.
+    TooLarge,
+    /// Something else has to end first.
+    InUse(&'static str),
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EngineError::Failed(cause) | EngineError::Uncertain(cause) => write!(f, "{cause}"),
+            EngineError::Corrupted(what) => f.write_str(what),
+            EngineError::TooLarge => f.write_str("the transaction is too large"),
+            EngineError::InUse(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {}
+
+impl EngineError {
+    /// A failure that has no cause but its description.
+    pub(crate) fn failed(what: impl Into<String>) -> EngineError {
+        EngineError::Failed(Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(
+            what.into(),
+        )))
+    }
+}
+
+/// The result of a call to an engine.
+pub type EngineResult<T> = std::result::Result<T, EngineError>;
+
+/// The keys between two bounds.
+pub type KeyRange<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
+
+/// Whether no key can lie in the range: engines need not bear such a range.
+pub(crate) fn is_empty(range: KeyRange<'_>) -> bool {
+    match range {
+        (Bound::Included(a), Bound::Included(b)) => a > b,
+        (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => {
+            a >= b
+        }
+        _ => false,
+    }
+}
+
+/// Which way a scan goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// From the smallest key to the largest.
+    Ascending,
+    /// From the largest key to the smallest.
+    Descending,
+}
+
+/// Takes the entries of a scan, and says when it has seen enough.
+pub type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
+/// Reading within a snapshot or a write transaction.
+///
+/// Entries are lent to a closure, so that an engine need not copy them.
+pub trait Read {
+    /// Shows the value of a key to `visit`; `false` if there is none.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the engine cannot read.
+    fn get(&self, table: Table, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> EngineResult<bool>;
+
+    /// Shows the entries of a range in order until `visit` breaks off.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the engine cannot read.
+    fn scan(
+        &self,
+        table: Table,
+        range: KeyRange<'_>,
+        order: Order,
+        visit: Visit<'_>,
+    ) -> EngineResult<()>;
+}
+
+/// Writing within a transaction. It sees what it has written.
+pub trait Write: Read {
+    /// Stores a value under a key, in place of the one that was there.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the engine cannot write, or the transaction becomes too large.
+    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> EngineResult<()>;
+
+    /// Removes a key and its value, if they are there.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the engine cannot write, or the transaction becomes too large.
+    fn delete(&mut self, table: Table, key: &[u8]) -> EngineResult<()>;
+
+    /// The number of puts and deletes that still fit; `usize::MAX` where there is no limit.
+    fn room(&self) -> usize;
+}
+
+/// A state of the store at one instant, undisturbed by later transactions.
+pub trait EngineSnapshot: Read + Send + Sync {
+    /// Rows and bytes of one table.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the engine cannot read.
+    fn table_size(&self, table: Table) -> EngineResult<TableSize>;
+}
+
+/// How large a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct TableSize {
+    /// Its number of rows.
+    pub rows: u64,
+    /// The bytes its live pages take up; for an engine without pages, its keys and values.
+    pub bytes: u64,
+}
+
+/// How soon a transaction must be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Before the call returns, with everything that was committed before it.
+    Now,
+    /// With a later transaction.
+    Later,
+}
+
+/// A store of ordered tables.
+pub trait Engine: Send + Sync {
+    /// A snapshot of the latest committed state.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the engine cannot read.
+    fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>>;
+
+    /// Runs `transaction` and commits what it wrote, all or nothing. If it returns an error,
+    /// nothing is committed. It may be run several times, each on a fresh state; only its last
+    /// run counts. One that writes nothing commits nothing.
+    ///
+    /// # Errors
+    /// What `transaction` returned, or [`EngineError`] if the engine cannot commit.
+    fn write(
+        &self,
+        flush: Flush,
+        transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+    ) -> EngineResult<()>;
+
+    /// Bytes the store takes up where it is kept.
+    ///
+    /// # Errors
+    /// [`EngineError`] if that cannot be told.
+    fn stored_bytes(&self) -> EngineResult<u64>;
+
+    /// Closes and opens the storage again in place, after a failure.
+    ///
+    /// # Errors
+    /// [`crate::Error`] if it cannot be opened again; it then stays closed.
+    fn reopen(&self) -> crate::Result<()>;
+
+    /// Closes the storage, leaving it in order. Snapshots that are still held cannot be relied
+    /// on afterwards.
+    ///
+    /// # Errors
+    /// [`EngineError`] if that fails.
+    fn close(&self) -> EngineResult<()>;
+
+    /// Gives unused space back, where the engine can.
+    ///
+    /// # Errors
+    /// [`EngineError::InUse`] while a snapshot is held, or what the engine met.
+    fn compact(&self) -> EngineResult<()> {
+        Ok(())
+    }
+}
+
+/// A place to keep the bytes of a redb file other than a file: for simulated disks.
+///
+/// Its methods are those of a file; see [`Builder::on_device`](crate::Builder::on_device).
+pub trait Device: fmt::Debug + Send + Sync + 'static {
+    /// The current length in bytes.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    fn length(&self) -> std::io::Result<u64>;
+
+    /// Fills `out` from `offset` on.
+    ///
+    /// # Errors
+    /// Any I/O error; `UnexpectedEof` past the end.
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()>;
+
+    /// Cuts or extends with zeroes.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    fn set_length(&self, length: u64) -> std::io::Result<()>;
+
+    /// Makes everything written so far survive a loss of power.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    fn sync(&self) -> std::io::Result<()>;
+
+    /// Writes `data` at `offset`.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()>;
+}

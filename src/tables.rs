@@ -1,0 +1,401 @@
+//! The rows of each table, and typed reading and writing of them.
+
+use std::ops::{Bound, ControlFlow};
+
+use crate::codec::{self, Decode, Encode};
+use crate::config::Caps;
+use crate::error::Error;
+use crate::key;
+use crate::record::{JobId, JobStatus, Token, Totals, WorkerId};
+use crate::storage::{EngineError, EngineResult, KeyRange, Order, Read, Table, Write};
+use crate::time::Timestamp;
+
+/// The format of the file: what tables there are, their keys and their records.
+pub(crate) const FORMAT: u32 = 1;
+
+const FORMAT_KEY: &[u8] = b"format";
+const CONTROL_KEY: &[u8] = b"control";
+
+/// A record kept in one table.
+pub(crate) trait Row: Encode + Decode<()> {
+    const TABLE: Table;
+}
+
+/// Caps and counters of the whole store, in one row that every write transaction reads and only
+/// rare ones write.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub(crate) struct Control {
+    pub(crate) caps: Caps,
+    pub(crate) next_job: u64,
+    pub(crate) next_worker: u32,
+    pub(crate) next_import: u64,
+    /// How many jobs have each status, in the order of [`JobStatus::ALL`].
+    pub(crate) jobs: [u64; 5],
+    /// Whether a lowered cap on history is still being reached.
+    pub(crate) history_settling: bool,
+    /// The next worker whose days and months are to be brought under a lowered cap.
+    pub(crate) workers_settling: Option<WorkerId>,
+    /// Deleted jobs whose findings are still being removed.
+    pub(crate) deleting: Vec<JobId>,
+}
+
+impl Row for Control {
+    const TABLE: Table = Table::Meta;
+}
+
+impl Control {
+    fn new(caps: Caps) -> Control {
+        Control {
+            caps,
+            next_job: 1,
+            next_worker: 1,
+            next_import: 1,
+            jobs: [0; 5],
+            history_settling: false,
+            workers_settling: None,
+            deleting: Vec::new(),
+        }
+    }
+
+    /// Whether work is left over that a later commit has to take up.
+    pub(crate) fn is_settling(&self) -> bool {
+        self.history_settling || self.workers_settling.is_some() || !self.deleting.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub(crate) struct WorkerRow {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) first_seen: Timestamp,
+    /// Moved when the worker registers, takes a lease or ends one, not by checkpoints.
+    pub(crate) last_seen: Timestamp,
+    pub(crate) last_prefix: Option<Vec<u8>>,
+}
+
+impl Row for WorkerRow {
+    const TABLE: Table = Table::Workers;
+}
+
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub(crate) struct JobRow {
+    pub(crate) prefix: Vec<u8>,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) cursor: u64,
+    pub(crate) status: JobStatus,
+    /// Who holds it, or held it last.
+    pub(crate) holder: Option<WorkerId>,
+    /// The token issued last.
+    pub(crate) token: Token,
+    /// Whether that token may still move the cursor.
+    pub(crate) token_live: bool,
+    /// Sequence number of the last command under that token; 0 before the first.
+    pub(crate) sequence: u64,
+    /// Content of that command.
+    pub(crate) digest: u64,
+    /// Answer to that command.
+    pub(crate) answer: Answered,
+    pub(crate) deadline: Timestamp,
+    pub(crate) length_us: u64,
+    /// The deadline under which the lease index knows it: never later than the true one.
+    pub(crate) indexed: Timestamp,
+    pub(crate) priority: i32,
+    pub(crate) attempts: u32,
+    pub(crate) max_attempts: Option<u32>,
+    pub(crate) batches: u64,
+    pub(crate) items: u128,
+    pub(crate) duration_us: u128,
+    pub(crate) created_at: Timestamp,
+    pub(crate) leased_at: Option<Timestamp>,
+    pub(crate) checkpoint_at: Option<Timestamp>,
+    pub(crate) ended_at: Option<Timestamp>,
+    pub(crate) last_error: Option<String>,
+}
+
+impl Row for JobRow {
+    const TABLE: Table = Table::Jobs;
+}
+
+/// The answer to a lease command, as kept for a repetition of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Answered {
+    None,
+    Moved { cursor: u64, deadline: Timestamp },
+    Renewed { deadline: Timestamp },
+    Completed,
+    Failed { attempts: u32, gave_up: bool },
+    Released,
+}
+
+/// The value in the job index by prefix and start, in the queues and in the index of holders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct LeaseIndexRow {
+    /// How long the lease was taken for: a deadline further ahead than this has passed.
+    pub(crate) length_us: u64,
+}
+
+impl Row for LeaseIndexRow {
+    const TABLE: Table = Table::JobLeases;
+}
+
+/// One batch. The worker stands first, so that a scan can pass over other workers' rows without
+/// decoding them.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub(crate) struct HistoryRow {
+    pub(crate) worker: WorkerId,
+    pub(crate) job: Option<JobId>,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) items: u64,
+    pub(crate) duration_us: u64,
+    pub(crate) finished_at: Timestamp,
+    pub(crate) error: Option<String>,
+}
+
+impl Row for HistoryRow {
+    const TABLE: Table = Table::History;
+}
+
+impl HistoryRow {
+    pub(crate) fn totals(&self) -> Totals {
+        Totals::of_batch(self.items, self.duration_us, self.error.is_some(), self.finished_at)
+    }
+
+    /// What the value of every row of this worker starts with.
+    pub(crate) fn mark(worker: WorkerId) -> Vec<u8> {
+        codec::encode(&worker)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+pub(crate) struct DailyRow(pub(crate) Totals);
+
+impl Row for DailyRow {
+    const TABLE: Table = Table::Daily;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default, Encode, Decode)]
+pub(crate) struct MonthlyRow {
+    pub(crate) totals: Totals,
+    /// The part of the totals whose days have left, or never were.
+    pub(crate) rolled: Rolled,
+}
+
+impl Row for MonthlyRow {
+    const TABLE: Table = Table::Monthly;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default, Encode, Decode)]
+pub(crate) struct LifetimeRow {
+    pub(crate) totals: Totals,
+    /// The part of the totals whose months have left, or never were.
+    pub(crate) rolled: Rolled,
+    /// How many daily rows the worker has.
+    pub(crate) days: u32,
+    /// How many monthly rows the worker has.
+    pub(crate) months: u32,
+}
+
+impl Row for LifetimeRow {
+    const TABLE: Table = Table::Lifetime;
+}
+
+/// The rolled part of a row's totals: nothing or all of them for most rows, which costs a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Encode, Decode)]
+pub(crate) enum Rolled {
+    #[default]
+    Nothing,
+    Everything,
+    Part(Totals),
+}
+
+impl Rolled {
+    /// The rolled totals of a row with these totals.
+    pub(crate) fn of(self, totals: &Totals) -> Totals {
+        match self {
+            Rolled::Nothing => Totals::default(),
+            Rolled::Everything => *totals,
+            Rolled::Part(part) => part,
+        }
+    }
+
+    /// The shortest form of a rolled part.
+    pub(crate) fn new(part: Totals, totals: &Totals) -> Rolled {
+        if part.is_empty() {
+            Rolled::Nothing
+        } else if part == *totals {
+            Rolled::Everything
+        } else {
+            Rolled::Part(part)
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub(crate) struct FindingRow {
+    pub(crate) payload: Vec<u8>,
+    pub(crate) worker: WorkerId,
+    pub(crate) found_at: Timestamp,
+    pub(crate) late: bool,
+}
+
+impl Row for FindingRow {
+    const TABLE: Table = Table::Findings;
+}
+
+/// A remembered import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct ImportRow {
+    pub(crate) number: u64,
+    pub(crate) digest: u64,
+}
+
+impl Row for ImportRow {
+    const TABLE: Table = Table::Meta;
+}
+
+/// A number as the whole of a row: a job id, a worker number, the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Number(pub(crate) u64);
+
+/// Fills an empty store.
+pub(crate) fn initialize(txn: &mut dyn Write, caps: Caps) -> EngineResult<()> {
+    txn.put(Table::Meta, FORMAT_KEY, &codec::encode(&Number(FORMAT.into())))?;
+    store(txn, CONTROL_KEY, &Control::new(caps))?;
+    for table in Table::ALL {
+        // Touching a table creates it, so that readers find it.
+        txn.delete(table, b"")?;
+    }
+    Ok(())
+}
+
+/// The format version of a store; `None` if this is not one.
+pub(crate) fn format(txn: &(impl Read + ?Sized)) -> EngineResult<Option<u64>> {
+    let mut found = None;
+    txn.get(Table::Meta, FORMAT_KEY, &mut |bytes| found = codec::decode::<Number>(bytes).ok())?;
+    Ok(found.map(|number| number.0))
+}
+
+pub(crate) fn control(txn: &(impl Read + ?Sized)) -> EngineResult<Control> {
+    load(txn, CONTROL_KEY)?.ok_or_else(|| missing(Table::Meta, CONTROL_KEY))
+}
+
+pub(crate) fn store_control(txn: &mut dyn Write, control: &Control) -> EngineResult<()> {
+    store(txn, CONTROL_KEY, control)
+}
+
+pub(crate) fn import_key(id: &str) -> Vec<u8> {
+    [b"import/", id.as_bytes()].concat()
+}
+
+pub(crate) fn import_log_key(number: u64) -> Vec<u8> {
+    [&b"imported/"[..], &key::number(number)].concat()
+}
+
+/// Reads one row.
+pub(crate) fn load<R: Row>(txn: &(impl Read + ?Sized), key: &[u8]) -> EngineResult<Option<R>> {
+    load_from(txn, R::TABLE, key)
+}
+
+/// Reads one row of a table that holds rows of several types.
+pub(crate) fn load_from<R: Decode<()>>(
+    txn: &(impl Read + ?Sized),
+    table: Table,
+    key: &[u8],
+) -> EngineResult<Option<R>> {
+    let mut found = None;
+    txn.get(table, key, &mut |bytes| found = Some(codec::decode(bytes)))?;
+    found.transpose().map_err(|why| undecodable(table, key, &why))
+}
+
+/// Writes one row.
+pub(crate) fn store<R: Row>(txn: &mut dyn Write, key: &[u8], row: &R) -> EngineResult<()> {
+    txn.put(R::TABLE, key, &codec::encode(row))
+}
+
+/// Shows every row of a range, in order, until `visit` breaks off.
+pub(crate) fn each<R: Row>(
+    txn: &(impl Read + ?Sized),
+    range: KeyRange<'_>,
+    order: Order,
+    mut visit: impl FnMut(&[u8], R) -> ControlFlow<()>,
+) -> EngineResult<()> {
+    let mut broken = None;
+    txn.scan(R::TABLE, range, order, &mut |key, bytes| match codec::decode(bytes) {
+        Ok(row) => visit(key, row),
+        Err(why) => {
+            broken = Some(undecodable(R::TABLE, key, &why));
+            ControlFlow::Break(())
+        }
+    })?;
+    broken.map_or(Ok(()), Err)
+}
+
+/// The first keys of a range, at most `most` of them.
+pub(crate) fn keys(
+    txn: &(impl Read + ?Sized),
+    table: Table,
+    range: KeyRange<'_>,
+    order: Order,
+    most: usize,
+) -> EngineResult<Vec<Vec<u8>>> {
+    let mut keys = Vec::new();
+    if most > 0 {
+        txn.scan(table, range, order, &mut |key, _| {
+            keys.push(key.to_vec());
+            if keys.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+    }
+    Ok(keys)
+}
+
+/// The first key of a range.
+pub(crate) fn first_key(
+    txn: &(impl Read + ?Sized),
+    table: Table,
+    range: KeyRange<'_>,
+    order: Order,
+) -> EngineResult<Option<Vec<u8>>> {
+    Ok(keys(txn, table, range, order, 1)?.pop())
+}
+
+/// The ids of the oldest and newest history record. Ids have no gaps, since only the oldest leave.
+pub(crate) fn history_ends(txn: &(impl Read + ?Sized)) -> EngineResult<Option<(u64, u64)>> {
+    let end = |order| -> EngineResult<Option<u64>> {
+        first_key(txn, Table::History, ALL, order)?
+            .map(|key| {
+                key::as_number(&key)
+                    .ok_or_else(|| undecodable(Table::History, &key, "its key is no number"))
+            })
+            .transpose()
+    };
+    Ok(end(Order::Ascending)?.zip(end(Order::Descending)?))
+}
+
+/// Every key of a table.
+pub(crate) const ALL: KeyRange<'static> = (Bound::Unbounded, Bound::Unbounded);
+
+pub(crate) fn missing(table: Table, key: &[u8]) -> EngineError {
+    EngineError::Corrupted(format!("the {} table has no row {}", table.name(), hex(key)))
+}
+
+pub(crate) fn undecodable(table: Table, key: &[u8], why: &str) -> EngineError {
+    EngineError::Corrupted(format!("row {} of the {} table: {why}", hex(key), table.name()))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Error {
+        match error {
+            EngineError::Failed(source) => Error::Storage { source },
+            EngineError::Uncertain(source) => Error::Uncertain { source },
+            EngineError::Corrupted(what) => Error::Corrupted { what },
+            EngineError::TooLarge => Error::TooLarge,
+            EngineError::InUse(what) => Error::InUse { what },
+        }
+    }
+}

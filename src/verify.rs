@@ -1,0 +1,283 @@
+//! Checking a whole snapshot against the rules, row by row.
+
+mod jobs;
+#[cfg(test)]
+mod tests;
+mod tiers;
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
+use crate::config::limits;
+use crate::error::{Error, Result};
+use crate::key;
+use crate::query::{Snapshot, rows};
+use crate::record::{JobId, WorkerId};
+use crate::storage::{KeyRange, Order, Table};
+use crate::tables::{
+    self, ALL, Control, FindingRow, HistoryRow, ImportRow, Number, Row, WorkerRow, load, load_from,
+};
+
+/// What [`Snapshot::verify`] looked at and found in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Verified {
+    /// Rows of all tables.
+    pub rows: u64,
+    /// Workers.
+    pub workers: u64,
+    /// Jobs.
+    pub jobs: u64,
+    /// Records of history.
+    pub history: u64,
+    /// Days, over all workers.
+    pub days: u64,
+    /// Months, over all workers.
+    pub months: u64,
+    /// Findings, those of deleted jobs that wait to be removed included.
+    pub findings: u64,
+    /// Imports whose ids are remembered.
+    pub imports: u64,
+}
+
+impl Snapshot {
+    /// Checks every row of every table against the rules, and names the first row that breaks one.
+    ///
+    /// - Conservation, exact in every field: a month's totals are its rolled part plus its days, a
+    ///   lifetime's are its rolled part plus its months. No day is without its month, no month
+    ///   without its lifetime.
+    /// - Caps: no tier holds more than its cap, unless a lowered one is still being reached.
+    /// - Jobs: cursors lie within their ranges, ranges of one prefix do not overlap, and every
+    ///   index agrees with its jobs both ways.
+    /// - Everything that refers to a worker or a job refers to one there is, and every key and
+    ///   record can be read.
+    ///
+    /// This reads the whole store, some rows several times over, in memory that depends on the
+    /// number of workers and of one worker's months. The store can be written meanwhile. Both
+    /// forms of a snapshot are checked alike.
+    ///
+    /// ```
+    /// # let store = milepost::Store::in_memory()?;
+    /// let verified = store.snapshot()?.verify()?;
+    /// println!("{} rows are in order", verified.rows);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// - [`Error::Inconsistent`] for the first row that breaks a rule.
+    /// - [`Error::Corrupted`] for the first one that cannot be read.
+    /// - else what the storage meets.
+    pub fn verify(&self) -> Result<Verified> {
+        let mut check = Check { view: self, workers: HashSet::new(), rows: Cell::new(0) };
+        let imports = check.meta()?;
+        check.workers = check.known_workers()?;
+        let jobs = check.jobs()?;
+        let history = check.history()?;
+        let (days, months) = check.tiers()?;
+        let findings = check.findings()?;
+        let workers = check.workers.len() as u64;
+        let rows = check.rows.get();
+        Ok(Verified { rows, workers, jobs, history, days, months, findings, imports })
+    }
+}
+
+/// One verification under way.
+struct Check<'s> {
+    view: &'s Snapshot,
+    workers: HashSet<WorkerId>,
+    /// How many rows were looked at for their own sake.
+    rows: Cell<u64>,
+}
+
+/// Demands that a rule holds for a row.
+fn ensure(holds: bool, table: Table, row: impl Display, rule: impl Display) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    Err(Error::Inconsistent { table: table.name(), row: row.to_string(), rule: rule.to_string() })
+}
+
+impl Check<'_> {
+    fn control(&self) -> &Control {
+        self.view.control()
+    }
+
+    /// Shows the entries of a table, counting them.
+    fn each_entry(
+        &self,
+        table: Table,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.view.scan(table, ALL, Order::Ascending, |key, value| {
+            self.rows.set(self.rows.get() + 1);
+            visit(key, value).map(ControlFlow::Continue)
+        })
+    }
+
+    /// Shows the rows of a range, counting them, and says how many there were.
+    fn each_row<K, R: Row>(
+        &self,
+        range: KeyRange<'_>,
+        parse: impl Fn(&[u8]) -> Option<K>,
+        mut visit: impl FnMut(K, R) -> Result<()>,
+    ) -> Result<u64> {
+        let mut seen = 0;
+        self.view.each_row(range, parse, |key, row| {
+            seen += 1;
+            visit(key, row)
+        })?;
+        self.rows.set(self.rows.get() + seen);
+        Ok(seen)
+    }
+
+    fn has(&self, table: Table, key: &[u8]) -> Result<bool> {
+        Ok(self.view.txn().get(table, key, &mut |_| {})?)
+    }
+
+    fn has_value(&self, table: Table, key: &[u8], value: &[u8]) -> Result<bool> {
+        let mut equal = false;
+        self.view.txn().get(table, key, &mut |found| equal = found == value)?;
+        Ok(equal)
+    }
+
+    fn ensure_worker(&self, table: Table, row: impl Display, worker: WorkerId) -> Result<()> {
+        let known = self.workers.contains(&worker);
+        ensure(known, table, row, format_args!("its worker, {worker}, is one there is"))
+    }
+
+    /// The row of caps and counters, and the remembered imports; says how many of these.
+    fn meta(&self) -> Result<u64> {
+        let control = self.control();
+        let caps = [control.caps.history, control.caps.daily, control.caps.monthly];
+        ensure(!caps.contains(&0), Table::Meta, "control", "every cap is at least 1")?;
+        for job in &control.deleting {
+            let is_gone = !self.has(Table::Jobs, &key::job(*job))?;
+            ensure(
+                is_gone,
+                Table::Meta,
+                "control",
+                format_args!("job {job}, which was deleted, has no row"),
+            )?;
+        }
+        let format = tables::format(self.view.txn())?;
+        let is_ours = format == Some(tables::FORMAT.into());
+        ensure(is_ours, Table::Meta, "format", format_args!("the format is {}", tables::FORMAT))?;
+
+        let mut imports = 0;
+        self.each_entry(Table::Meta, |key, value| {
+            if let Some(id) = key.strip_prefix(b"import/") {
+                imports += 1;
+                self.import(id, rows::decoded(Table::Meta, key, value)?)
+            } else if let Some(number) = key.strip_prefix(b"imported/") {
+                let number = rows::parsed(Table::Meta, key, |_| rows::number(number))?;
+                self.import_log(number, value)
+            } else {
+                let known = [&b"format"[..], b"control"].contains(&key);
+                rows::parsed(Table::Meta, key, |_| known.then_some(()))
+            }
+        })?;
+        let rule = format_args!("{imports} imports are remembered, at most {}", limits::IMPORTS);
+        ensure(imports <= limits::IMPORTS, Table::Meta, "control", rule)?;
+        Ok(imports)
+    }
+
+    fn import(&self, id: &[u8], row: ImportRow) -> Result<()> {
+        let name = format_args!("import {:?}", String::from_utf8_lossy(id));
+        let given_out = (1..self.control().next_import).contains(&row.number);
+        ensure(given_out, Table::Meta, name, "its number was given out")?;
+        let is_logged = self.has_value(Table::Meta, &tables::import_log_key(row.number), id)?;
+        ensure(is_logged, Table::Meta, name, "it is in the log of imports under its number")
+    }
+
+    fn import_log(&self, number: u64, id: &[u8]) -> Result<()> {
+        let row: Option<ImportRow> = load(self.view.txn(), &[b"import/", id].concat())?;
+        let fits = row.is_some_and(|row| row.number == number);
+        ensure(
+            fits,
+            Table::Meta,
+            format_args!("log entry {number}"),
+            "its import is remembered under its number",
+        )
+    }
+
+    /// Workers against their names, both ways.
+    fn known_workers(&self) -> Result<HashSet<WorkerId>> {
+        let mut workers = HashSet::new();
+        self.each_row(ALL, rows::worker, |id, row: WorkerRow| {
+            let worker = format_args!("worker {id}");
+            let given_out = (1..self.control().next_worker).contains(&id.0);
+            ensure(given_out, Table::Workers, worker, "its number was given out")?;
+            let named: Option<Number> =
+                load_from(self.view.txn(), Table::WorkerNames, row.name.as_bytes())?;
+            let fits = named == Some(Number(id.0.into()));
+            ensure(fits, Table::Workers, worker, "its name leads to its number")?;
+            workers.insert(id);
+            Ok(())
+        })?;
+        self.each_entry(Table::WorkerNames, |name, value| {
+            let Number(number) = rows::decoded(Table::WorkerNames, name, value)?;
+            let row: Option<WorkerRow> = match u32::try_from(number) {
+                Ok(id) => load(self.view.txn(), &key::worker(WorkerId(id)))?,
+                Err(_) => None,
+            };
+            let fits = row.is_some_and(|row| row.name.as_bytes() == name);
+            let name = format_args!("name {:?}", String::from_utf8_lossy(name));
+            ensure(fits, Table::WorkerNames, name, "it leads to the worker of this name")
+        })?;
+        Ok(workers)
+    }
+
+    fn history(&self) -> Result<u64> {
+        let mut expected = None;
+        let records = self.each_row(ALL, rows::number, |id, row: HistoryRow| {
+            let record = format_args!("record {id}");
+            let follows = expected.is_none_or(|expected| expected == Some(id));
+            ensure(follows, Table::History, record, "it follows the one before without a gap")?;
+            expected = Some(id.checked_add(1));
+            ensure(
+                row.start <= row.end,
+                Table::History,
+                record,
+                "its end is not before its start",
+            )?;
+            self.ensure_worker(Table::History, record, row.worker)
+        })?;
+        let cap = self.control().caps.history;
+        let within = records <= cap.into() || self.control().history_settling;
+        ensure(
+            within,
+            Table::History,
+            "the newest record",
+            format_args!("{records} records are within the cap of {cap}"),
+        )?;
+        Ok(records)
+    }
+
+    fn findings(&self) -> Result<u64> {
+        let mut job_before = None;
+        self.each_row(ALL, rows::finding, |(job, name), row: FindingRow| {
+            let finding = format_args!("finding 0x{} of job {job}", tables::hex(&name));
+            let fits = (1..=limits::FINDING_KEY).contains(&name.len());
+            ensure(fits, Table::Findings, finding, "its key has a length that is taken")?;
+            self.ensure_worker(Table::Findings, finding, row.worker)?;
+            if job_before != Some(job) {
+                ensure(
+                    self.may_have_findings(job)?,
+                    Table::Findings,
+                    finding,
+                    "its job is one there is",
+                )?;
+                job_before = Some(job);
+            }
+            Ok(())
+        })
+    }
+
+    fn may_have_findings(&self, job: JobId) -> Result<bool> {
+        Ok(self.control().deleting.contains(&job) || self.has(Table::Jobs, &key::job(job))?)
+    }
+}

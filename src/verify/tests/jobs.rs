@@ -1,0 +1,172 @@
+//! Jobs and their indexes.
+
+use super::{ANNE, BERT, COMPLETED, FAILED, HELD, NO_JOB, NOBODY, WAITING, check};
+use crate::codec::encode;
+use crate::key;
+use crate::query::scene::{MINUTE, Scene};
+use crate::record::JobId;
+use crate::storage::Table;
+use crate::tables::{self, JobRow, LeaseIndexRow, Number};
+
+#[test]
+fn jobs_that_contradict_themselves_are_named() {
+    fn edit(scene: &Scene, job: JobId, change: fn(&mut JobRow)) {
+        scene.edit(&key::job(job), change);
+    }
+    check(&[
+        (|s| edit(s, HELD, |row| row.cursor = 101), (Table::Jobs, "job 1", "cursor lies within")),
+        (|s| edit(s, WAITING, |row| row.cursor = 99), (Table::Jobs, "job 2", "cursor lies within")),
+        (
+            |s| edit(s, WAITING, |row| row.end = 100),
+            (Table::Jobs, "job 2", "range holds a position"),
+        ),
+        (|s| edit(s, WAITING, |row| row.end = 201), (Table::Jobs, "job 3", "not overlap job 2")),
+        (
+            |s| edit(s, WAITING, |row| row.prefix = vec![7; 300]),
+            (Table::Jobs, "job 2", "prefix has a length"),
+        ),
+        (|s| edit(s, COMPLETED, |row| row.cursor = 299), (Table::Jobs, "job 3", "only at the end")),
+        (
+            |s| edit(s, COMPLETED, |row| row.ended_at = None),
+            (Table::Jobs, "job 3", "time of its end"),
+        ),
+        (
+            |s| edit(s, COMPLETED, |row| row.token_live = true),
+            (Table::Jobs, "job 3", "token is retired"),
+        ),
+        (
+            |s| edit(s, FAILED, |row| row.token_live = true),
+            (Table::Jobs, "job 4", "token is retired"),
+        ),
+        (|s| edit(s, HELD, |row| row.token_live = false), (Table::Jobs, "job 1", "token is live")),
+        (|s| edit(s, HELD, |row| row.holder = None), (Table::Jobs, "job 1", "held by somebody")),
+        (
+            |s| edit(s, HELD, |row| row.holder = Some(NOBODY)),
+            (Table::Jobs, "job 1", "holder is a worker"),
+        ),
+        (
+            |s| edit(s, HELD, |row| row.deadline = row.indexed.before(MINUTE)),
+            (Table::Jobs, "job 1", "no later deadline"),
+        ),
+        (
+            |s| s.control(|control| control.next_job = 5),
+            (Table::Jobs, "job 5", "number was given out"),
+        ),
+        (
+            |s| s.control(|control| control.jobs[0] += 1),
+            (Table::Meta, "control", "jobs of each status"),
+        ),
+        (
+            |s| s.control(|control| control.deleting.push(HELD)),
+            (Table::Meta, "control", "job 1, which was deleted"),
+        ),
+    ]);
+}
+
+#[test]
+fn jobs_that_are_missing_in_an_index_are_named() {
+    fn held(scene: &Scene) -> JobRow {
+        tables::load(scene.view().txn(), &key::job(HELD)).unwrap().unwrap()
+    }
+    check(&[
+        (
+            |scene| scene.delete(Table::JobRanges, &key::job_range(b"alpha", 100)),
+            (Table::Jobs, "job 2", "in job_ranges"),
+        ),
+        (
+            |scene| scene.delete(Table::JobQueue, &key::queue(-3, WAITING)),
+            (Table::Jobs, "job 2", "in job_queue while it waits"),
+        ),
+        (
+            |scene| {
+                scene.delete(Table::JobQueueByPrefix, &key::queue_by_prefix(b"alpha", -3, WAITING))
+            },
+            (Table::Jobs, "job 2", "in job_queue_by_prefix while it waits"),
+        ),
+        (
+            |scene| scene.delete(Table::JobLeases, &key::lease(held(scene).indexed, HELD)),
+            (Table::Jobs, "job 1", "in job_leases while it is held"),
+        ),
+        (
+            |scene| scene.delete(Table::JobHolders, &key::holder(ANNE, HELD)),
+            (Table::Jobs, "job 1", "in job_holders while it is held"),
+        ),
+        (
+            |scene| scene.edit(&key::job(WAITING), |row: &mut JobRow| row.priority = 0),
+            (Table::Jobs, "job 2", "in job_queue while it waits"),
+        ),
+    ]);
+}
+
+#[test]
+fn index_entries_without_their_job_are_named() {
+    fn put(scene: &Scene, table: Table, key: &[u8], value: &[u8]) {
+        scene.tamper(|txn| txn.put(table, key, value).unwrap());
+    }
+    fn number(job: JobId) -> Vec<u8> {
+        encode(&Number(job.0))
+    }
+    fn index_of_lease(scene: &Scene, minutes: u32, job: JobId, length_us: u64) {
+        let held: JobRow = tables::load(scene.view().txn(), &key::job(HELD)).unwrap().unwrap();
+        scene.put(
+            &key::lease(held.indexed.after(minutes * MINUTE), job),
+            &LeaseIndexRow { length_us },
+        );
+    }
+    let by_prefix = "with this prefix and priority";
+    check(&[
+        (
+            |scene| put(scene, Table::JobRanges, &key::job_range(b"gamma", 7), &number(NO_JOB)),
+            (Table::JobRanges, "prefix gamma from 7", "its job, 99,"),
+        ),
+        (
+            |scene| {
+                put(scene, Table::JobRanges, &key::job_range(b"alpha", 100), &number(COMPLETED))
+            },
+            (Table::JobRanges, "prefix alpha from 100", "its job, 3,"),
+        ),
+        (
+            |scene| put(scene, Table::JobQueue, &key::queue(0, HELD), b""),
+            (Table::JobQueue, "job 1", "its job waits"),
+        ),
+        (
+            |scene| put(scene, Table::JobQueue, &key::queue(4, WAITING), b""),
+            (Table::JobQueue, "job 2", "with this priority"),
+        ),
+        (
+            |scene| put(scene, Table::JobQueue, &key::queue(0, NO_JOB), b""),
+            (Table::JobQueue, "job 99", "its job waits"),
+        ),
+        (
+            |scene| {
+                put(scene, Table::JobQueueByPrefix, &key::queue_by_prefix(b"beta", 0, FAILED), b"")
+            },
+            (Table::JobQueueByPrefix, "job 4", by_prefix),
+        ),
+        (
+            |scene| {
+                put(
+                    scene,
+                    Table::JobQueueByPrefix,
+                    &key::queue_by_prefix(b"beta", -3, WAITING),
+                    b"",
+                )
+            },
+            (Table::JobQueueByPrefix, "job 2", by_prefix),
+        ),
+        (|scene| index_of_lease(scene, 1, HELD, 0), (Table::JobLeases, "job 1", "its job is held")),
+        (|scene| index_of_lease(scene, 0, HELD, 0), (Table::JobLeases, "job 1", "for this long")),
+        (
+            |scene| index_of_lease(scene, 0, COMPLETED, 0),
+            (Table::JobLeases, "job 3", "its job is held"),
+        ),
+        (
+            |scene| put(scene, Table::JobHolders, &key::holder(BERT, HELD), b""),
+            (Table::JobHolders, "job 1", "held by this worker"),
+        ),
+        (
+            |scene| put(scene, Table::JobHolders, &key::holder(BERT, COMPLETED), b""),
+            (Table::JobHolders, "job 3", "held by this worker"),
+        ),
+    ]);
+}

@@ -1,0 +1,135 @@
+//! Totals, caps and history.
+
+use super::{ANNE, BERT, check, scene};
+use crate::key;
+use crate::query::scene::{day, month};
+use crate::storage::Table;
+use crate::tables::{DailyRow, HistoryRow, LifetimeRow, MonthlyRow, Rolled};
+
+#[test]
+fn totals_that_do_not_add_up_are_named() {
+    fn more(totals: &mut crate::Totals) {
+        totals.items += 1;
+    }
+    check(&[
+        (
+            |scene| {
+                scene.edit(&key::month(BERT, month("2026-01")), |row: &mut MonthlyRow| {
+                    more(&mut row.totals)
+                })
+            },
+            (Table::Monthly, "worker 2 in 2026-01", "its rolled part plus its days"),
+        ),
+        (
+            |scene| {
+                scene.edit(&key::month(BERT, month("2025-12")), |row: &mut MonthlyRow| {
+                    row.rolled = Rolled::Nothing
+                })
+            },
+            (Table::Monthly, "worker 2 in 2025-12", "its rolled part plus its days"),
+        ),
+        (
+            |scene| {
+                scene
+                    .edit(&key::day(BERT, day("2026-01-31")), |row: &mut DailyRow| more(&mut row.0))
+            },
+            (Table::Monthly, "worker 2 in 2026-01", "its rolled part plus its days"),
+        ),
+        (
+            |scene| {
+                scene.edit(&key::day(BERT, day("2026-01-31")), |row: &mut DailyRow| {
+                    row.0.min_rate = Some(0.5)
+                });
+            },
+            (Table::Monthly, "worker 2 in 2026-01", "its rolled part plus its days"),
+        ),
+        (
+            |scene| scene.delete(Table::Daily, &key::day(BERT, day("2026-01-31"))),
+            (Table::Monthly, "worker 2 in 2026-01", "its rolled part plus its days"),
+        ),
+        (
+            |scene| scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| more(&mut row.totals)),
+            (Table::Lifetime, "worker 2", "its rolled part plus its months"),
+        ),
+        (
+            |scene| {
+                scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.rolled = Rolled::Nothing)
+            },
+            (Table::Lifetime, "worker 2", "its rolled part plus its months"),
+        ),
+        (
+            |scene| scene.delete(Table::Monthly, &key::month(BERT, month("2025-12"))),
+            (Table::Lifetime, "worker 2", "its rolled part plus its months"),
+        ),
+        (
+            |scene| scene.delete(Table::Monthly, &key::month(BERT, month("2026-01"))),
+            (Table::Daily, "worker 2 on 2026-01-30", "no day outlives its month"),
+        ),
+        (
+            |scene| scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.days += 1),
+            (Table::Lifetime, "worker 2", "counts its days, 3"),
+        ),
+        (
+            |scene| scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.months -= 1),
+            (Table::Lifetime, "worker 2", "counts its months, 3"),
+        ),
+    ]);
+}
+
+#[test]
+fn tiers_over_their_caps_are_named() {
+    check(&[
+        (
+            |scene| scene.control(|control| control.caps.history = 3),
+            (Table::History, "the newest record", "4 records are within the cap of 3"),
+        ),
+        (
+            |scene| scene.control(|control| control.caps.daily = 2),
+            (Table::Lifetime, "worker 1", "3 days are within the cap of 2"),
+        ),
+        (
+            |scene| scene.control(|control| control.caps.monthly = 2),
+            (Table::Lifetime, "worker 2", "3 months are within the cap of 2"),
+        ),
+        (
+            |scene| {
+                scene.control(|control| {
+                    control.caps.daily = 2;
+                    control.workers_settling = Some(BERT);
+                });
+            },
+            (Table::Lifetime, "worker 1", "3 days are within the cap of 2"),
+        ),
+        (
+            |scene| scene.control(|control| control.caps.monthly = 0),
+            (Table::Meta, "control", "every cap is at least 1"),
+        ),
+    ]);
+}
+
+#[test]
+fn tiers_that_are_still_being_brought_under_their_caps_are_in_order() {
+    let scene = scene();
+
+    scene.control(|control| {
+        control.caps = crate::Caps { history: 1, daily: 1, monthly: 1 };
+        control.history_settling = true;
+        control.workers_settling = Some(ANNE);
+    });
+
+    assert!(scene.view().verify().is_ok());
+}
+
+#[test]
+fn gaps_in_history_are_named() {
+    check(&[
+        (
+            |scene| scene.delete(Table::History, &key::number(11)),
+            (Table::History, "record 12", "without a gap"),
+        ),
+        (
+            |scene| scene.edit(&key::number(11), |row: &mut HistoryRow| row.start = row.end + 1),
+            (Table::History, "record 11", "not before its start"),
+        ),
+    ]);
+}

@@ -1,0 +1,103 @@
+//! The law of the tiers, worker by worker.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::Bound;
+
+use super::{Check, ensure};
+use crate::error::Result;
+use crate::key;
+use crate::query::rows;
+use crate::record::{Totals, WorkerId};
+use crate::storage::{Order, Table};
+use crate::tables::{ALL, DailyRow, LifetimeRow, MonthlyRow, first_key};
+use crate::time::{Day, Month};
+
+impl Check<'_> {
+    /// Days, months and lifetimes; says how many days and months there are.
+    pub(super) fn tiers(&self) -> Result<(u64, u64)> {
+        let (mut days, mut months) = (0, 0);
+        self.each_row(ALL, rows::worker, |worker, life: LifetimeRow| {
+            self.ensure_worker(Table::Lifetime, format_args!("worker {worker}"), worker)?;
+            let (more_days, more_months) = self.tiers_of(worker, &life)?;
+            days += more_days;
+            months += more_months;
+            Ok(())
+        })?;
+        self.ensure_lifetimes(Table::Daily, key::as_day)?;
+        self.ensure_lifetimes(Table::Monthly, key::as_month)?;
+        Ok((days, months))
+    }
+
+    fn tiers_of(&self, worker: WorkerId, life: &LifetimeRow) -> Result<(u64, u64)> {
+        let under = key::Under::new(key::worker(worker));
+        // Of each month, the first day that is still there, and the sum of all of them.
+        let mut sums: BTreeMap<Month, (Day, Totals)> = BTreeMap::new();
+        let days = self.each_row(under.range(), key::as_day, |(_, day), row: DailyRow| {
+            let (_, sum) = sums.entry(day.month()).or_insert((day, Totals::default()));
+            sum.merge(&row.0);
+            Ok(())
+        })?;
+
+        let mut whole = life.rolled.of(&life.totals);
+        let months =
+            self.each_row(under.range(), key::as_month, |(_, month), row: MonthlyRow| {
+                let mut sum = row.rolled.of(&row.totals);
+                sum.extend(sums.remove(&month).map(|(_, days)| days));
+                whole.merge(&row.totals);
+                let name = format_args!("worker {worker} in {month}");
+                ensure(
+                    sum == row.totals,
+                    Table::Monthly,
+                    name,
+                    "its totals are its rolled part plus its days",
+                )
+            })?;
+        if let Some((day, _)) = sums.into_values().next() {
+            ensure(
+                false,
+                Table::Daily,
+                format_args!("worker {worker} on {day}"),
+                "no day outlives its month",
+            )?;
+        }
+
+        let rule = |holds: bool, rule: &dyn Display| {
+            ensure(holds, Table::Lifetime, format_args!("worker {worker}"), rule)
+        };
+        rule(whole == life.totals, &"its totals are its rolled part plus its months")?;
+        rule(days == u64::from(life.days), &format_args!("it counts its days, {days}"))?;
+        rule(months == u64::from(life.months), &format_args!("it counts its months, {months}"))?;
+        let caps = self.control().caps;
+        let settling = self.control().workers_settling.is_some_and(|next| worker >= next);
+        let within = |rows: u64, cap: u32| rows <= cap.into() || settling;
+        rule(
+            within(days, caps.daily),
+            &format_args!("{days} days are within the cap of {}", caps.daily),
+        )?;
+        let rule_of_months = format_args!("{months} months are within the cap of {}", caps.monthly);
+        rule(within(months, caps.monthly), &rule_of_months)?;
+        Ok((days, months))
+    }
+
+    /// Looks at the first row of each worker in a tier: there has to be a lifetime with it.
+    fn ensure_lifetimes<P: Display>(
+        &self,
+        table: Table,
+        parse: impl Fn(&[u8]) -> Option<(WorkerId, P)>,
+    ) -> Result<()> {
+        let mut behind: Bound<Vec<u8>> = Bound::Unbounded;
+        let after = |behind: &Bound<Vec<u8>>| {
+            let range = (behind.as_ref().map(Vec::as_slice), Bound::Unbounded);
+            first_key(self.view.txn(), table, range, Order::Ascending)
+        };
+        while let Some(key) = after(&behind)? {
+            let (worker, period) = rows::parsed(table, &key, &parse)?;
+            let has_lifetime = self.has(Table::Lifetime, &key::worker(worker))?;
+            let name = format_args!("worker {worker} at {period}");
+            ensure(has_lifetime, table, name, "its worker has a lifetime")?;
+            behind = Bound::Excluded([&key::worker(worker)[..], &[u8::MAX; 4]].concat());
+        }
+        Ok(())
+    }
+}
