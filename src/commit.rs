@@ -319,7 +319,13 @@ impl Committer {
         let state = self.hold_still();
         let closed = state.closed;
         drop(state);
-        let result = if closed { Err(Error::Closed) } else { run(&*self.engine) };
+        let result = if closed {
+            Err(Error::Closed)
+        } else {
+            // Whatever happens, the lead has to be passed on, or everybody waits for ever.
+            catch_unwind(AssertUnwindSafe(|| run(&*self.engine)))
+                .unwrap_or_else(|_| Err(uncertain("the storage panicked").into()))
+        };
         self.pass_on(self.state.lock(), None);
         result
     }

@@ -505,8 +505,15 @@ impl Held {
         match &answer {
             // Only once the store is reopened can anybody tell what became of it.
             Err(Error::Uncertain { .. }) => state.unanswered = Some(command),
-            // Not sent this time: what was unanswered before still is.
-            Err(Error::Stopped { .. } | Error::Storage { .. } | Error::Closed) => {}
+            // Not applied this time: what was unanswered before still is.
+            Err(
+                Error::Stopped { .. }
+                | Error::Storage { .. }
+                | Error::Corrupted { .. }
+                | Error::TooLarge
+                | Error::InUse { .. }
+                | Error::Closed,
+            ) => {}
             Err(Error::OutOfSequence { expected, .. }) if *expected <= state.sequence => {
                 return self.roll_back(&mut state);
             }

@@ -565,4 +565,44 @@ mod tests {
         assert_eq!(sum.rate(), Some(20.0));
         assert_eq!(sum.mean_duration(), Some(Duration::from_secs(5)));
     }
+
+    use proptest::prelude::*;
+
+    fn totals() -> impl Strategy<Value = Totals> {
+        let rates = proptest::option::of((0.0..1e12, 0.0..1e12));
+        let times = proptest::option::of((any::<i32>(), any::<i32>()));
+        let counts = (0..u64::MAX / 4, 0..u64::MAX / 4, 0..u128::MAX / 4, 0..u128::MAX / 4);
+        (counts, rates, times).prop_map(|((batches, errors, items, duration_us), rates, times)| {
+            let at = |secs: i32| Timestamp::from_secs(i64::from(secs));
+            Totals {
+                batches,
+                errors,
+                items,
+                duration_us,
+                min_rate: rates.map(|(a, b): (f64, f64)| a.min(b)),
+                max_rate: rates.map(|(a, b): (f64, f64)| a.max(b)),
+                first_at: times.map(|(a, b)| at(a.min(b))),
+                last_at: times.map(|(a, b)| at(a.max(b))),
+            }
+        })
+    }
+
+    fn sum(parts: &[Totals]) -> Totals {
+        parts.iter().copied().collect()
+    }
+
+    proptest! {
+        /// What conservation (promise 8) rests on: sums do not depend on grouping or order.
+        #[test]
+        fn merging_is_associative_and_commutative_and_has_an_identity(
+            a in totals(),
+            b in totals(),
+            c in totals(),
+        ) {
+            prop_assert_eq!(sum(&[sum(&[a, b]), c]), sum(&[a, sum(&[b, c])]));
+            prop_assert_eq!(sum(&[a, b]), sum(&[b, a]));
+            prop_assert_eq!(sum(&[a, Totals::default()]), a);
+            prop_assert_eq!(sum(&[Totals::default(), a]), a);
+        }
+    }
 }

@@ -119,12 +119,16 @@ fn fold_oldest(
     Ok(folds)
 }
 
+/// How many workers one step looks at, whether or not they have rows to give up.
+const WORKERS_A_STEP: usize = 1024;
+
 /// Brings the next workers under lowered caps on days and months, a step of rows at a time.
 fn settle_workers(txn: &mut dyn Write, control: &mut Control) -> EngineResult<()> {
     let Some(from) = control.workers_settling else { return Ok(()) };
     let mut budget = step(txn);
     let mut next = Some(from);
-    while let Some(worker) = next {
+    for _ in 0..WORKERS_A_STEP {
+        let Some(worker) = next else { break };
         let life: LifetimeRow = tiers::lifetime(txn, worker)?;
         let over = life.days.saturating_sub(control.caps.daily) as usize
             + life.months.saturating_sub(control.caps.monthly) as usize;

@@ -128,7 +128,7 @@ pub(crate) enum Answered {
     Released,
 }
 
-/// The value in the job index by prefix and start, in the queues and in the index of holders.
+/// The value in the index of leases by deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct LeaseIndexRow {
     /// How long the lease was taken for: a deadline further ahead than this has passed.
