@@ -1,0 +1,111 @@
+//! Random commands from many workers, against the store and against a plain model of it.
+//!
+//! After every step both have given the same answer and hold the same state, field by field, and
+//! the store passes `verify()`. The model knows no indexes, no folding and no steps: it looks at
+//! every job, moves one record at a time, and can be read in one sitting. This holds promises 1 to
+//! 9, 12 and 13 of `docs/design.md`, and 10 for the snapshots that are held across writes.
+//!
+//! A case that fails is made smaller, printed, and kept in `tests/model.proptest-regressions`.
+//! Millions of steps: `MODEL_CASES=40000 cargo test --release --test model -- --ignored`.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+#[path = "model/device.rs"]
+mod device;
+#[path = "model/drive.rs"]
+mod drive;
+#[path = "model/plain.rs"]
+mod plain;
+#[path = "model/state.rs"]
+mod state;
+#[path = "model/step.rs"]
+mod step;
+#[path = "model/tiers.rs"]
+mod tiers;
+
+use std::sync::Arc;
+
+use milepost::Store;
+use milepost::storage::MemoryEngine;
+use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
+
+use device::MemoryDevice;
+use drive::{Place, run};
+use step::{Step, steps};
+
+/// Steps of one case.
+const STEPS: usize = 250;
+
+fn check(cases: u32, place: impl Fn() -> Place) {
+    let seeds = FileFailurePersistence::WithSource("proptest-regressions");
+    let config = Config {
+        cases,
+        max_shrink_iters: 20_000,
+        failure_persistence: Some(Box::new(seeds)),
+        source_file: Some(file!()),
+        ..Config::default()
+    };
+    TestRunner::new(config)
+        .run(&steps(STEPS), |steps: Vec<Step>| run(place(), &steps).map_err(TestCaseError::fail))
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+fn on_redb() -> Place {
+    let device = MemoryDevice::new();
+    Place::new(true, move || milepost::Builder::on_device(device.clone()))
+}
+
+fn in_memory() -> Place {
+    let engine = Arc::new(MemoryEngine::new().rerun());
+    Place::new(true, move || milepost::Builder::on_engine(engine.clone()))
+}
+
+/// As etcd: 128 operations and 1.5 MiB in a transaction.
+fn in_little_room() -> Place {
+    let engine = Arc::new(MemoryEngine::new().rerun().limits(128, 3 << 19));
+    Place::new(false, move || milepost::Builder::on_engine(engine.clone()))
+}
+
+fn in_a_file() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    Place::new(true, move || Store::builder(folder.path().join("model.milepost")))
+}
+
+/// The cases of a long run by hand.
+fn cases() -> u32 {
+    std::env::var("MODEL_CASES").map_or(4_000, |cases| cases.parse().unwrap())
+}
+
+#[test]
+fn the_store_does_what_the_model_does_on_redb() {
+    check(480, on_redb);
+}
+
+#[test]
+fn the_store_does_what_the_model_does_in_memory_with_every_transaction_run_twice() {
+    check(160, in_memory);
+}
+
+#[test]
+fn the_store_does_what_the_model_does_in_small_transactions() {
+    check(160, in_little_room);
+}
+
+#[test]
+fn the_store_does_what_the_model_does_in_a_file() {
+    check(4, in_a_file);
+}
+
+#[test]
+#[ignore = "takes hours: for long runs by hand"]
+fn the_store_does_what_the_model_does_for_long_on_redb() {
+    check(cases(), on_redb);
+}
+
+#[test]
+#[ignore = "takes hours: for long runs by hand"]
+fn the_store_does_what_the_model_does_for_long_in_memory() {
+    check(cases() / 2, in_memory);
+    check(cases() / 2, in_little_room);
+    check(cases() / 100, in_a_file);
+}

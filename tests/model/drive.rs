@@ -1,0 +1,480 @@
+//! Carries out the same steps on a store and on the model, and compares the two after each.
+
+use std::time::Duration;
+
+use milepost::{
+    Action, Batch, Builder, Caps, CapsChange, Error, Import, JobId, LeaseCommand, ManualClock,
+    PastBatch, Receipt, Snapshot, Store, Timestamp, Token, Totals, Worker, WorkerId,
+};
+
+use crate::plain::{Done, Imported, Leasing, NewJob, Plain, Wanted};
+use crate::state::{State, observe};
+use crate::step::{self, Act, Held, Step, Tier, Turn};
+use crate::tiers;
+
+/// Noon of 2026-02-16.
+const START: i64 = 1_771_243_200;
+
+/// Where the store of a run is kept.
+pub struct Place {
+    /// Whether its transactions have room for everything that is due, so that nothing is put off.
+    roomy: bool,
+    open: Box<dyn Fn() -> Builder>,
+}
+
+impl Place {
+    pub fn new(roomy: bool, open: impl Fn() -> Builder + 'static) -> Place {
+        Place { roomy, open: Box::new(open) }
+    }
+}
+
+/// Runs all steps; says what differed, and at which of them.
+pub fn run(place: Place, steps: &[Step]) -> Result<(), String> {
+    let mut run = Run::new(place);
+    for (at, step) in steps.iter().enumerate() {
+        run.step(step)
+            .and_then(|()| run.compare())
+            .map_err(|why| format!("at step {at}, {step:?}: {why}"))?;
+    }
+    Ok(())
+}
+
+struct Run {
+    place: Place,
+    clock: ManualClock,
+    store: Store,
+    workers: Vec<Worker>,
+    /// Every lease there has been.
+    leases: Vec<Lease>,
+    plain: Plain,
+    held: Option<(Snapshot, State)>,
+}
+
+#[derive(Debug, Clone)]
+struct Lease {
+    job: u64,
+    token: u64,
+    /// Sequence number of the last command that was answered with a receipt.
+    sequence: u64,
+    last: Option<(u64, Done)>,
+}
+
+const CAPS: Caps = Caps { history: 5, daily: 3, monthly: 2 };
+
+impl Run {
+    fn new(place: Place) -> Run {
+        let clock = ManualClock::at(Timestamp::from_secs(START));
+        let builder = (place.open)().clock(clock.clone());
+        let builder = builder.history_limit(CAPS.history);
+        let store = builder.daily_limit(CAPS.daily).monthly_limit(CAPS.monthly).open().unwrap();
+        let plain = Plain::new(Timestamp::from_secs(START), CAPS);
+        Run { place, clock, store, workers: Vec::new(), leases: Vec::new(), plain, held: None }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Register { worker, kind } => {
+                let (name, kind) = (format!("worker-{worker}"), format!("kind-{kind}"));
+                let found = self.store.worker(&name, &kind).map_err(tag)?;
+                same(found.id().number(), self.plain.register(&name, &kind))?;
+                if !self.workers.iter().any(|known| known.id() == found.id()) {
+                    self.workers.push(found);
+                }
+                Ok(())
+            }
+            Step::Create(jobs) => {
+                let created = self.store.create_jobs(jobs.iter().map(new_job));
+                let created = created.map(|ids| ids.into_iter().map(JobId::number).collect());
+                let jobs: Vec<NewJob> = jobs.iter().map(plain_job).collect();
+                same(created.map_err(tag), self.plain.create(&jobs))
+            }
+            Step::FindOrCreate(job) => {
+                let found = self.store.find_or_create_job(new_job(job));
+                let found = found.map(|(id, created)| (id.number(), created));
+                same(found.map_err(tag), self.plain.find_or_create(&plain_job(job)))
+            }
+            Step::Lease { worker, secs, wanted, resume } => {
+                self.lease(*worker, Duration::from_secs(*secs), wanted, *resume)
+            }
+            Step::Held(held) => self.many(std::slice::from_ref(held), false),
+            Step::Many(many) => self.many(many, true),
+            Step::Cancel(job) => {
+                let job = self.job(*job);
+                same(self.store.cancel_job(id(job)).map_err(tag), self.plain.cancel(job))
+            }
+            Step::Retry(job) => {
+                let job = self.job(*job);
+                same(self.store.retry_job(id(job)).map_err(tag), self.plain.retry(job))
+            }
+            Step::Delete(job) => {
+                let job = self.job(*job);
+                same(self.store.delete_job(id(job)).map_err(tag), self.plain.delete(job))
+            }
+            Step::ReleaseStale { secs } => {
+                let older_than = Duration::from_secs(*secs);
+                let released = self.store.release_stale(older_than).map_err(tag)?;
+                same(released, self.plain.release_stale(older_than))
+            }
+            Step::Late { worker, job, key } => {
+                let Some(worker) = self.worker(*worker) else { return Ok(()) };
+                let (job, key) = (self.job(*job), [*key]);
+                let new = worker.late_finding(id(job), key, b"late");
+                let worker = worker.id().number();
+                same(new.map_err(tag), self.plain.late(worker, job, &key, b"late"))
+            }
+            Step::Import { id, records } => self.import(*id, records),
+            Step::Caps { history, daily, monthly } => {
+                let change = CapsChange { history: *history, daily: *daily, monthly: *monthly };
+                self.store.set_caps(change).map_err(tag)?;
+                if !self.place.roomy {
+                    self.store.settle().map_err(tag)?;
+                }
+                let caps = self.plain.caps;
+                self.plain.set_caps(Caps {
+                    history: history.unwrap_or(caps.history),
+                    daily: daily.unwrap_or(caps.daily),
+                    monthly: monthly.unwrap_or(caps.monthly),
+                });
+                Ok(())
+            }
+            Step::Clock { secs } => {
+                let by = Duration::from_secs(secs.unsigned_abs());
+                let now = self.plain.now;
+                self.plain.now = if *secs < 0 { now.before(by) } else { now.after(by) };
+                self.clock.set(self.plain.now);
+                Ok(())
+            }
+            Step::Reopen => {
+                self.held = None;
+                self.store.reopen().map_err(tag)
+            }
+            Step::Restart => self.restart(),
+            Step::Hold => {
+                let view = self.store.snapshot().map_err(tag)?;
+                self.held = Some((view, self.plain.state()));
+                Ok(())
+            }
+            Step::Look => match self.held.take() {
+                Some((view, then)) => same(observe(&view).map_err(tag)?, then),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn compare(&self) -> Result<(), String> {
+        let view = self.store.snapshot().map_err(tag)?;
+        same(observe(&view).map_err(tag)?, self.plain.state())?;
+        if view.is_settling() {
+            return Err("something is left to settle".into());
+        }
+        view.verify().map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn restart(&mut self) -> Result<(), String> {
+        self.held = None;
+        self.store.close().map_err(tag)?;
+        self.store = (self.place.open)().clock(self.clock.clone()).open().map_err(tag)?;
+        self.workers.clear();
+        for worker in &self.plain.workers {
+            let kind = worker.kind.clone();
+            let name = worker.name.clone();
+            self.workers.push(self.store.worker(&name, &kind).map_err(tag)?);
+        }
+        for worker in self.plain.workers.clone() {
+            self.plain.register(&worker.name, &worker.kind);
+        }
+        Ok(())
+    }
+
+    fn lease(
+        &mut self,
+        worker: u8,
+        length: Duration,
+        wanted: &step::Wanted,
+        resume: bool,
+    ) -> Result<(), String> {
+        let Some(worker) = self.worker(worker) else { return Ok(()) };
+        let mut request = worker.request(length);
+        let wanted = match wanted {
+            step::Wanted::Any => Wanted::Any,
+            step::Wanted::Prefix(number) => Wanted::Prefix(prefix(*number)),
+            step::Wanted::Job(job) => Wanted::Job(self.job(*job)),
+        };
+        request = match &wanted {
+            Wanted::Any => request,
+            Wanted::Prefix(prefix) => request.of_prefix(prefix.clone()),
+            Wanted::Job(job) => request.of_job(id(*job)),
+        };
+        if resume {
+            request = request.resume();
+        }
+        let answer = request.lease().map(leasing).map_err(tag);
+        if answer.is_ok() {
+            self.lapse()?;
+        }
+        let expected = self.plain.lease(worker.id().number(), length, &wanted, resume);
+        if let Ok(Leasing::Leased { job, token, .. }) = &expected {
+            self.leases.push(Lease { job: *job, token: *token, sequence: 0, last: None });
+        } else if answer.is_ok() && !self.plain.lapsed().is_empty() {
+            return Err(format!("{:?} have lapsed and were passed over", self.plain.lapsed()));
+        }
+        same(answer, expected)
+    }
+
+    /// Puts back the lapsed leases that the store put back. A passed deadline has to be seen at
+    /// once; after a clock went back, the store may take until nothing else is waiting.
+    fn lapse(&mut self) -> Result<(), String> {
+        let view = self.store.snapshot().map_err(tag)?;
+        for (job, has_passed) in self.plain.lapsed() {
+            let shown = view.job(id(job)).map_err(tag)?.unwrap();
+            if shown.attempts > self.plain.jobs[&job].job.attempts {
+                self.plain.lapse(job);
+            } else if has_passed && self.place.roomy {
+                return Err(format!("job {job} was not put back, though its deadline has passed"));
+            }
+        }
+        Ok(())
+    }
+
+    fn many(&mut self, many: &[Held], together: bool) -> Result<(), String> {
+        // What each command is follows from what the one before it is expected to do.
+        let before = self.plain.clone();
+        let mut sent = Vec::new();
+        let mut expected = Vec::new();
+        if self.leases.is_empty() {
+            return Ok(());
+        }
+        for held in many {
+            let at = self.leases.len() - 1 - usize::from(held.back) % self.leases.len();
+            let (sequence, done) = self.command(at, held);
+            let lease = &mut self.leases[at];
+            let answer = self.plain.held(lease.job, lease.token, sequence, &done);
+            if answer.is_ok() {
+                lease.sequence = sequence;
+            }
+            sent.push(LeaseCommand {
+                job: id(lease.job),
+                token: Token::from_number(lease.token),
+                sequence,
+                action: action(&done),
+            });
+            lease.last = Some((sequence, done));
+            expected.push(answer);
+        }
+        let answers: Vec<Result<Receipt, String>> = if together {
+            self.store.submit_many(sent).into_iter().map(|answer| answer.map_err(tag)).collect()
+        } else {
+            sent.into_iter().map(|command| self.store.submit(command).map_err(tag)).collect()
+        };
+        if expected.iter().all(Result::is_err) {
+            // A rejected command changes nothing (promise 13).
+            same(self.plain.state(), before.state())?;
+        }
+        same(answers, expected)
+    }
+
+    fn command(&self, at: usize, held: &Held) -> (u64, Done) {
+        let lease = &self.leases[at];
+        if let (Turn::Repeat, Some((sequence, done))) = (&held.turn, &lease.last) {
+            return (*sequence, done.clone());
+        }
+        let off = if let Turn::Off(off) = held.turn { off } else { 0 };
+        let sequence = (lease.sequence + 1).saturating_add_signed(off);
+        let cursor = self.plain.jobs.get(&lease.job).map_or(0, |row| row.job.cursor);
+        let done = match held.act {
+            Act::Checkpoint { shift, positions, items, millis, error, finding } => {
+                let from = cursor.saturating_add_signed(shift);
+                let left = self.plain.jobs.get(&lease.job).map_or(0, |row| row.job.end - cursor);
+                // Most checkpoints stay within the job; some positions are out of any range.
+                let positions = if positions < 1000 { positions.min(left) } else { positions };
+                Done::Checkpoint {
+                    from,
+                    to: from + positions,
+                    items,
+                    duration_us: millis * 1000,
+                    error: error.then(|| format!("error {items}")),
+                    finding: finding.map(|key| (vec![key], items.to_be_bytes().to_vec())),
+                }
+            }
+            Act::Renew => Done::Renew,
+            Act::Complete => Done::Complete,
+            Act::Fail => Done::Fail("no luck".into()),
+            Act::Release => Done::Release,
+        };
+        (sequence, done)
+    }
+
+    fn import(&mut self, id: u8, records: &[step::Record]) -> Result<(), String> {
+        let id = format!("import-{id}");
+        let now = self.plain.now;
+        let mut import = Import::new(id.clone());
+        let mut imported = Vec::new();
+        for record in records {
+            let worker = u32::from(record.worker) + 1;
+            let day = milepost::Day::from_number(now.day().number() - record.days_ago);
+            let day = day.map_err(tag)?;
+            let duration_us = record.millis * 1000;
+            let of = WorkerId::from_number(worker);
+            let at = day.start().after(Duration::from_secs(record.items));
+            let totals = Totals {
+                batches: record.batches,
+                errors: record.batches / 3,
+                items: record.items.into(),
+                duration_us: duration_us.into(),
+                min_rate: record.timed.then_some(record.items as f64),
+                max_rate: record.timed.then_some(record.items as f64 * 2.0),
+                first_at: record.timed.then_some(day.start()),
+                last_at: record.timed.then_some(at),
+            };
+            (import, imported) = match record.tier {
+                Tier::History => {
+                    let plain = tiers::Record {
+                        id: 0,
+                        worker,
+                        job: None,
+                        start: 0,
+                        end: record.items,
+                        items: record.items,
+                        duration_us,
+                        finished_at: at,
+                        error: None,
+                    };
+                    let batch = PastBatch {
+                        worker: of,
+                        job: None,
+                        start: 0,
+                        end: record.items,
+                        items: record.items,
+                        duration_us,
+                        finished_at: at,
+                        error: None,
+                    };
+                    (import.history(batch), with(imported, Imported::History(plain)))
+                }
+                Tier::Daily => (
+                    import.daily(of, day, totals),
+                    with(imported, Imported::Day(worker, day, totals)),
+                ),
+                Tier::Monthly => (
+                    import.monthly(of, day.month(), totals),
+                    with(imported, Imported::Month(worker, day.month(), totals)),
+                ),
+                Tier::Lifetime => (
+                    import.lifetime(of, totals),
+                    with(imported, Imported::Lifetime(worker, totals)),
+                ),
+            };
+        }
+        same(self.store.import(import).map_err(tag), self.plain.import(&id, &imported))
+    }
+
+    /// The worker that a number stands for, once one is registered.
+    fn worker(&self, number: u8) -> Option<Worker> {
+        let count = self.workers.len();
+        (count > 0).then(|| self.workers[usize::from(number) % count].clone())
+    }
+
+    /// The job that a number stands for: one there is or was, and now and then one there never was.
+    fn job(&self, number: u8) -> u64 {
+        1 + u64::from(number) % (self.plain.created + 1)
+    }
+}
+
+fn with(mut list: Vec<Imported>, more: Imported) -> Vec<Imported> {
+    list.push(more);
+    list
+}
+
+fn id(job: u64) -> JobId {
+    JobId::from_number(job)
+}
+
+fn prefix(number: u8) -> Vec<u8> {
+    // The first is the beginning of the second, and the third is no text.
+    [&b"a"[..], b"aa", b"\xff\x00", b"nowhere"][usize::from(number) % 4].to_vec()
+}
+
+fn new_job(job: &step::NewJob) -> milepost::NewJob {
+    let range = job.start..job.start + job.length;
+    let new = milepost::NewJob::new(prefix(job.prefix), range).priority(job.priority);
+    match job.max_attempts {
+        Some(attempts) => new.max_attempts(attempts),
+        None => new,
+    }
+}
+
+fn plain_job(job: &step::NewJob) -> NewJob {
+    NewJob {
+        prefix: prefix(job.prefix),
+        start: job.start,
+        end: job.start + job.length,
+        priority: job.priority,
+        max_attempts: job.max_attempts,
+    }
+}
+
+fn action(done: &Done) -> Action {
+    match done {
+        Done::Checkpoint { from, to, items, duration_us, error, finding } => {
+            let took = Duration::from_micros(*duration_us);
+            let mut batch = Batch::of(&(*from..*to), took).items(*items);
+            if let Some(error) = error {
+                batch = batch.error(error.clone());
+            }
+            if let Some((key, payload)) = finding {
+                batch = batch.finding(key.clone(), payload.clone());
+            }
+            Action::Checkpoint { from: *from, to: *to, batch }
+        }
+        Done::Renew => Action::Renew,
+        Done::Complete => Action::Complete,
+        Done::Fail(reason) => Action::Fail { reason: reason.clone() },
+        Done::Release => Action::Release,
+    }
+}
+
+fn leasing(answer: milepost::Leasing) -> Leasing {
+    match answer {
+        milepost::Leasing::Leased(lease) => {
+            let leased = Leasing::Leased {
+                job: lease.job().number(),
+                token: lease.token().number(),
+                cursor: lease.cursor(),
+                deadline: lease.deadline(),
+                attempts: lease.attempts(),
+            };
+            // Commands are sent without the handle, which would give the job back now.
+            lease.abandon();
+            leased
+        }
+        milepost::Leasing::Busy(busy) => Leasing::Busy { until: busy.until() },
+        milepost::Leasing::Finished => Leasing::Finished,
+    }
+}
+
+/// What an error says, as the model says it.
+fn tag(error: Error) -> String {
+    match error {
+        Error::LeaseLost { why, .. } => format!("lost: {why:?}"),
+        Error::OutOfSequence { expected, .. } => format!("out of sequence: {expected}"),
+        Error::Altered { .. } => "altered".into(),
+        Error::Cursor { cursor, end, .. } => format!("cursor: {cursor} of {end}"),
+        Error::Incomplete { left, .. } => format!("incomplete: {left}"),
+        Error::Status { status, .. } => format!("status: {status:?}"),
+        Error::Overlap { .. } => "overlap".into(),
+        Error::EmptyRange { .. } => "empty range".into(),
+        Error::UnknownJob(job) => format!("unknown job {job}"),
+        Error::UnknownWorker(name) => {
+            format!("unknown worker {}", name.trim_start_matches("number "))
+        }
+        Error::ImportAltered { .. } => "import altered".into(),
+        other => format!("{other}"),
+    }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(store: T, model: T) -> Result<(), String> {
+    if store == model {
+        return Ok(());
+    }
+    Err(format!("the store has\n{store:#?}\nand the model\n{model:#?}"))
+}
