@@ -1,6 +1,6 @@
 //! How records become bytes: a version byte, then bincode. The only file that names bincode.
 //!
-//! The bytes are frozen: golden tests below hold them, and a new layout needs a new version.
+//! The bytes are frozen: the tests of `golden` hold them, and a new layout needs a new version.
 //! Decoding is bounded, so a corrupt length is an error and not an allocation.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
