@@ -21,6 +21,14 @@ pub struct Size {
     pub used_bytes: u64,
 }
 
+impl Size {
+    /// The rows of one table.
+    #[must_use]
+    pub fn rows(&self, table: Table) -> u64 {
+        self.tables.iter().find(|stats| stats.name == table.name()).map_or(0, |stats| stats.rows)
+    }
+}
+
 /// How large one table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

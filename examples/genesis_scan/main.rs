@@ -1,0 +1,213 @@
+//! A real scan: finds the nonce of Bitcoin's genesis block by hashing.
+//!
+//! ```sh
+//! cargo run --release --example genesis_scan
+//! ```
+//!
+//! A position is a nonce, the prefix of the jobs is the block's header without it, and the work is
+//! SHA-256 twice. Stop it at any moment (Ctrl-C, `kill -9`) and run it again: it goes on from the
+//! last checkpoints, and the totals at the end add up to exactly the positions scanned.
+//!
+//! What it teaches: jobs that a rerun finds again, workers that take up the leases they died with,
+//! findings stored with the checkpoint that reports them, stopping in order, and reading it all
+//! back from a snapshot. `scan` is the part to read first.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
+
+mod header;
+mod progress;
+mod report;
+mod scan;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::error::Error;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::{self, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use clap::Parser;
+use milepost::{NewJob, Store};
+
+use header::Puzzle;
+use progress::Progress;
+use scan::Scan;
+use support::{figure, rate};
+
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+/// Nonces around the answer: seconds of work on two cores that have instructions for SHA-256, and
+/// some twenty on two that do not.
+const WINDOW: Range<u64> = 2_030_000_000..2_126_000_000;
+/// All there are.
+const FULL: Range<u64> = 0..1 << 32;
+
+/// So few that the batches of one scan reach all tiers.
+const HISTORY_LIMIT: u32 = 100;
+
+/// What a shell reports for a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Finds the nonce of Bitcoin's genesis block by hashing. Stop it at any moment, run it again, and
+/// it goes on where it was.
+#[derive(Parser)]
+struct Options {
+    /// Scan all 2^32 nonces, not only a window around the answer.
+    #[arg(long)]
+    full: bool,
+    /// The file that remembers how far the scan is.
+    #[arg(long, value_name = "PATH", default_value = "genesis.milepost")]
+    store: PathBuf,
+    /// Remove that file first, and start over.
+    #[arg(long)]
+    fresh: bool,
+    /// Into how many jobs to cut the nonces.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    jobs: u64,
+    /// How many nonces to hash between two checkpoints.
+    #[arg(long, value_name = "N", default_value_t = 250_000, value_parser = clap::value_parser!(u64).range(1..))]
+    batch: u64,
+    /// How many workers to run; by default one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    workers: Option<u16>,
+}
+
+fn main() -> ExitCode {
+    run(&Options::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(options: &Options) -> Result<ExitCode> {
+    let puzzle = Puzzle::genesis();
+    let nonces = if options.full { FULL } else { WINDOW };
+    let store = open(options)?;
+    create_jobs(&store, &puzzle, &cut(&nonces, options.jobs), &options.store)?;
+
+    let total = nonces.end - nonces.start;
+    let done_before = report::positions_done(&store, &puzzle)?;
+    println!("{}", greeting(done_before, total));
+    if done_before < total {
+        scan(options, &store, &puzzle, done_before, total)?;
+    }
+
+    report::check_totals(&store, &puzzle)?;
+    let done = report::positions_done(&store, &puzzle)?;
+    if done == total {
+        report::check_answer(&store, &puzzle)?;
+        report::print(&store, &puzzle)?;
+    } else {
+        println!(
+            "stopped in order at {} of {} positions; to go on, run it again",
+            figure(done),
+            figure(total)
+        );
+    }
+    store.close()?;
+    Ok(if done == total { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+}
+
+fn scan(
+    options: &Options,
+    store: &Store,
+    puzzle: &Puzzle,
+    done_before: u64,
+    total: u64,
+) -> Result<()> {
+    let workers = match options.workers {
+        Some(workers) => workers.into(),
+        None => thread::available_parallelism()?.get(),
+    };
+    let stop = stop_on_ctrl_c()?;
+    let progress = Progress::new(done_before, total)?;
+    Scan { store, puzzle, batch: options.batch, progress: &progress, stop: &stop }.run(workers)?;
+    progress.say(&format!(
+        "{} positions scanned in {:.1} s by {workers} workers, {}",
+        figure(progress.done_now()),
+        progress.elapsed().as_secs_f64(),
+        rate(Some(progress.rate())),
+    ));
+    Ok(())
+}
+
+fn open(options: &Options) -> Result<Store> {
+    if options.fresh && options.store.exists() {
+        // Opened first, because that fails if it is not a store, or somebody is at work on it.
+        explain(Store::open(&options.store))?.close()?;
+        fs::remove_file(&options.store)?;
+    }
+    explain(Store::builder(&options.store).history_limit(HISTORY_LIMIT).open())
+}
+
+/// Says in this program's words why a store cannot be opened, where there is more to say.
+fn explain(opened: milepost::Result<Store>) -> Result<Store> {
+    opened.map_err(|error| match error {
+        milepost::Error::Locked { path, .. } => {
+            let path = path.display();
+            format!(
+                "another scan is at work on {path}: let it end, stop it, or name another --store"
+            )
+            .into()
+        }
+        error => error.into(),
+    })
+}
+
+/// Creates the jobs, or finds that an earlier run created the same ones.
+fn create_jobs(store: &Store, puzzle: &Puzzle, ranges: &[Range<u64>], path: &Path) -> Result<()> {
+    let jobs = ranges.iter().map(|range| NewJob::new(puzzle.prefix(), range.clone()));
+    match store.create_jobs(jobs) {
+        Ok(_) => Ok(()),
+        Err(milepost::Error::Overlap { .. }) if ranges_in(store, puzzle)? == ranges => Ok(()),
+        Err(error @ milepost::Error::Overlap { .. }) => Err(format!(
+            "{} holds a scan with another --full or --jobs ({error}): run it with the same ones, start over \
+             with --fresh, or name another --store",
+            path.display()
+        )
+        .into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn ranges_in(store: &Store, puzzle: &Puzzle) -> milepost::Result<Vec<Range<u64>>> {
+    let jobs = store.snapshot()?.jobs_of_prefix(puzzle.prefix())?;
+    Ok(jobs.into_iter().map(|job| job.start..job.end).collect())
+}
+
+/// Cuts a range into pieces that differ by one position at most.
+fn cut(range: &Range<u64>, pieces: u64) -> Vec<Range<u64>> {
+    let edge = |piece| range.start + (range.end - range.start) * piece / pieces;
+    (0..pieces).map(|piece| edge(piece)..edge(piece + 1)).collect()
+}
+
+fn greeting(done: u64, total: u64) -> String {
+    let (done_text, total_text) = (figure(done), figure(total));
+    if done == 0 {
+        format!("starts: {total_text} positions to scan")
+    } else if done < total {
+        format!(
+            "goes on: {done_text} of {total_text} positions were done before, and are not repeated"
+        )
+    } else {
+        format!(
+            "all {total_text} positions were done before: nothing to scan (--fresh starts over)"
+        )
+    }
+}
+
+/// A flag that the first Ctrl-C sets. The second one ends the program at once, which is as
+/// harmless as `kill -9`.
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            process::exit(INTERRUPTED.into());
+        }
+    })?;
+    Ok(stop)
+}

@@ -1,0 +1,210 @@
+//! The end: whether what is stored is right, and what it is, as tables.
+
+use milepost::storage::Table;
+use milepost::{DayStats, Finding, Job, MonthStats, Scope, Snapshot, Store, Totals, WorkerInfo};
+
+use crate::Result;
+use crate::header::{ANSWER, Hash, Puzzle};
+use crate::support::{bytes, figure, or_dash, print_table, rate, seconds};
+
+/// How many rows of a long table are shown.
+const SHOWN: usize = 32;
+
+/// How many positions are done, over all runs.
+pub fn positions_done(store: &Store, puzzle: &Puzzle) -> Result<u64> {
+    Ok(store.snapshot()?.jobs_of_prefix(puzzle.prefix())?.iter().map(Job::done).sum())
+}
+
+/// Checks that what the workers did adds up to exactly the positions that are done: what left
+/// history stands in the lifetimes, and the rest is live.
+pub fn check_totals(store: &Store, puzzle: &Puzzle) -> Result<()> {
+    let done = u128::from(positions_done(store, puzzle)?);
+    let view = store.snapshot()?;
+    view.verify()?;
+
+    let archived = view.archived().lifetime(Scope::Fleet)?.totals.items;
+    let live: u128 =
+        view.newest_history(usize::MAX)?.iter().map(|batch| u128::from(batch.items)).sum();
+    assert_eq!(
+        archived + live,
+        done,
+        "archived and live batches must add up to the positions done"
+    );
+    assert_eq!(view.lifetime(Scope::Fleet)?.totals.items, done);
+    Ok(())
+}
+
+/// Checks that the answer was found, and that whatever was found solves the puzzle.
+pub fn check_answer(store: &Store, puzzle: &Puzzle) -> Result<()> {
+    let found = findings(&store.snapshot()?, puzzle)?;
+    let solutions: Vec<_> = found.iter().map(solution).collect::<Result<_>>()?;
+    assert!(solutions.contains(&ANSWER), "nonce {} must be found", ANSWER.0);
+    for (nonce, hash) in solutions {
+        assert!(
+            hash == puzzle.hash(nonce) && puzzle.is_solved_by(hash),
+            "nonce {nonce} must solve the puzzle"
+        );
+    }
+    Ok(())
+}
+
+/// Prints jobs, tiers, findings and size.
+pub fn print(store: &Store, puzzle: &Puzzle) -> Result<()> {
+    let view = store.snapshot()?;
+    let workers = view.workers()?;
+    print_jobs(&view, puzzle)?;
+    print_tiers(&view)?;
+    print_history(&view, &workers)?;
+    print_periods(&view, &workers)?;
+    print_lifetimes(&view, &workers)?;
+    print_findings(&view, puzzle, &workers)?;
+    print_size(&view)
+}
+
+fn print_jobs(view: &Snapshot, puzzle: &Puzzle) -> Result<()> {
+    let jobs = view.jobs_of_prefix(puzzle.prefix())?;
+    let title = format!("Jobs: {} of {}", jobs.len().min(SHOWN), jobs.len());
+    let rows = jobs.iter().take(SHOWN).map(|job| {
+        [
+            job.id.to_string(),
+            figure(job.start),
+            figure(job.end),
+            job.status.to_string(),
+            figure(job.batches),
+            figure(job.items),
+            seconds(job.duration_us),
+            figure(job.attempts),
+        ]
+    });
+    print_table(
+        &title,
+        ["job", "from", "to", "status", "checkpoints", "items", "work", "lapses"],
+        rows,
+    );
+    Ok(())
+}
+
+fn print_tiers(view: &Snapshot) -> Result<()> {
+    let (size, caps) = (view.size()?, view.caps());
+    let row = |tier: Table, cap: u32, of_whom: &str| {
+        [tier.name().to_string(), figure(size.rows(tier)), figure(cap), of_whom.to_string()]
+    };
+    let rows = [
+        row(Table::History, caps.history, "over all workers"),
+        row(Table::Daily, caps.daily, "of each worker"),
+        row(Table::Monthly, caps.monthly, "of each worker"),
+        row(Table::Lifetime, 1, "of each worker"),
+    ];
+    print_table("Tiers: rows as they are stored", ["tier", "rows", "at most", ""], rows);
+    Ok(())
+}
+
+fn print_history(view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
+    let rows = view.newest_history(5)?.into_iter().map(|batch| {
+        [
+            batch.id.to_string(),
+            name(workers, batch.worker),
+            or_dash(batch.job),
+            figure(batch.start),
+            figure(batch.items),
+            format!("{:.1} ms", batch.duration_us as f64 / 1e3),
+            batch.finished_at.to_string(),
+        ]
+    });
+    print_table(
+        "History: the newest",
+        ["batch", "worker", "job", "from", "items", "took", "finished"],
+        rows,
+    );
+    Ok(())
+}
+
+fn print_periods(view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
+    let header = ["worker", "period", "batches", "items", "work", "rate"];
+    let mut days = Vec::new();
+    let mut months = Vec::new();
+    for worker in workers {
+        for DayStats { day, totals, .. } in view.daily(worker.id, ..)? {
+            days.push(period(worker, day.to_string(), &totals));
+        }
+        for MonthStats { month, totals, .. } in view.monthly(worker.id, ..)? {
+            months.push(period(worker, month.to_string(), &totals));
+        }
+    }
+    print_table("Daily: what has left history, and what is live", header, days);
+    print_table("Monthly: the same", header, months);
+    Ok(())
+}
+
+fn period(worker: &WorkerInfo, period: String, totals: &Totals) -> [String; 6] {
+    let Totals { batches, items, duration_us, .. } = *totals;
+    [
+        worker.name.clone(),
+        period,
+        figure(batches),
+        figure(items),
+        seconds(duration_us),
+        rate(totals.rate()),
+    ]
+}
+
+fn print_lifetimes(view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
+    let mut rows = Vec::new();
+    for worker in workers {
+        let all = view.lifetime(worker.id)?.totals;
+        let archived = view.archived().lifetime(worker.id)?.totals;
+        rows.push([
+            worker.name.clone(),
+            figure(all.batches),
+            figure(archived.items),
+            figure(all.items - archived.items),
+            figure(all.items),
+            rate(all.rate()),
+        ]);
+    }
+    let header = ["worker", "batches", "items archived", "items live", "items", "rate"];
+    print_table("Lifetime: over all runs", header, rows);
+    Ok(())
+}
+
+fn print_findings(view: &Snapshot, puzzle: &Puzzle, workers: &[WorkerInfo]) -> Result<()> {
+    let mut rows = Vec::new();
+    for finding in findings(view, puzzle)? {
+        let (nonce, hash) = solution(&finding)?;
+        rows.push([
+            nonce.to_string(),
+            hash.to_string(),
+            finding.job.to_string(),
+            name(workers, finding.worker),
+            finding.found_at.to_string(),
+        ]);
+    }
+    print_table("Findings", ["nonce", "hash", "job", "worker", "found"], rows);
+    Ok(())
+}
+
+fn print_size(view: &Snapshot) -> Result<()> {
+    let size = view.size()?;
+    let rows: u64 = size.tables.iter().map(|table| table.rows).sum();
+    let row = [bytes(size.stored_bytes), bytes(size.used_bytes), figure(rows)];
+    print_table("Size", ["file", "in use", "rows"], [row]);
+    Ok(())
+}
+
+fn findings(view: &Snapshot, puzzle: &Puzzle) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for job in view.jobs_of_prefix(puzzle.prefix())? {
+        findings.extend(view.findings_of(job.id)?);
+    }
+    Ok(findings)
+}
+
+/// The nonce and the hash that a finding holds.
+fn solution(finding: &Finding) -> Result<(u32, Hash)> {
+    let nonce = u32::from_be_bytes(finding.key.as_slice().try_into()?);
+    Ok((nonce, Hash(finding.payload.as_slice().try_into()?)))
+}
+
+fn name(workers: &[WorkerInfo], id: milepost::WorkerId) -> String {
+    or_dash(workers.iter().find(|worker| worker.id == id).map(|worker| &worker.name))
+}

@@ -1,0 +1,126 @@
+//! The workers: each leases a job, hashes its nonces batch by batch, and asks for the next.
+
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use milepost::{Batch, Error, Lease, Leasing, Result, Store, Worker};
+
+use crate::header::{Hash, Puzzle};
+use crate::progress::{Progress, WorkerProgress};
+
+/// After a crash, jobs of workers that do not come back are free again this soon.
+const LEASE: Duration = Duration::from_secs(5);
+
+/// What all workers share.
+pub struct Scan<'a> {
+    pub store: &'a Store,
+    pub puzzle: &'a Puzzle,
+    pub batch: u64,
+    pub progress: &'a Progress,
+    /// Asks the workers to finish their batches and go home.
+    pub stop: &'a AtomicBool,
+}
+
+impl Scan<'_> {
+    /// Runs so many workers until nothing is left to do, one of them fails, or they are told to
+    /// stop.
+    pub fn run(&self, workers: usize) -> Result<()> {
+        thread::scope(|scope| {
+            let threads: Vec<_> =
+                (1..=workers).map(|number| scope.spawn(move || self.run_worker(number))).collect();
+            let ends: Vec<_> = threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect();
+            ends.into_iter().collect()
+        })
+    }
+
+    fn run_worker(&self, number: usize) -> Result<()> {
+        // Named alike in every run, so that a restarted worker takes up the lease it died with.
+        let end = self
+            .store
+            .worker(&format!("core-{number}"), "cpu")
+            .and_then(|worker| self.work(&worker));
+        if end.is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        end
+    }
+
+    fn work(&self, worker: &Worker) -> Result<()> {
+        let bar = self.progress.of_worker(worker.name());
+        while !self.is_stopping()
+            && let Some(lease) = self.next_lease(worker, &bar)?
+        {
+            match self.scan_job(worker, lease, &bar) {
+                // As when the computer slept for longer than the lease. Nothing is wrong: whoever
+                // has the job now went on from its last checkpoint.
+                Err(Error::LeaseLost { job, .. }) => {
+                    bar.say(&format!("{} lost job {job} to another", worker.name()))
+                }
+                end => end?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next job, waiting for one while others hold all that is left.
+    fn next_lease(&self, worker: &Worker, bar: &WorkerProgress<'_>) -> Result<Option<Lease>> {
+        let request = worker.request(LEASE).of_prefix(self.puzzle.prefix()).resume().keep_alive();
+        let mut answer = request.lease()?;
+        loop {
+            answer = match answer {
+                Leasing::Leased(lease) => return Ok(Some(lease)),
+                Leasing::Finished => return Ok(None),
+                Leasing::Busy(_) if self.is_stopping() => return Ok(None),
+                Leasing::Busy(busy) => {
+                    bar.waits(busy.until());
+                    busy.wait_at_most(Duration::from_millis(200))?
+                }
+            };
+        }
+    }
+
+    fn scan_job(&self, worker: &Worker, mut lease: Lease, bar: &WorkerProgress<'_>) -> Result<()> {
+        bar.takes(&lease);
+        while let Some(nonces) = lease.next_batch(self.batch) {
+            if self.is_stopping() {
+                return lease.release();
+            }
+            let started = Instant::now();
+            let found: Vec<_> = self.puzzle.solutions(nonces.clone()).collect();
+            let took = started.elapsed();
+
+            let batch = found.iter().fold(Batch::of(&nonces, took), |batch, (nonce, hash)| {
+                batch.finding(nonce.to_be_bytes(), hash.0)
+            });
+            // One transaction: the cursor, the history record and the findings.
+            match lease.checkpoint(nonces.end, batch) {
+                Err(lost @ Error::LeaseLost { .. }) => {
+                    return hand_in_late(worker, &lease, &found).and(Err(lost));
+                }
+                moved => moved?,
+            };
+            bar.moved(&lease, nonces.end - nonces.start, took);
+            for (nonce, hash) in found {
+                bar.say(&format!("{} found nonce {nonce} with hash {hash}", worker.name()));
+            }
+        }
+        lease.complete()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// A lost lease moves no cursor any more, but what was found is worth keeping.
+fn hand_in_late(worker: &Worker, lease: &Lease, found: &[(u32, Hash)]) -> Result<()> {
+    for (nonce, hash) in found {
+        worker.late_finding(lease.job(), nonce.to_be_bytes(), hash.0)?;
+    }
+    Ok(())
+}
