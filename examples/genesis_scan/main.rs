@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use clap::Parser;
-use milepost::{NewJob, Store};
+use milepost::{CapsChange, NewJob, Store};
 
 use header::Puzzle;
 use progress::Progress;
@@ -39,9 +39,9 @@ use support::{figure, rate};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-/// Nonces around the answer: seconds of work on two cores that have instructions for SHA-256, and
-/// some twenty on two that do not.
-const WINDOW: Range<u64> = 2_030_000_000..2_126_000_000;
+/// Nonces around the answer: under ten seconds of work on two cores that have instructions for
+/// SHA-256, and some twenty on two that do not.
+const WINDOW: Range<u64> = 2_052_000_000..2_116_000_000;
 /// All there are.
 const FULL: Range<u64> = 0..1 << 32;
 
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<ExitCode> {
     let puzzle = Puzzle::genesis();
     let nonces = if options.full { FULL } else { WINDOW };
-    let store = open(options)?;
+    let store = open(options, &puzzle)?;
     create_jobs(&store, &puzzle, &cut(&nonces, options.jobs), &options.store)?;
 
     let total = nonces.end - nonces.start;
@@ -126,21 +126,29 @@ fn scan(
     let progress = Progress::new(done_before, total)?;
     Scan { store, puzzle, batch: options.batch, progress: &progress, stop: &stop }.run(workers)?;
     progress.say(&format!(
-        "{} positions scanned in {:.1} s by {workers} workers, {}",
+        "{} positions scanned in {:.1} s by {workers} {}, {}",
         figure(progress.done_now()),
         progress.elapsed().as_secs_f64(),
+        if workers == 1 { "worker" } else { "workers" },
         rate(Some(progress.rate())),
     ));
     Ok(())
 }
 
-fn open(options: &Options) -> Result<Store> {
-    if options.fresh && options.store.exists() {
-        // Opened first, because that fails if it is not a store, or somebody is at work on it.
-        explain(Store::open(&options.store))?.close()?;
-        fs::remove_file(&options.store)?;
+fn open(options: &Options, puzzle: &Puzzle) -> Result<Store> {
+    let mut store = explain(Store::open(&options.store))?;
+    // Before a cap is lowered or the file removed: whoever named the wrong one gets it back as it was.
+    if store.snapshot()?.prefixes()?.iter().any(|prefix| **prefix != *puzzle.prefix()) {
+        let path = options.store.display();
+        return Err(format!("{path} holds other jobs than this scan: name another --store").into());
     }
-    explain(Store::builder(&options.store).history_limit(HISTORY_LIMIT).open())
+    if options.fresh {
+        store.close()?;
+        fs::remove_file(&options.store)?;
+        store = explain(Store::open(&options.store))?;
+    }
+    store.set_caps(CapsChange { history: Some(HISTORY_LIMIT), ..CapsChange::default() })?;
+    Ok(store)
 }
 
 /// Says in this program's words why a store cannot be opened, where there is more to say.

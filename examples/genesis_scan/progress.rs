@@ -1,6 +1,7 @@
 //! Progress: a bar for each worker and one for all on a terminal, a line now and then elsewhere.
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::style::TemplateError;
@@ -8,7 +9,6 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, P
 use milepost::{Lease, Timestamp};
 
 use crate::support::{figure, percent, rate};
-use std::sync::Mutex;
 
 /// How often a line is printed where bars cannot be drawn.
 const LINE_EVERY: Duration = Duration::from_secs(2);

@@ -1,4 +1,5 @@
 //! The end: whether what is stored is right, and what it is, as tables.
+#![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
 use milepost::storage::Table;
 use milepost::{DayStats, Finding, Job, MonthStats, Scope, Snapshot, Store, Totals, WorkerInfo};
@@ -15,8 +16,8 @@ pub fn positions_done(store: &Store, puzzle: &Puzzle) -> Result<u64> {
     Ok(store.snapshot()?.jobs_of_prefix(puzzle.prefix())?.iter().map(Job::done).sum())
 }
 
-/// Checks that what the workers did adds up to exactly the positions that are done: what left
-/// history stands in the lifetimes, and the rest is live.
+/// Checks, and says, that what the workers did adds up to exactly the positions that are done: what
+/// left history stands in the lifetimes, and the rest is live.
 pub fn check_totals(store: &Store, puzzle: &Puzzle) -> Result<()> {
     let done = u128::from(positions_done(store, puzzle)?);
     let view = store.snapshot()?;
@@ -31,6 +32,10 @@ pub fn check_totals(store: &Store, puzzle: &Puzzle) -> Result<()> {
         "archived and live batches must add up to the positions done"
     );
     assert_eq!(view.lifetime(Scope::Fleet)?.totals.items, done);
+    let (archived, live, done) = (figure(archived), figure(live), figure(done));
+    println!(
+        "the totals add up: {archived} archived and {live} live are the {done} positions done"
+    );
     Ok(())
 }
 

@@ -27,9 +27,13 @@ impl Scan<'_> {
     /// Runs so many workers until nothing is left to do, one of them fails, or they are told to
     /// stop.
     pub fn run(&self, workers: usize) -> Result<()> {
+        // Named alike in every run, so that a restarted worker takes up the lease it died with.
+        let workers: Vec<Worker> = (1..=workers)
+            .map(|number| self.store.worker(&format!("core-{number}"), "cpu"))
+            .collect::<Result<_>>()?;
         thread::scope(|scope| {
             let threads: Vec<_> =
-                (1..=workers).map(|number| scope.spawn(move || self.run_worker(number))).collect();
+                workers.iter().map(|worker| scope.spawn(move || self.run_worker(worker))).collect();
             let ends: Vec<_> = threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
@@ -38,12 +42,8 @@ impl Scan<'_> {
         })
     }
 
-    fn run_worker(&self, number: usize) -> Result<()> {
-        // Named alike in every run, so that a restarted worker takes up the lease it died with.
-        let end = self
-            .store
-            .worker(&format!("core-{number}"), "cpu")
-            .and_then(|worker| self.work(&worker));
+    fn run_worker(&self, worker: &Worker) -> Result<()> {
+        let end = self.work(worker);
         if end.is_err() {
             self.stop.store(true, Ordering::Relaxed);
         }
