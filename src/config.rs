@@ -116,10 +116,13 @@ impl CapsChange {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        if [self.history, self.daily, self.monthly].contains(&Some(0)) {
-            return Err(Error::invalid("a cap must be at least 1"));
+        let caps = [("history", self.history), ("daily", self.daily), ("monthly", self.monthly)];
+        match caps.iter().find(|(_, cap)| *cap == Some(0)) {
+            Some((name, _)) => {
+                Err(Error::invalid(format!("the {name} cap is 0: it must be at least 1")))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn apply(self, caps: Caps) -> Caps {

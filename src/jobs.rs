@@ -496,11 +496,17 @@ fn put_right(
     Ok(changed)
 }
 
-/// Whether a deadline has passed. One further ahead than the lease is long counts as passed: the
-/// clock it was set by has gone back.
+/// Whether a deadline has passed. One further ahead than the lease is long counts as passed, too:
+/// the clock it was set by has gone back, and the job must not stay held until that time returns.
 fn has_lapsed(now: Timestamp, deadline: Timestamp, length_us: u64) -> bool {
-    deadline <= now || deadline.since(now).as_micros() > u128::from(length_us)
+    deadline <= now
+        || deadline.since(now).as_micros() > u128::from(length_us) + TOLERANCE.as_micros()
 }
+
+/// How far a clock may have gone back unnoticed. A command is stamped before it waits for its turn,
+/// so it may be applied after one that was stamped later, and must not take the other's lease for
+/// one of the future.
+const TOLERANCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A lapsed lease counts as an attempt. Its token stays good as long as nobody takes the job.
 fn lapse(row: &mut JobRow, now: Timestamp) {

@@ -97,17 +97,18 @@ impl RedbEngine {
         Ok(engine)
     }
 
-    /// Whether the database has a table called `meta`, as every store does.
+    /// Whether the database has a table called `meta` with keys and values like ours, as every
+    /// store does.
     pub(crate) fn has_meta(&self) -> Result<bool> {
         let database = self.database.read();
-        let names = guarded(&self.broken, || {
-            let txn = begin_read(&database)?;
-            Ok(txn
-                .list_tables()
-                .map_err(storage)?
-                .any(|t| redb::TableHandle::name(&t) == Table::Meta.name()))
+        let found = guarded(&self.broken, || {
+            match begin_read(&database)?.open_table(definition(Table::Meta)) {
+                Ok(_) => Ok(true),
+                Err(TableError::Storage(e)) => Err(storage(e)),
+                Err(_) => Ok(false),
+            }
         });
-        names.map_err(|e| self.opening(e))
+        found.map_err(|e| self.opening(e))
     }
 
     fn is_blank(&self) -> Result<bool> {

@@ -36,6 +36,9 @@ pub struct PlainJob {
     last: Option<(Done, Receipt)>,
 }
 
+/// A clock that went back by less goes unnoticed.
+const TOLERANCE: Duration = Duration::from_secs(60);
+
 /// What a lease command does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Done {
@@ -499,7 +502,7 @@ impl Plain {
 
 impl PlainJob {
     fn has_lapsed(&self, now: Timestamp) -> bool {
-        self.deadline <= now || self.deadline.since(now) > self.length
+        self.deadline <= now || self.deadline.since(now) > self.length + TOLERANCE
     }
 
     fn hold_on(&mut self, now: Timestamp) {

@@ -1,0 +1,237 @@
+//! What the tests share: a store under a clock set by hand, and ways to look at all of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::{ControlFlow, Deref};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost::storage::{
+    Engine, EngineResult, EngineSnapshot, Flush, MemoryEngine, Order, Table, Write,
+};
+use milepost::{
+    Batch, Builder, Day, Error, Lease, ManualClock, Month, NewJob, Store, Timestamp, Worker,
+};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+/// Noon of the day on which every test begins.
+pub const NOON: &str = "2026-02-16T12:00:00Z";
+
+pub const MINUTE: Duration = Duration::from_secs(60);
+pub const DAY: Duration = Duration::from_secs(86_400);
+
+pub fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub fn day(text: &str) -> Day {
+    text.parse().unwrap()
+}
+
+pub fn month(text: &str) -> Month {
+    text.parse().unwrap()
+}
+
+/// The day so many days after 2020-01-01.
+pub fn nth_day(n: i32) -> Day {
+    Day::from_number(day("2020-01-01").number() + n).unwrap()
+}
+
+/// The month so many months after 1900-01.
+pub fn nth_month(n: i32) -> Month {
+    Month::from_number(month("1900-01").number() + n).unwrap()
+}
+
+/// A store and its clock. Whatever a test did with it, it is verified when the test is over.
+pub struct Scene {
+    store: Store,
+    pub clock: ManualClock,
+    path: PathBuf,
+    _folder: Option<TempDir>,
+}
+
+impl Deref for Scene {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        match self.store.snapshot() {
+            // The test has closed it.
+            Err(Error::Closed) => {}
+            _ if std::thread::panicking() => {}
+            view => {
+                view.unwrap().verify().unwrap();
+            }
+        }
+    }
+}
+
+impl Scene {
+    /// A new store in a file of its own, with default settings.
+    pub fn new() -> Scene {
+        Scene::with(|builder| builder)
+    }
+
+    /// A new store in a file of its own, with other settings.
+    pub fn with(settings: impl FnOnce(Builder) -> Builder) -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scan.milepost");
+        let clock = ManualClock::at(at(NOON));
+        let store = settings(Store::builder(&path)).clock(clock.clone()).open().unwrap();
+        Scene { store, clock, path, _folder: Some(folder) }
+    }
+
+    /// A new store on an engine of the test's own.
+    pub fn on(engine: Arc<dyn Engine>) -> Scene {
+        let clock = ManualClock::at(at(NOON));
+        let store = Builder::on_engine(engine).clock(clock.clone()).open().unwrap();
+        Scene { store, clock, path: PathBuf::new(), _folder: None }
+    }
+
+    /// A new store in memory.
+    pub fn in_memory() -> Scene {
+        Scene::on(Arc::new(MemoryEngine::new()))
+    }
+
+    /// Closes the file and opens it again, as the next run of a program would.
+    pub fn reopen_with(&mut self, settings: impl FnOnce(Builder) -> Builder) {
+        self.store.close().unwrap();
+        self.store = settings(Store::builder(&self.path)).clock(self.clock.clone()).open().unwrap();
+    }
+
+    /// A worker of kind `pc`.
+    pub fn pc(&self, name: &str) -> Worker {
+        self.worker(name, "pc").unwrap()
+    }
+
+    /// Creates one job of 1,000 positions for each prefix, and leases nothing.
+    pub fn jobs(&self, prefixes: &[&str]) -> Vec<milepost::JobId> {
+        self.create_jobs(prefixes.iter().map(|prefix| NewJob::new(*prefix, 0..1_000))).unwrap()
+    }
+}
+
+/// Keeps what a store syncs for the end of a test: for those that make thousands of commits.
+pub fn relaxed(builder: Builder) -> Builder {
+    builder.durability(milepost::Durability::Relaxed { max_delay: DAY })
+}
+
+/// A lease of a minute; there must be a job to have.
+#[track_caller]
+pub fn lease(worker: &Worker) -> Lease {
+    worker.lease(MINUTE).unwrap().leased().expect("a job was waiting")
+}
+
+/// One checkpoint over the next positions, a microsecond for each.
+#[track_caller]
+pub fn advance(lease: &mut Lease, positions: u64) -> u64 {
+    let range = lease.next_batch(positions).expect("positions are left");
+    lease.checkpoint(range.end, Batch::of(&range, Duration::from_micros(positions))).unwrap()
+}
+
+/// Every row of a store.
+pub type Dump = Vec<(Table, Vec<u8>, Vec<u8>)>;
+
+pub fn dump(store: &Store) -> Dump {
+    let mut rows = Vec::new();
+    store
+        .snapshot()
+        .unwrap()
+        .dump(|table, key, value| rows.push((table, key.to_vec(), value.to_vec())))
+        .unwrap();
+    rows
+}
+
+/// How many rows a table has.
+pub fn rows(store: &Store, table: Table) -> usize {
+    dump(store).iter().filter(|row| row.0 == table).count()
+}
+
+/// Makes a call that must be refused, and checks that it left no trace (promise 13).
+#[track_caller]
+pub fn refused<T: Debug>(store: &Store, call: impl FnOnce() -> milepost::Result<T>) -> Error {
+    let before = dump(store);
+
+    let error = call().unwrap_err();
+
+    assert!(dump(store) == before, "refused with {error:?}, but something changed");
+    error
+}
+
+/// How many rows the capped tiers have, by worker where the cap is by worker.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Counts {
+    pub history: u64,
+    pub daily: BTreeMap<u32, u64>,
+    pub monthly: BTreeMap<u32, u64>,
+}
+
+/// An engine in memory that counts the rows of the tiers after every single commit.
+#[derive(Default)]
+pub struct Counting {
+    engine: MemoryEngine,
+    commits: Mutex<Vec<Counts>>,
+}
+
+impl Counting {
+    pub fn new() -> Arc<Counting> {
+        Arc::new(Counting { engine: MemoryEngine::new(), commits: Mutex::default() })
+    }
+
+    /// The counts after each commit since this was asked last.
+    pub fn take(&self) -> Vec<Counts> {
+        std::mem::take(&mut *self.commits.lock())
+    }
+
+    fn count(&self) -> EngineResult<Counts> {
+        let view = self.engine.snapshot()?;
+        let mut counts =
+            Counts { history: view.table_size(Table::History)?.rows, ..Counts::default() };
+        for (table, counts) in
+            [(Table::Daily, &mut counts.daily), (Table::Monthly, &mut counts.monthly)]
+        {
+            let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+            view.scan(table, all, Order::Ascending, &mut |key, _| {
+                let worker = u32::from_be_bytes(key[..4].try_into().unwrap());
+                *counts.entry(worker).or_default() += 1;
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(counts)
+    }
+}
+
+impl Engine for Counting {
+    fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>> {
+        self.engine.snapshot()
+    }
+
+    fn write(
+        &self,
+        flush: Flush,
+        transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+    ) -> EngineResult<()> {
+        self.engine.write(flush, transaction)?;
+        let counts = self.count()?;
+        self.commits.lock().push(counts);
+        Ok(())
+    }
+
+    fn stored_bytes(&self) -> EngineResult<u64> {
+        self.engine.stored_bytes()
+    }
+
+    fn reopen(&self) -> milepost::Result<()> {
+        self.engine.reopen()
+    }
+
+    fn close(&self) -> EngineResult<()> {
+        self.engine.close()
+    }
+}
