@@ -1,0 +1,28 @@
+//! milepost measured beside the SQLite way of doing it.
+//!
+//! One [`plan`] of work is carried out by several [`sides`], each behind the same [`rival::Rival`]
+//! trait, and after every run each side has to show the same totals and counts as the [`ledger`]:
+//! none may skip work. The `compare` program runs them in turns (A B A B), prints tables, and
+//! holds the ratios against the targets.
+//!
+//! - [`plan`]: the work, as data: who checkpoints what, and what the tiers hold beforehand.
+//! - [`ledger`]: what must be stored after it.
+//! - [`rival`]: what a side has to do.
+//! - [`sides`]: milepost, three ways of using SQLite, and redb without milepost.
+//! - [`run`]: carries out a plan from one or many threads, and times it.
+//! - [`device`]: counts what milepost writes. [`floor`]: what the disk can do at best.
+//! - [`dashboard`]: the questions of a dashboard, asked of every side.
+//! - [`report`], [`machine`]: figures, ratios and targets; where it ran.
+//! - [`compare`]: the sections of the comparison.
+
+pub mod compare;
+pub mod dashboard;
+pub mod device;
+pub mod floor;
+pub mod ledger;
+pub mod machine;
+pub mod plan;
+pub mod report;
+pub mod rival;
+pub mod run;
+pub mod sides;

@@ -1,0 +1,358 @@
+//! Figures, ratios and targets; as tables, and as JSON.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+
+use crate::machine::Machine;
+use crate::run::Sample;
+
+/// Everything a comparison found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Where it ran.
+    pub machine: Machine,
+    /// How it ran: name and value.
+    pub settings: BTreeMap<&'static str, String>,
+    /// What was measured.
+    pub figures: Vec<Figure>,
+    /// What that means for the targets.
+    pub ratios: Vec<Ratio>,
+}
+
+/// One figure of one side.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figure {
+    /// What was measured: the row of a table, and after a colon its column.
+    pub name: String,
+    /// Of which side.
+    pub side: String,
+    /// How much.
+    pub value: f64,
+    /// Of what.
+    pub unit: &'static str,
+    /// How many checkpoints or calls it was measured over.
+    #[serde(skip)]
+    pub count: u64,
+}
+
+/// A row of the table of targets, or a ratio that is only reported.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ratio {
+    /// What is compared.
+    pub name: String,
+    /// milepost's figure: the median of the rounds.
+    pub ours: f64,
+    /// The rival's; `None` where milepost's own figure is held against the target.
+    pub rival: Option<f64>,
+    /// The median over the rounds of ours by the rival's, each pair taken in one round. Without a
+    /// rival, ours.
+    pub ratio: f64,
+    /// The lowest of a round.
+    pub low: f64,
+    /// The highest of a round.
+    pub high: f64,
+    /// What the ratio has to reach, or stay under; `None` where it is only reported.
+    pub target: Option<f64>,
+    /// Which of the two.
+    #[serde(skip)]
+    pub bound: Bound,
+    /// Whether it does; `None` without a target.
+    pub met: Option<bool>,
+    /// Why there is no target.
+    #[serde(skip)]
+    pub remark: Option<&'static str>,
+}
+
+/// Which side of a target is the good one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// The ratio has to be this high.
+    AtLeast,
+    /// The ratio may be this high.
+    AtMost,
+}
+
+/// A target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target {
+    /// At least so much.
+    AtLeast(f64),
+    /// At most so much.
+    AtMost(f64),
+    /// None: reported only.
+    None,
+    /// One that a quick run cannot hold anything against.
+    FullOnly,
+}
+
+/// How a row is marked that a quick run cannot hold against its target.
+const FULL_ONLY: &str = "full only";
+
+impl Ratio {
+    /// Compares the figures of both sides, round by round.
+    #[must_use]
+    pub fn of(name: impl Into<String>, ours: &[f64], rival: &[f64], target: Target) -> Ratio {
+        let rounds: Vec<f64> = ours.iter().zip(rival).map(|(ours, rival)| ours / rival).collect();
+        Ratio::new(name.into(), median(ours), Some(median(rival)), &rounds, target)
+    }
+
+    /// Holds milepost's own figures against a target.
+    #[must_use]
+    pub fn own(name: impl Into<String>, ours: &[f64], target: Target) -> Ratio {
+        Ratio::new(name.into(), median(ours), None, ours, target)
+    }
+
+    fn new(
+        mut name: String,
+        ours: f64,
+        rival: Option<f64>,
+        rounds: &[f64],
+        target: Target,
+    ) -> Ratio {
+        let ratio = median(rounds);
+        let (target, bound, met, remark) = match target {
+            Target::AtLeast(least) => (Some(least), Bound::AtLeast, Some(ratio >= least), None),
+            Target::AtMost(most) => (Some(most), Bound::AtMost, Some(ratio <= most), None),
+            Target::None => (None, Bound::AtLeast, None, Some("reported only")),
+            Target::FullOnly => (None, Bound::AtLeast, None, Some(FULL_ONLY)),
+        };
+        if remark == Some(FULL_ONLY) {
+            name.push_str(" (full only)");
+        }
+        let low = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Ratio { name, ours, rival, ratio, low, high, target, bound, met, remark }
+    }
+}
+
+/// The middle of some values; 0 without any.
+#[must_use]
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        length if length % 2 == 1 => sorted[length / 2],
+        length => (sorted[length / 2 - 1] + sorted[length / 2]) / 2.0,
+    }
+}
+
+impl Report {
+    /// Begins a report.
+    #[must_use]
+    pub fn new(machine: Machine, settings: Vec<(&'static str, String)>) -> Report {
+        let settings = settings.into_iter().collect();
+        Report { machine, settings, figures: Vec::new(), ratios: Vec::new() }
+    }
+
+    /// Adds one figure.
+    pub fn figure(
+        &mut self,
+        name: String,
+        side: impl ToString,
+        value: f64,
+        unit: &'static str,
+        count: u64,
+    ) {
+        self.figures.push(Figure { name, side: side.to_string(), value, unit, count });
+    }
+
+    /// Adds what the rounds of one side say: checkpoints a second, and percentiles over all
+    /// rounds where the calls of it are worth telling apart.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn samples(
+        &mut self,
+        row: &str,
+        side: impl ToString,
+        rounds: &[Sample],
+        percentiles: bool,
+    ) -> Result<()> {
+        let side = side.to_string();
+        let count = rounds.iter().map(|sample| sample.count).sum();
+        let speeds: Vec<f64> = rounds.iter().map(Sample::per_second).collect();
+        self.figure(format!("{row}: per second"), &side, median(&speeds), "1/s", count);
+        if percentiles {
+            let mut all = crate::run::latencies();
+            for sample in rounds {
+                all.add(&sample.latency)?;
+            }
+            for (column, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+                let micros = all.value_at_quantile(quantile) as f64 / 1e3;
+                self.figure(format!("{row}: {column}"), &side, micros, "us", count);
+            }
+        }
+        Ok(())
+    }
+
+    /// The figure of one name and side.
+    #[must_use]
+    pub fn find(&self, name: &str, side: &str) -> Option<f64> {
+        self.figures
+            .iter()
+            .find(|figure| figure.name == name && figure.side == side)
+            .map(|figure| figure.value)
+    }
+
+    /// Prints where and how the comparison runs.
+    ///
+    /// # Errors
+    /// What the output meets.
+    pub fn print_settings(&self, out: &mut impl Write) -> Result<()> {
+        let Machine { processor, cores, memory_mib, kernel, file_system, rustc, load } =
+            &self.machine;
+        writeln!(out, "# milepost beside SQLite\n")?;
+        writeln!(out, "- machine: {processor}, {cores} cores, {memory_mib} MiB, load {load}")?;
+        writeln!(out, "- system: Linux {kernel}, {file_system}, {rustc}")?;
+        for (name, value) in &self.settings {
+            writeln!(out, "- {name}: {value}")?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    /// Prints the figures from the `from`th on, and the ratios from the `ratios_from`th on: a row
+    /// for each thing measured and side, a column for each measure.
+    ///
+    /// # Errors
+    /// What the output meets.
+    pub fn print(
+        &self,
+        title: &str,
+        from: usize,
+        ratios_from: usize,
+        out: &mut impl Write,
+    ) -> Result<()> {
+        writeln!(out, "\n## {title}\n")?;
+        let figures = &self.figures[from..];
+        if !figures.is_empty() {
+            writeln!(out, "{}\n", figure_table(figures))?;
+        }
+        let ratios = &self.ratios[ratios_from..];
+        if !ratios.is_empty() {
+            writeln!(out, "{}", ratio_table(ratios))?;
+        }
+        Ok(())
+    }
+
+    /// Prints the table of targets, and says how many were met.
+    ///
+    /// # Errors
+    /// What the output meets.
+    pub fn print_targets(&self, out: &mut impl Write) -> Result<()> {
+        let listed = |ratio: &&Ratio| ratio.target.is_some() || ratio.remark == Some(FULL_ONLY);
+        let rows: Vec<Ratio> = self.ratios.iter().filter(listed).cloned().collect();
+        writeln!(out, "\n## Targets\n\n{}", ratio_table(&rows))?;
+        let met = rows.iter().filter(|ratio| ratio.met == Some(true)).count();
+        let held = rows.iter().filter(|ratio| ratio.target.is_some()).count();
+        writeln!(out, "\n{met} of {held} targets met.")?;
+        Ok(())
+    }
+
+    /// Writes everything as JSON.
+    ///
+    /// # Errors
+    /// What the file system meets.
+    pub fn write_json(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))
+    }
+}
+
+fn figure_table(figures: &[Figure]) -> Table {
+    let mut columns: Vec<&str> = Vec::new();
+    let mut rows: Vec<(&str, &str, u64)> = Vec::new();
+    for figure in figures {
+        let (row, column) = split(&figure.name);
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+        let key = (row, figure.side.as_str(), figure.count);
+        if !rows.contains(&key) {
+            rows.push(key);
+        }
+    }
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    table.set_header(["what", "side"].into_iter().chain(columns.iter().copied()).chain(["count"]));
+    for (row, side, count) in rows {
+        let mut cells = vec![row.to_string(), side.to_string()];
+        for column in &columns {
+            let cell = figures.iter().find(|figure| {
+                split(&figure.name) == (row, *column)
+                    && figure.side == side
+                    && figure.count == count
+            });
+            cells.push(cell.map_or_else(String::new, |figure| {
+                format!("{} {}", number(figure.value), figure.unit)
+            }));
+        }
+        cells.push(thousands(count as f64));
+        table.add_row(cells);
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn split(name: &str) -> (&str, &str) {
+    name.rsplit_once(": ").unwrap_or((name, "value"))
+}
+
+fn ratio_table(ratios: &[Ratio]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    table.set_header(["ratio", "ours", "rival", "median", "low", "high", "target", "met"]);
+    for ratio in ratios {
+        let target = match (ratio.target, ratio.bound) {
+            (Some(target), Bound::AtLeast) => format!(">= {}", number(target)),
+            (Some(target), Bound::AtMost) => format!("<= {}", number(target)),
+            (None, _) => ratio.remark.unwrap_or("").to_string(),
+        };
+        table.add_row([
+            ratio.name.clone(),
+            number(ratio.ours),
+            ratio.rival.map_or_else(String::new, number),
+            number(ratio.ratio),
+            number(ratio.low),
+            number(ratio.high),
+            target,
+            ratio.met.map_or("", |met| if met { "yes" } else { "NO" }).to_string(),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A number as short as it can be read.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1_000.0 => thousands(value),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 || size == 0.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+fn thousands(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value < 0.0 { format!("-{text}") } else { text }
+}

@@ -1,0 +1,236 @@
+//! Carries out a plan on one side, from one or many threads, and times it.
+
+use std::path::Path;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use hdrhistogram::Histogram;
+
+use crate::ledger::Ledger;
+use crate::plan::{self, Scale, Step, Track};
+use crate::rival::{Connections, Rival};
+use crate::sides::Side;
+
+/// When a run ends: after so many checkpoints, or after so much time, whichever comes first.
+#[derive(Debug, Clone, Copy)]
+pub struct Length {
+    /// Checkpoints of all callers.
+    pub count: u64,
+    /// Time.
+    pub most: Duration,
+}
+
+/// What a run took.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// Checkpoints made.
+    pub count: u64,
+    /// From the first to the last.
+    pub took: Duration,
+    /// Nanoseconds of each call.
+    pub latency: Histogram<u64>,
+}
+
+impl Sample {
+    /// Checkpoints a second.
+    #[must_use]
+    pub fn per_second(&self) -> f64 {
+        self.count as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// An empty histogram of nanoseconds, to three digits.
+#[must_use]
+pub fn latencies() -> Histogram<u64> {
+    // Cannot fail: the bounds and the number of digits are within what the histogram takes.
+    Histogram::new_with_bounds(1, 600_000_000_000, 3).expect("these bounds are valid")
+}
+
+/// A duration in nanoseconds.
+#[must_use]
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A side that is ready to be measured, with an account of what it has to hold.
+pub struct Entry {
+    /// Which side.
+    pub side: Side,
+    /// Its store.
+    pub rival: Box<dyn Rival>,
+    /// How its threads share it.
+    pub connections: Connections,
+    scale: Scale,
+    tracks: Vec<Track>,
+    ledger: Ledger,
+    now: i64,
+}
+
+impl Entry {
+    /// Fills a store in a folder, and opens it.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn new(side: Side, folder: &Path, scale: &Scale) -> Result<Entry> {
+        std::fs::create_dir_all(folder)?;
+        side.fill(folder, scale).with_context(|| format!("filling {side}"))?;
+        let rival =
+            side.open(folder, scale, &scale.tracks()).with_context(|| format!("opening {side}"))?;
+        Ok(Entry::of(side, rival, scale))
+    }
+
+    /// A store that was filled and not used yet.
+    #[must_use]
+    pub fn of(side: Side, rival: Box<dyn Rival>, scale: &Scale) -> Entry {
+        Entry {
+            side,
+            rival,
+            connections: Connections::OneForAll,
+            scale: *scale,
+            tracks: scale.tracks(),
+            ledger: Ledger::new(scale),
+            now: plan::start().as_micros(),
+        }
+    }
+
+    /// Checkpoints one at a time from one caller, while simulated time goes on.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn alone(&mut self, length: Length) -> Result<Sample> {
+        let jobs = self.scale.workers.min(self.scale.jobs);
+        let mut caller = self.rival.caller(self.connections)?;
+        let mut latency = latencies();
+        let mut count = 0;
+        let began = Instant::now();
+        while count < length.count && began.elapsed() < length.most {
+            self.now += self.scale.interval();
+            let step = self.tracks[count as usize % jobs].next(self.now);
+            let started = Instant::now();
+            caller.alone(&step)?;
+            latency.saturating_record(nanos(started.elapsed()));
+            self.ledger.add(&step);
+            count += 1;
+        }
+        Ok(Sample { count, took: began.elapsed(), latency })
+    }
+
+    /// Checkpoints one at a time from many callers, all at one moment of simulated time, so that
+    /// what must be stored does not depend on their order.
+    ///
+    /// # Errors
+    /// What a store meets, or that a caller panicked.
+    pub fn callers(&mut self, callers: usize, length: Length) -> Result<Sample> {
+        let now = self.now;
+        let jobs = self.scale.workers.max(callers).min(self.scale.jobs);
+        let each = length.count.div_ceil(callers as u64);
+        let before: Vec<Track> = self.tracks[..jobs].to_vec();
+        let mut shares: Vec<Vec<Track>> = (0..callers)
+            .map(|caller| before.iter().skip(caller).step_by(callers).copied().collect())
+            .collect();
+        let start = Barrier::new(callers + 1);
+        let (rival, connections) = (&self.rival, self.connections);
+        let call = |tracks: &mut Vec<Track>, start: &Barrier| -> Result<(u64, Histogram<u64>)> {
+            let caller = rival.caller(connections);
+            start.wait();
+            let mut caller = caller?;
+            let (mut latency, mut count) = (latencies(), 0);
+            let (began, jobs) = (Instant::now(), tracks.len());
+            while count < each && began.elapsed() < length.most {
+                let step = tracks[count as usize % jobs].next(now);
+                let started = Instant::now();
+                caller.alone(&step)?;
+                latency.saturating_record(nanos(started.elapsed()));
+                count += 1;
+            }
+            Ok((count, latency))
+        };
+        let (results, took) = std::thread::scope(|scope| {
+            let start = &start;
+            let call = &call;
+            let running: Vec<_> =
+                shares.iter_mut().map(|share| scope.spawn(move || call(share, start))).collect();
+            start.wait();
+            let began = Instant::now();
+            let results: Vec<Result<(u64, Histogram<u64>)>> = running
+                .into_iter()
+                .map(|thread| {
+                    thread
+                        .join()
+                        .map_err(|_| anyhow!("a caller panicked"))
+                        .and_then(|result| result)
+                })
+                .collect();
+            (results, began.elapsed())
+        });
+        let mut sample = Sample { count: 0, took, latency: latencies() };
+        for result in results {
+            let (count, latency) = result?;
+            sample.count += count;
+            sample.latency.add(&latency)?;
+        }
+        for track in shares.into_iter().flatten() {
+            self.note(track, now);
+        }
+        Ok(sample)
+    }
+
+    /// Checkpoints that are stored `size` in a transaction, from one caller.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn together(&mut self, size: usize, length: Length) -> Result<Sample> {
+        let first = self.scale.jobs;
+        let jobs = self.scale.workers.min(self.scale.jobs);
+        let mut caller = self.rival.caller(self.connections)?;
+        let mut latency = latencies();
+        let mut count = 0;
+        let mut steps: Vec<Step> = Vec::with_capacity(size);
+        let mut took = Duration::ZERO;
+        while count < length.count && took < length.most {
+            self.now += self.scale.interval() * size as i64;
+            steps.clear();
+            for n in 0..size {
+                steps.push(self.tracks[first + (count as usize + n) % jobs].next(self.now));
+            }
+            let started = Instant::now();
+            caller.together(&steps)?;
+            let spent = started.elapsed();
+            took += spent;
+            latency.saturating_record(nanos(spent));
+            steps.iter().for_each(|step| self.ledger.add(step));
+            count += size as u64;
+        }
+        Ok(Sample { count, took, latency })
+    }
+
+    /// Takes into the account what was done elsewhere for a job.
+    pub fn note(&mut self, after: Track, now: i64) {
+        let before = std::mem::replace(&mut self.tracks[after.job], after);
+        self.ledger.add_between(before, after, now);
+    }
+
+    /// The jobs and how far they are.
+    #[must_use]
+    pub fn tracks(&self) -> &[Track] {
+        &self.tracks
+    }
+
+    /// The simulated time.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.now
+    }
+
+    /// Compares what is stored with what must be.
+    ///
+    /// # Errors
+    /// The first difference, in words.
+    pub fn check(&self) -> Result<()> {
+        let shown = self.rival.tally().with_context(|| format!("looking at {}", self.side))?;
+        self.ledger
+            .check(&shown, self.rival.has_tiers())
+            .with_context(|| format!("{} is wrong", self.side))
+    }
+}

@@ -1,0 +1,522 @@
+//! What the three ways of using SQLite have in common: opening, filling, leasing, the dashboard.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use milepost::{Day, Month, Timestamp, Totals};
+use rusqlite::{Connection, Row, ToSql, params};
+
+use super::{index_of, number_of};
+use crate::dashboard::{Answer, Question, Record};
+use crate::ledger::{Tally, WorkerTally, first_recent_day};
+use crate::plan::{self, LEASE_SECS, Scale, Step, Track};
+use crate::rival::{Caller, Connections, Reader, Rival, Size};
+
+/// When SQLite syncs, in WAL mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// The log at each commit.
+    Full,
+    /// The log before it is copied into the file, every thousand pages or so.
+    Normal,
+}
+
+impl Flush {
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Flush::Full => "FULL",
+            Flush::Normal => "NORMAL",
+        }
+    }
+}
+
+/// Which SQLite it is.
+#[must_use]
+pub fn library_version() -> &'static str {
+    rusqlite::version()
+}
+
+/// One way of keeping the records in SQLite.
+pub(super) trait Schema: Sized + Send + Sync + 'static {
+    /// Pragmas over those that all share.
+    const PRAGMAS: &'static str;
+    /// Tables and indexes.
+    const TABLES: &'static str;
+    /// Triggers, made after the tiers are filled.
+    const TRIGGERS: &'static str = "";
+    /// Whether it keeps tiers.
+    const TIERS: bool = true;
+    /// Whether a day is kept as its number; else it is kept as text.
+    const NUMBERED_DAYS: bool;
+    /// The question in SQL, about the worker `:worker`, as of `:now`.
+    fn question(question: Question) -> &'static str;
+    /// Stores one checkpoint in the transaction that is open.
+    fn checkpoint(connection: &Connection, token: i64, step: &Step) -> Result<()>;
+    /// What is stored.
+    fn tally(connection: &Connection, scale: &Scale) -> Result<Tally> {
+        tally::<Self>(connection, scale)
+    }
+    /// Does what is left before the commit, such as evicting at once what many checkpoints added.
+    fn settle(_connection: &Connection) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join("bench.sqlite")
+}
+
+/// The columns of totals.
+pub(super) const TOTALS: &str =
+    "batches, errors, items, duration_us, min_rate, max_rate, first_at, last_at";
+
+fn connect<S: Schema>(folder: &Path, flush: Flush) -> Result<Connection> {
+    let connection = Connection::open(file(folder))?;
+    connection.busy_timeout(Duration::from_secs(120))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.execute_batch(&format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = {};",
+        flush.words()
+    ))?;
+    connection.execute_batch(S::PRAGMAS)?;
+    Ok(connection)
+}
+
+pub(super) fn fill<S: Schema>(folder: &Path, scale: &Scale) -> Result<()> {
+    let mut connection = connect::<S>(folder, Flush::Normal)?;
+    let txn = connection.transaction()?;
+    txn.execute_batch(S::TABLES)?;
+    for worker in 0..scale.workers {
+        txn.prepare_cached("INSERT INTO workers (id, name, kind, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)")?
+            .execute(params![
+                number_of(worker),
+                Scale::worker_name(worker),
+                Scale::kind(worker),
+                plan::start().as_micros()
+            ])?;
+    }
+    if S::TIERS {
+        for track in scale.tracks() {
+            txn.prepare_cached(
+                "INSERT INTO jobs (id, prefix, range_start, range_end, cursor, status, token, sequence, priority, \
+                 attempts, batches, items, duration_us, created_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?3, 'pending', 0, 0, 0, 0, 0, 0, 0, ?5)",
+            )?
+            .execute(params![
+                number_of(track.job),
+                plan::PREFIX,
+                track.range().start as i64,
+                track.range().end as i64,
+                plan::start().as_micros()
+            ])?;
+        }
+        fill_tiers::<S>(&txn, scale)?;
+    }
+    txn.commit()?;
+    connection.execute_batch(S::TRIGGERS)?;
+    connection.execute_batch("ANALYZE; PRAGMA wal_checkpoint(TRUNCATE);")?;
+    Ok(())
+}
+
+fn fill_tiers<S: Schema>(txn: &Connection, scale: &Scale) -> Result<()> {
+    let insert = |tier: &str,
+                  worker: usize,
+                  period: Option<&dyn ToSql>,
+                  totals: &Totals|
+     -> Result<()> {
+        let (column, place) = match tier {
+            "daily" => ("day, ", "?2, "),
+            "monthly" => ("month, ", "?2, "),
+            _ => ("", ""),
+        };
+        let sql = format!(
+            "INSERT INTO {tier} (worker, {column}{TOTALS}) VALUES (?1, {place}?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+        );
+        txn.prepare_cached(&sql)?.execute(params![
+            number_of(worker),
+            period,
+            totals.batches as i64,
+            totals.errors as i64,
+            totals.items as i64,
+            totals.duration_us as i64,
+            totals.min_rate,
+            totals.max_rate,
+            totals.first_at.map(Timestamp::as_micros),
+            totals.last_at.map(Timestamp::as_micros),
+        ])?;
+        Ok(())
+    };
+    for worker in 0..scale.workers {
+        let mut months: BTreeMap<Month, Totals> = scale.past_months(worker).into_iter().collect();
+        for (day, totals) in scale.past_days(worker) {
+            let text = day.to_string();
+            let period: &dyn ToSql = if S::NUMBERED_DAYS { &day.number() } else { &text };
+            insert("daily", worker, Some(period), &totals)?;
+            months.entry(day.month()).or_default().merge(&totals);
+        }
+        for (month, totals) in &months {
+            let text = month.to_string();
+            let period: &dyn ToSql = if S::NUMBERED_DAYS { &month.number() } else { &text };
+            insert("monthly", worker, Some(period), totals)?;
+        }
+        if !months.is_empty() {
+            insert("lifetime", worker, None, &months.values().copied().collect())?;
+        }
+    }
+    for step in scale.past_batches() {
+        insert_history(txn, &step)?;
+    }
+    Ok(())
+}
+
+pub(super) fn insert_history(connection: &Connection, step: &Step) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO history (worker, job, range_start, range_end, items, duration_us, finished_at, error) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            number_of(step.worker),
+            number_of(step.job),
+            step.from as i64,
+            step.to as i64,
+            step.items as i64,
+            step.duration_us as i64,
+            step.now,
+            step.error,
+        ])?;
+    Ok(())
+}
+
+/// Moves a job's cursor, if the caller still holds it and the checkpoint is the next one.
+pub(super) fn move_cursor(connection: &Connection, token: i64, step: &Step) -> Result<()> {
+    let moved = connection
+        .prepare_cached(
+            "UPDATE jobs SET cursor = ?1, sequence = ?2, expires_at = ?3, checkpoint_at = ?4, \
+             batches = batches + 1, items = items + ?5, duration_us = duration_us + ?6, \
+             last_error = coalesce(?7, last_error) \
+             WHERE id = ?8 AND token = ?9 AND sequence = ?2 - 1 AND cursor = ?10 AND ?1 <= range_end \
+             AND status = 'leased'",
+        )?
+        .execute(params![
+            step.to as i64,
+            step.sequence as i64,
+            step.now + LEASE_SECS as i64 * 1_000_000,
+            step.now,
+            step.items as i64,
+            step.duration_us as i64,
+            step.error,
+            number_of(step.job),
+            token,
+            step.from as i64,
+        ])?;
+    ensure!(moved == 1, "the lease of job {} was lost", step.job);
+    Ok(())
+}
+
+/// A store and the tokens of its jobs.
+pub(super) struct Opened<S> {
+    folder: PathBuf,
+    scale: Scale,
+    flush: Flush,
+    shared: Mutex<Connection>,
+    tokens: Vec<i64>,
+    /// The time of the latest checkpoint, for questions that ask for the present.
+    now: AtomicI64,
+    schema: std::marker::PhantomData<S>,
+}
+
+pub(super) fn open<S: Schema>(
+    folder: &Path,
+    scale: &Scale,
+    flush: Flush,
+    tracks: &[Track],
+) -> Result<Opened<S>> {
+    let mut connection = connect::<S>(folder, flush)?;
+    let mut tokens = vec![0; 2 * scale.jobs];
+    if S::TIERS {
+        let txn = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        for track in tracks {
+            let now = plan::start().as_micros();
+            tokens[track.job] = txn
+                .prepare_cached(
+                    "UPDATE jobs SET status = 'leased', worker = ?1, token = token + 1, leased_at = ?2, \
+                     expires_at = ?3 WHERE id = ?4 RETURNING token",
+                )?
+                .query_row(
+                    params![number_of(track.worker), now, now + LEASE_SECS as i64 * 1_000_000, number_of(track.job)],
+                    |row| row.get(0),
+                )?;
+        }
+        txn.commit()?;
+    }
+    Ok(Opened {
+        folder: folder.to_path_buf(),
+        scale: *scale,
+        flush,
+        shared: Mutex::new(connection),
+        tokens,
+        now: AtomicI64::new(plan::start().as_micros()),
+        schema: std::marker::PhantomData,
+    })
+}
+
+impl<S> Opened<S> {
+    fn shared(&self) -> Result<MutexGuard<'_, Connection>> {
+        self.shared.lock().map_err(|_| anyhow!("another caller panicked"))
+    }
+}
+
+impl<S: Schema> Rival for Opened<S> {
+    fn caller(&self, connections: Connections) -> Result<Box<dyn Caller + '_>> {
+        let own = match connections {
+            Connections::OneForAll => None,
+            Connections::OnePerThread => Some(connect::<S>(&self.folder, self.flush)?),
+        };
+        Ok(Box::new(Handle { opened: self, own }))
+    }
+
+    fn tally(&self) -> Result<Tally> {
+        let connection = self.shared()?;
+        let fine: String = connection.query_row("PRAGMA quick_check", [], |row| row.get(0))?;
+        ensure!(fine == "ok", "quick_check: {fine}");
+        S::tally(&connection, &self.scale)
+    }
+
+    fn has_tiers(&self) -> bool {
+        S::TIERS
+    }
+
+    fn size(&self) -> Result<Size> {
+        let main = std::fs::metadata(file(&self.folder))?.len();
+        let wal =
+            std::fs::metadata(self.folder.join("bench.sqlite-wal")).map_or(0, |found| found.len());
+        Ok(Size { main, wal })
+    }
+
+    fn compact(&self) -> Result<()> {
+        self.shared()?.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?;
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader + '_>> {
+        Ok(Box::new(Handle { opened: self, own: Some(connect::<S>(&self.folder, self.flush)?) }))
+    }
+}
+
+fn tally<S: Schema>(connection: &Connection, scale: &Scale) -> Result<Tally> {
+    let mut tally = Tally {
+        history: connection.query_row("SELECT count(*) FROM history", [], |row| row.get(0))?,
+        workers: vec![WorkerTally::default(); scale.workers],
+        jobs: Vec::new(),
+    };
+    let mut history =
+        connection.prepare("SELECT worker, items, duration_us, finished_at, error FROM history")?;
+    let mut rows = history.query([])?;
+    while let Some(row) = rows.next()? {
+        let totals = batch_totals(
+            row.get(1)?,
+            row.get(2)?,
+            row.get::<_, Option<String>>(4)?.is_some(),
+            row.get(3)?,
+        )?;
+        let worker = &mut tally.workers[index_of(row.get(0)?)];
+        worker.ever.merge(&totals);
+        if let Some(day) = totals.last_at.map(Timestamp::day)
+            && day >= first_recent_day()
+        {
+            worker.recent.entry(day).or_default().merge(&totals);
+        }
+    }
+    let mut jobs = connection.prepare("SELECT cursor, batches FROM jobs ORDER BY id")?;
+    let jobs = jobs.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    tally.jobs = jobs.collect::<rusqlite::Result<_>>()?;
+    let mut daily = connection.prepare(&format!("SELECT {TOTALS}, worker, day FROM daily"))?;
+    let mut rows = daily.query([])?;
+    while let Some(row) = rows.next()? {
+        let worker = &mut tally.workers[index_of(row.get(8)?)];
+        worker.days += 1;
+        let day = day_of::<S>(row, 9)?;
+        if day >= first_recent_day() {
+            worker.recent.entry(day).or_default().merge(&totals(row)?);
+        }
+    }
+    let mut monthly = connection.prepare("SELECT worker, count(*) FROM monthly GROUP BY worker")?;
+    let mut rows = monthly.query([])?;
+    while let Some(row) = rows.next()? {
+        tally.workers[index_of(row.get(0)?)].months = row.get(1)?;
+    }
+    let mut lifetime = connection.prepare(&format!("SELECT {TOTALS}, worker FROM lifetime"))?;
+    let mut rows = lifetime.query([])?;
+    while let Some(row) = rows.next()? {
+        tally.workers[index_of(row.get(8)?)].ever.merge(&totals(row)?);
+    }
+    Ok(tally)
+}
+
+pub(super) fn batch_totals(
+    items: i64,
+    duration_us: i64,
+    failed: bool,
+    finished_at: i64,
+) -> Result<Totals> {
+    let rate = Some(items as f64 * 1e6 / duration_us as f64);
+    let at = Some(Timestamp::from_micros(finished_at)?);
+    Ok(Totals {
+        batches: 1,
+        errors: failed.into(),
+        items: items as u128,
+        duration_us: duration_us as u128,
+        min_rate: rate,
+        max_rate: rate,
+        first_at: at,
+        last_at: at,
+    })
+}
+
+/// The totals that a row starts with.
+fn totals(row: &Row<'_>) -> Result<Totals> {
+    let at = |column| -> Result<Option<Timestamp>> {
+        Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros).transpose()?)
+    };
+    Ok(Totals {
+        batches: row.get(0)?,
+        errors: row.get(1)?,
+        items: u128::from(row.get::<_, u64>(2)?),
+        duration_us: u128::from(row.get::<_, u64>(3)?),
+        min_rate: row.get(4)?,
+        max_rate: row.get(5)?,
+        first_at: at(6)?,
+        last_at: at(7)?,
+    })
+}
+
+fn day_of<S: Schema>(row: &Row<'_>, column: usize) -> Result<Day> {
+    Ok(if S::NUMBERED_DAYS {
+        Day::from_number(row.get(column)?)?
+    } else {
+        row.get::<_, String>(column)?.parse()?
+    })
+}
+
+struct Handle<'a, S> {
+    opened: &'a Opened<S>,
+    own: Option<Connection>,
+}
+
+impl<S: Schema> Handle<'_, S> {
+    fn run<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        match &self.own {
+            Some(own) => work(own),
+            None => work(&*self.opened.shared()?),
+        }
+    }
+}
+
+impl<S: Schema> Caller for Handle<'_, S> {
+    fn alone(&mut self, step: &Step) -> Result<()> {
+        self.together(std::slice::from_ref(step))
+    }
+
+    fn together(&mut self, steps: &[Step]) -> Result<()> {
+        let tokens = &self.opened.tokens;
+        if let Some(last) = steps.last() {
+            self.opened.now.store(last.now, Ordering::Relaxed);
+        }
+        self.run(|connection| {
+            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            for step in steps {
+                S::checkpoint(connection, tokens[step.job], step)?;
+            }
+            S::settle(connection)?;
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(())
+        })
+    }
+}
+
+impl<S: Schema> Reader for Handle<'_, S> {
+    fn ask(&mut self, question: Question) -> Result<Answer> {
+        let now = self.opened.now.load(Ordering::Relaxed);
+        self.run(|connection| ask::<S>(connection, now, question))
+    }
+}
+
+fn ask<S: Schema>(connection: &Connection, now: i64, question: Question) -> Result<Answer> {
+    let mut statement = connection.prepare_cached(S::question(question))?;
+    let values: [(&str, &dyn ToSql); 2] = [(":worker", &number_of(0)), (":now", &now)];
+    let used: Vec<(&str, &dyn ToSql)> = values
+        .into_iter()
+        .filter(|(name, _)| statement.parameter_index(name).is_ok_and(|at| at.is_some()))
+        .collect();
+    let mut rows = statement.query(used.as_slice())?;
+    let mut periods = Vec::new();
+    let mut named = Vec::new();
+    let mut batches = Vec::new();
+    let mut active = Vec::new();
+    let mut counts = [0; 5];
+    while let Some(row) = rows.next()? {
+        match question {
+            Question::WorkerLifetime | Question::FleetLifetime => periods.push((0, totals(row)?)),
+            Question::WorkerDays
+            | Question::FleetDays
+            | Question::FleetLast30Days
+            | Question::FleetBestDay => periods.push((day_of::<S>(row, 8)?.number(), totals(row)?)),
+            Question::WorkerMonths | Question::FleetMonths => {
+                let month = if S::NUMBERED_DAYS {
+                    row.get(8)?
+                } else {
+                    row.get::<_, String>(8)?.parse::<Month>()?.number()
+                };
+                periods.push((month, totals(row)?));
+            }
+            Question::Leaderboard | Question::Kinds => named.push((row.get(8)?, totals(row)?)),
+            Question::WorkerNewest | Question::Newest | Question::NewestErrors => {
+                batches.push(Record {
+                    worker: index_of(row.get(0)?),
+                    job: index_of(row.get(1)?),
+                    from: row.get(2)?,
+                    to: row.get(3)?,
+                    items: row.get(4)?,
+                    duration_us: row.get(5)?,
+                    finished_at: row.get(6)?,
+                    error: row.get(7)?,
+                })
+            }
+            Question::Active => {
+                let recent = if row.get::<_, Option<i64>>(0)?.is_some() {
+                    totals(row)?
+                } else {
+                    Totals::default()
+                };
+                active.push((index_of(row.get(8)?), recent, row.get(9)?));
+            }
+            Question::JobCounts => {
+                let names = ["pending", "leased", "completed", "failed", "cancelled"];
+                let status: String = row.get(0)?;
+                let at =
+                    names.iter().position(|name| *name == status).context("an unknown status")?;
+                counts[at] = row.get(1)?;
+            }
+            Question::Progress => {
+                let (positions, seconds): (Option<f64>, Option<f64>) = (row.get(2)?, row.get(3)?);
+                let rate =
+                    positions.zip(seconds).map_or(0.0, |(positions, seconds)| positions / seconds);
+                return Ok(Answer::Progress(row.get(0)?, row.get(1)?, rate));
+            }
+        }
+    }
+    Ok(match question {
+        Question::Leaderboard | Question::Kinds => Answer::Named(named),
+        Question::WorkerNewest | Question::Newest | Question::NewestErrors => {
+            Answer::Batches(batches)
+        }
+        Question::Active => Answer::Active(active),
+        Question::JobCounts => Answer::Counts(counts),
+        _ => Answer::Periods(periods),
+    })
+}
