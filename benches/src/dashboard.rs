@@ -130,6 +130,20 @@ pub enum Answer {
     Progress(u64, u64, f64),
 }
 
+impl Answer {
+    /// Whether two sides say the same: exactly, but for the last digits of a rate worked out in
+    /// another order.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Answer) -> bool {
+        match (self, other) {
+            (Answer::Progress(done, total, rate), Answer::Progress(done2, total2, rate2)) => {
+                (done, total) == (done2, total2) && (rate - rate2).abs() <= rate.abs() * 1e-9
+            }
+            _ => self == other,
+        }
+    }
+}
+
 /// One batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {

@@ -20,6 +20,12 @@ pub trait Rival: Send + Sync {
     /// What the store meets.
     fn tally(&self) -> Result<Tally>;
 
+    /// Checks the store as thoroughly as the library behind it can.
+    ///
+    /// # Errors
+    /// What is wrong with it, or what the store meets.
+    fn verify(&self) -> Result<()>;
+
     /// Whether it keeps tiers at all.
     fn has_tiers(&self) -> bool {
         true

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -51,6 +52,34 @@ pub fn latencies() -> Histogram<u64> {
 #[must_use]
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// One caller's share of the work: checkpoints of its jobs in turn, all at one moment of simulated
+/// time, once it is `ready`.
+///
+/// # Errors
+/// What the store meets, or `ready` says.
+pub fn work(
+    rival: &dyn Rival,
+    connections: Connections,
+    tracks: &mut [Track],
+    now: i64,
+    length: Length,
+    ready: impl FnOnce() -> Result<()>,
+) -> Result<Sample> {
+    let caller = rival.caller(connections);
+    ready()?;
+    let mut caller = caller?;
+    let (mut latency, mut count) = (latencies(), 0);
+    let (began, jobs) = (Instant::now(), tracks.len());
+    while count < length.count && began.elapsed() < length.most {
+        let step = tracks[count as usize % jobs].next(now);
+        let started = Instant::now();
+        caller.alone(&step)?;
+        latency.saturating_record(nanos(started.elapsed()));
+        count += 1;
+    }
+    Ok(Sample { count, took: began.elapsed(), latency })
 }
 
 /// A side that is ready to be measured, with an account of what it has to hold.
@@ -131,29 +160,22 @@ impl Entry {
             .collect();
         let start = Barrier::new(callers + 1);
         let (rival, connections) = (&self.rival, self.connections);
-        let call = |tracks: &mut Vec<Track>, start: &Barrier| -> Result<(u64, Histogram<u64>)> {
-            let caller = rival.caller(connections);
-            start.wait();
-            let mut caller = caller?;
-            let (mut latency, mut count) = (latencies(), 0);
-            let (began, jobs) = (Instant::now(), tracks.len());
-            while count < each && began.elapsed() < length.most {
-                let step = tracks[count as usize % jobs].next(now);
-                let started = Instant::now();
-                caller.alone(&step)?;
-                latency.saturating_record(nanos(started.elapsed()));
-                count += 1;
-            }
-            Ok((count, latency))
-        };
+        let length = Length { count: each, most: length.most };
         let (results, took) = std::thread::scope(|scope| {
             let start = &start;
-            let call = &call;
-            let running: Vec<_> =
-                shares.iter_mut().map(|share| scope.spawn(move || call(share, start))).collect();
+            let running: Vec<_> = shares
+                .iter_mut()
+                .map(|share| {
+                    let ready = || {
+                        start.wait();
+                        Ok(())
+                    };
+                    scope.spawn(move || work(&**rival, connections, share, now, length, ready))
+                })
+                .collect();
             start.wait();
             let began = Instant::now();
-            let results: Vec<Result<(u64, Histogram<u64>)>> = running
+            let results: Vec<Result<Sample>> = running
                 .into_iter()
                 .map(|thread| {
                     thread
@@ -166,14 +188,44 @@ impl Entry {
         });
         let mut sample = Sample { count: 0, took, latency: latencies() };
         for result in results {
-            let (count, latency) = result?;
-            sample.count += count;
-            sample.latency.add(&latency)?;
+            let share = result?;
+            sample.count += share.count;
+            sample.latency.add(&share.latency)?;
         }
         for track in shares.into_iter().flatten() {
             self.note(track, now);
         }
         Ok(sample)
+    }
+
+    /// Asks, while one caller makes checkpoints one at a time as fast as it can.
+    ///
+    /// # Errors
+    /// What a store meets, or that the caller panicked.
+    pub fn while_writing<T>(&mut self, ask: impl FnOnce(&dyn Rival) -> Result<T>) -> Result<T> {
+        let Entry { rival, connections, scale, tracks, ledger, now, .. } = self;
+        let rival: &dyn Rival = &**rival;
+        let jobs = scale.workers.min(scale.jobs);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| -> Result<()> {
+                let mut caller = rival.caller(*connections)?;
+                for n in (0..jobs).cycle() {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    *now += scale.interval();
+                    let step = tracks[n].next(*now);
+                    caller.alone(&step)?;
+                    ledger.add(&step);
+                }
+                Ok(())
+            });
+            let answer = ask(rival);
+            done.store(true, Ordering::Relaxed);
+            writing.join().map_err(|_| anyhow!("the writer panicked"))??;
+            answer
+        })
     }
 
     /// Checkpoints that are stored `size` in a transaction, from one caller.

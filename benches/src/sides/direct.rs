@@ -7,17 +7,21 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bincode::{Decode, Encode};
+use bincode::Decode;
 use milepost::{Day, Month, Timestamp, Totals};
 use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransaction};
 
+use super::direct_rows::{
+    Answered, CapsRow, Control, HistoryRow, JobRow, LifetimeRow, MonthlyRow, Rolled, Status, Sums,
+    decode, load, store,
+};
 use super::{Mode, number_of, ours};
 use crate::ledger::Tally;
 use crate::plan::{LEASE_SECS, Scale, Step, Track};
 use crate::rival::{Caller, Connections, Reader, Rival, Size};
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
-type Table<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
+pub(super) type Table<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 const META: Definition = TableDefinition::new("meta");
 const JOBS: Definition = TableDefinition::new("jobs");
@@ -99,6 +103,10 @@ impl Rival for Opened {
 
     fn tally(&self) -> Result<Tally> {
         self.aside(Rival::tally)
+    }
+
+    fn verify(&self) -> Result<()> {
+        self.aside(Rival::verify)
     }
 
     fn size(&self) -> Result<Size> {
@@ -272,199 +280,4 @@ fn period_key(worker: u32, number: i32) -> [u8; 8] {
     key[..4].copy_from_slice(&worker.to_be_bytes());
     key[4..].copy_from_slice(&(number as u32 ^ (1 << 31)).to_be_bytes());
     key
-}
-
-fn load<R: Decode<()>>(table: &Table<'_>, key: &[u8]) -> Result<Option<R>> {
-    table.get(key)?.map(|value| decode(value.value())).transpose()
-}
-
-fn store(table: &mut Table<'_>, key: &[u8], row: &impl Encode) -> Result<()> {
-    let mut bytes = Vec::with_capacity(64);
-    bytes.push(1);
-    bincode::encode_into_std_write(row, &mut bytes, bincode::config::standard())?;
-    table.insert(key, bytes.as_slice())?;
-    Ok(())
-}
-
-fn decode<R: Decode<()>>(bytes: &[u8]) -> Result<R> {
-    let rest = bytes.strip_prefix(&[1]).context("an unknown version of a record")?;
-    Ok(bincode::decode_from_slice(rest, bincode::config::standard())?.0)
-}
-
-// The rows, as milepost keeps them.
-
-#[derive(Encode, Decode)]
-struct Control {
-    caps: CapsRow,
-    next_job: u64,
-    next_worker: u32,
-    next_import: u64,
-    jobs: [u64; 5],
-    history_settling: bool,
-    workers_settling: Option<u32>,
-    deleting: Vec<u64>,
-}
-
-#[derive(Encode, Decode)]
-struct CapsRow {
-    history: u32,
-    daily: u32,
-    monthly: u32,
-}
-
-#[derive(Encode, Decode)]
-struct JobRow {
-    prefix: Vec<u8>,
-    start: u64,
-    end: u64,
-    cursor: u64,
-    status: Status,
-    holder: Option<u32>,
-    token: u64,
-    token_live: bool,
-    sequence: u64,
-    digest: u64,
-    answer: Answered,
-    deadline: i64,
-    length_us: u64,
-    indexed: i64,
-    priority: i32,
-    attempts: u32,
-    max_attempts: Option<u32>,
-    batches: u64,
-    items: u128,
-    duration_us: u128,
-    created_at: i64,
-    leased_at: Option<i64>,
-    checkpoint_at: Option<i64>,
-    ended_at: Option<i64>,
-    last_error: Option<String>,
-}
-
-#[derive(PartialEq, Encode, Decode)]
-enum Status {
-    Pending,
-    Leased,
-    Completed,
-    Failed,
-    Cancelled,
-}
-
-#[derive(Encode, Decode)]
-enum Answered {
-    None,
-    Moved { cursor: u64, deadline: i64 },
-    Renewed { deadline: i64 },
-    Completed,
-    Failed { attempts: u32, gave_up: bool },
-    Released,
-}
-
-#[derive(Encode, Decode)]
-struct HistoryRow {
-    worker: u32,
-    job: Option<u64>,
-    start: u64,
-    end: u64,
-    items: u64,
-    duration_us: u64,
-    finished_at: i64,
-    error: Option<String>,
-}
-
-impl HistoryRow {
-    fn totals(&self) -> Result<Totals> {
-        super::sqlite::batch_totals(
-            self.items as i64,
-            self.duration_us as i64,
-            self.error.is_some(),
-            self.finished_at,
-        )
-    }
-}
-
-#[derive(Default)]
-struct Sums(Totals);
-
-type Times = Option<(i64, u64)>;
-
-impl Encode for Sums {
-    fn encode<E: bincode::enc::Encoder>(
-        &self,
-        encoder: &mut E,
-    ) -> Result<(), bincode::error::EncodeError> {
-        let Totals { batches, errors, items, duration_us, min_rate, max_rate, first_at, last_at } =
-            self.0;
-        (batches, errors, items, duration_us).encode(encoder)?;
-        min_rate.zip(max_rate).encode(encoder)?;
-        let times: Times = first_at
-            .zip(last_at)
-            .map(|(first, last)| (first.as_micros(), last.as_micros().abs_diff(first.as_micros())));
-        times.encode(encoder)
-    }
-}
-
-bincode::impl_borrow_decode!(Sums);
-
-impl<C> Decode<C> for Sums {
-    fn decode<D: bincode::de::Decoder<Context = C>>(
-        decoder: &mut D,
-    ) -> Result<Self, bincode::error::DecodeError> {
-        let (batches, errors, items, duration_us) = Decode::decode(decoder)?;
-        let rates: Option<(f64, f64)> = Decode::decode(decoder)?;
-        let times: Times = Decode::decode(decoder)?;
-        let at = |micros| Timestamp::from_micros(micros).unwrap_or(Timestamp::EPOCH);
-        Ok(Sums(Totals {
-            batches,
-            errors,
-            items,
-            duration_us,
-            min_rate: rates.map(|(min, _)| min),
-            max_rate: rates.map(|(_, max)| max),
-            first_at: times.map(|(first, _)| at(first)),
-            last_at: times.map(|(first, span)| at(first + span as i64)),
-        }))
-    }
-}
-
-#[derive(Default, Encode, Decode)]
-struct MonthlyRow {
-    totals: Sums,
-    rolled: Rolled,
-}
-
-#[derive(Default, Encode, Decode)]
-struct LifetimeRow {
-    totals: Sums,
-    rolled: Rolled,
-    days: u32,
-    months: u32,
-}
-
-#[derive(Default, Encode, Decode)]
-enum Rolled {
-    #[default]
-    Nothing,
-    Everything,
-    Part(Sums),
-}
-
-impl Rolled {
-    fn of(&self, totals: &Totals) -> Totals {
-        match self {
-            Rolled::Nothing => Totals::default(),
-            Rolled::Everything => *totals,
-            Rolled::Part(part) => part.0,
-        }
-    }
-
-    fn new(part: Totals, totals: &Totals) -> Rolled {
-        if part.is_empty() {
-            Rolled::Nothing
-        } else if part == *totals {
-            Rolled::Everything
-        } else {
-            Rolled::Part(Sums(part))
-        }
-    }
 }

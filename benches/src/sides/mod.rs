@@ -1,9 +1,11 @@
 //! The sides of the comparison.
 
 mod direct;
+mod direct_rows;
 mod ours;
 mod questions;
 mod sqlite;
+mod sqlite_ask;
 mod sqlite_rows;
 mod sqlite_triggers;
 mod sqlite_tuned;
@@ -48,7 +50,8 @@ pub enum Mode {
 }
 
 impl Side {
-    const ALL: [Side; 11] = [
+    /// All of them.
+    pub const ALL: [Side; 11] = [
         Side::SqliteRows(Flush::Full),
         Side::SqliteRows(Flush::Normal),
         Side::SqliteTriggers(Flush::Full),

@@ -170,6 +170,9 @@ impl Drop for Opened {
 /// Leases the jobs from several threads, so that they share commits.
 fn lease_all(store: &Store, scale: &Scale, tracks: &[Track]) -> Result<Vec<Option<Held>>> {
     let mut held: Vec<Option<Held>> = (0..2 * scale.jobs).map(|_| None).collect();
+    if tracks.is_empty() {
+        return Ok(held);
+    }
     let threads = 16;
     let leased: Vec<Result<Vec<(usize, Held)>>> = std::thread::scope(|scope| {
         let take = |share: usize| tracks.iter().skip(share).step_by(threads);
@@ -221,9 +224,13 @@ impl Rival for Opened {
     }
 
     fn tally(&self) -> Result<Tally> {
-        let view = self.store.snapshot()?;
-        view.verify()?;
-        tally(&view, &self.scale)
+        self.verify()?;
+        tally(&self.store.snapshot()?, &self.scale)
+    }
+
+    fn verify(&self) -> Result<()> {
+        self.store.snapshot()?.verify()?;
+        Ok(())
     }
 
     fn size(&self) -> Result<Size> {

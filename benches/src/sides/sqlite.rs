@@ -10,8 +10,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use milepost::{Day, Month, Timestamp, Totals};
 use rusqlite::{Connection, Row, ToSql, params};
 
-use super::{index_of, number_of};
-use crate::dashboard::{Answer, Question, Record};
+use super::{index_of, number_of, sqlite_ask};
+use crate::dashboard::{Answer, Question};
 use crate::ledger::{Tally, WorkerTally, first_recent_day};
 use crate::plan::{self, LEASE_SECS, Scale, Step, Track};
 use crate::rival::{Caller, Connections, Reader, Rival, Size};
@@ -281,10 +281,15 @@ impl<S: Schema> Rival for Opened<S> {
     }
 
     fn tally(&self) -> Result<Tally> {
-        let connection = self.shared()?;
-        let fine: String = connection.query_row("PRAGMA quick_check", [], |row| row.get(0))?;
-        ensure!(fine == "ok", "quick_check: {fine}");
-        S::tally(&connection, &self.scale)
+        self.verify()?;
+        S::tally(&*self.shared()?, &self.scale)
+    }
+
+    fn verify(&self) -> Result<()> {
+        let fine: String =
+            self.shared()?.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+        ensure!(fine == "ok", "integrity_check: {fine}");
+        Ok(())
     }
 
     fn has_tiers(&self) -> bool {
@@ -379,7 +384,7 @@ pub(super) fn batch_totals(
 }
 
 /// The totals that a row starts with.
-fn totals(row: &Row<'_>) -> Result<Totals> {
+pub(super) fn totals(row: &Row<'_>) -> Result<Totals> {
     let at = |column| -> Result<Option<Timestamp>> {
         Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros).transpose()?)
     };
@@ -395,7 +400,7 @@ fn totals(row: &Row<'_>) -> Result<Totals> {
     })
 }
 
-fn day_of<S: Schema>(row: &Row<'_>, column: usize) -> Result<Day> {
+pub(super) fn day_of<S: Schema>(row: &Row<'_>, column: usize) -> Result<Day> {
     Ok(if S::NUMBERED_DAYS {
         Day::from_number(row.get(column)?)?
     } else {
@@ -442,81 +447,6 @@ impl<S: Schema> Caller for Handle<'_, S> {
 impl<S: Schema> Reader for Handle<'_, S> {
     fn ask(&mut self, question: Question) -> Result<Answer> {
         let now = self.opened.now.load(Ordering::Relaxed);
-        self.run(|connection| ask::<S>(connection, now, question))
+        self.run(|connection| sqlite_ask::ask::<S>(connection, now, question))
     }
-}
-
-fn ask<S: Schema>(connection: &Connection, now: i64, question: Question) -> Result<Answer> {
-    let mut statement = connection.prepare_cached(S::question(question))?;
-    let values: [(&str, &dyn ToSql); 2] = [(":worker", &number_of(0)), (":now", &now)];
-    let used: Vec<(&str, &dyn ToSql)> = values
-        .into_iter()
-        .filter(|(name, _)| statement.parameter_index(name).is_ok_and(|at| at.is_some()))
-        .collect();
-    let mut rows = statement.query(used.as_slice())?;
-    let mut periods = Vec::new();
-    let mut named = Vec::new();
-    let mut batches = Vec::new();
-    let mut active = Vec::new();
-    let mut counts = [0; 5];
-    while let Some(row) = rows.next()? {
-        match question {
-            Question::WorkerLifetime | Question::FleetLifetime => periods.push((0, totals(row)?)),
-            Question::WorkerDays
-            | Question::FleetDays
-            | Question::FleetLast30Days
-            | Question::FleetBestDay => periods.push((day_of::<S>(row, 8)?.number(), totals(row)?)),
-            Question::WorkerMonths | Question::FleetMonths => {
-                let month = if S::NUMBERED_DAYS {
-                    row.get(8)?
-                } else {
-                    row.get::<_, String>(8)?.parse::<Month>()?.number()
-                };
-                periods.push((month, totals(row)?));
-            }
-            Question::Leaderboard | Question::Kinds => named.push((row.get(8)?, totals(row)?)),
-            Question::WorkerNewest | Question::Newest | Question::NewestErrors => {
-                batches.push(Record {
-                    worker: index_of(row.get(0)?),
-                    job: index_of(row.get(1)?),
-                    from: row.get(2)?,
-                    to: row.get(3)?,
-                    items: row.get(4)?,
-                    duration_us: row.get(5)?,
-                    finished_at: row.get(6)?,
-                    error: row.get(7)?,
-                })
-            }
-            Question::Active => {
-                let recent = if row.get::<_, Option<i64>>(0)?.is_some() {
-                    totals(row)?
-                } else {
-                    Totals::default()
-                };
-                active.push((index_of(row.get(8)?), recent, row.get(9)?));
-            }
-            Question::JobCounts => {
-                let names = ["pending", "leased", "completed", "failed", "cancelled"];
-                let status: String = row.get(0)?;
-                let at =
-                    names.iter().position(|name| *name == status).context("an unknown status")?;
-                counts[at] = row.get(1)?;
-            }
-            Question::Progress => {
-                let (positions, seconds): (Option<f64>, Option<f64>) = (row.get(2)?, row.get(3)?);
-                let rate =
-                    positions.zip(seconds).map_or(0.0, |(positions, seconds)| positions / seconds);
-                return Ok(Answer::Progress(row.get(0)?, row.get(1)?, rate));
-            }
-        }
-    }
-    Ok(match question {
-        Question::Leaderboard | Question::Kinds => Answer::Named(named),
-        Question::WorkerNewest | Question::Newest | Question::NewestErrors => {
-            Answer::Batches(batches)
-        }
-        Question::Active => Answer::Active(active),
-        Question::JobCounts => Answer::Counts(counts),
-        _ => Answer::Periods(periods),
-    })
 }

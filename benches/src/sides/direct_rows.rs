@@ -1,0 +1,201 @@
+//! The rows of the tables, as milepost keeps them.
+
+use anyhow::{Context, Result};
+use bincode::{Decode, Encode};
+use milepost::{Timestamp, Totals};
+use redb::ReadableTable;
+
+use super::direct::Table;
+
+pub(super) fn load<R: Decode<()>>(table: &Table<'_>, key: &[u8]) -> Result<Option<R>> {
+    table.get(key)?.map(|value| decode(value.value())).transpose()
+}
+
+pub(super) fn store(table: &mut Table<'_>, key: &[u8], row: &impl Encode) -> Result<()> {
+    let mut bytes = Vec::with_capacity(64);
+    bytes.push(1);
+    bincode::encode_into_std_write(row, &mut bytes, bincode::config::standard())?;
+    table.insert(key, bytes.as_slice())?;
+    Ok(())
+}
+
+pub(super) fn decode<R: Decode<()>>(bytes: &[u8]) -> Result<R> {
+    let rest = bytes.strip_prefix(&[1]).context("an unknown version of a record")?;
+    Ok(bincode::decode_from_slice(rest, bincode::config::standard())?.0)
+}
+
+#[derive(Encode, Decode)]
+pub(super) struct Control {
+    pub(super) caps: CapsRow,
+    pub(super) next_job: u64,
+    pub(super) next_worker: u32,
+    pub(super) next_import: u64,
+    pub(super) jobs: [u64; 5],
+    pub(super) history_settling: bool,
+    pub(super) workers_settling: Option<u32>,
+    pub(super) deleting: Vec<u64>,
+}
+
+#[derive(Encode, Decode)]
+pub(super) struct CapsRow {
+    pub(super) history: u32,
+    pub(super) daily: u32,
+    pub(super) monthly: u32,
+}
+
+#[derive(Encode, Decode)]
+pub(super) struct JobRow {
+    pub(super) prefix: Vec<u8>,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) cursor: u64,
+    pub(super) status: Status,
+    pub(super) holder: Option<u32>,
+    pub(super) token: u64,
+    pub(super) token_live: bool,
+    pub(super) sequence: u64,
+    pub(super) digest: u64,
+    pub(super) answer: Answered,
+    pub(super) deadline: i64,
+    pub(super) length_us: u64,
+    pub(super) indexed: i64,
+    pub(super) priority: i32,
+    pub(super) attempts: u32,
+    pub(super) max_attempts: Option<u32>,
+    pub(super) batches: u64,
+    pub(super) items: u128,
+    pub(super) duration_us: u128,
+    pub(super) created_at: i64,
+    pub(super) leased_at: Option<i64>,
+    pub(super) checkpoint_at: Option<i64>,
+    pub(super) ended_at: Option<i64>,
+    pub(super) last_error: Option<String>,
+}
+
+#[derive(PartialEq, Encode, Decode)]
+pub(super) enum Status {
+    Pending,
+    Leased,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Encode, Decode)]
+pub(super) enum Answered {
+    None,
+    Moved { cursor: u64, deadline: i64 },
+    Renewed { deadline: i64 },
+    Completed,
+    Failed { attempts: u32, gave_up: bool },
+    Released,
+}
+
+#[derive(Encode, Decode)]
+pub(super) struct HistoryRow {
+    pub(super) worker: u32,
+    pub(super) job: Option<u64>,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) items: u64,
+    pub(super) duration_us: u64,
+    pub(super) finished_at: i64,
+    pub(super) error: Option<String>,
+}
+
+impl HistoryRow {
+    pub(super) fn totals(&self) -> Result<Totals> {
+        super::sqlite::batch_totals(
+            self.items as i64,
+            self.duration_us as i64,
+            self.error.is_some(),
+            self.finished_at,
+        )
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Sums(pub(super) Totals);
+
+type Times = Option<(i64, u64)>;
+
+impl Encode for Sums {
+    fn encode<E: bincode::enc::Encoder>(
+        &self,
+        encoder: &mut E,
+    ) -> Result<(), bincode::error::EncodeError> {
+        let Totals { batches, errors, items, duration_us, min_rate, max_rate, first_at, last_at } =
+            self.0;
+        (batches, errors, items, duration_us).encode(encoder)?;
+        min_rate.zip(max_rate).encode(encoder)?;
+        let times: Times = first_at
+            .zip(last_at)
+            .map(|(first, last)| (first.as_micros(), last.as_micros().abs_diff(first.as_micros())));
+        times.encode(encoder)
+    }
+}
+
+bincode::impl_borrow_decode!(Sums);
+
+impl<C> Decode<C> for Sums {
+    fn decode<D: bincode::de::Decoder<Context = C>>(
+        decoder: &mut D,
+    ) -> Result<Self, bincode::error::DecodeError> {
+        let (batches, errors, items, duration_us) = Decode::decode(decoder)?;
+        let rates: Option<(f64, f64)> = Decode::decode(decoder)?;
+        let times: Times = Decode::decode(decoder)?;
+        let at = |micros| Timestamp::from_micros(micros).unwrap_or(Timestamp::EPOCH);
+        Ok(Sums(Totals {
+            batches,
+            errors,
+            items,
+            duration_us,
+            min_rate: rates.map(|(min, _)| min),
+            max_rate: rates.map(|(_, max)| max),
+            first_at: times.map(|(first, _)| at(first)),
+            last_at: times.map(|(first, span)| at(first + span as i64)),
+        }))
+    }
+}
+
+#[derive(Default, Encode, Decode)]
+pub(super) struct MonthlyRow {
+    pub(super) totals: Sums,
+    pub(super) rolled: Rolled,
+}
+
+#[derive(Default, Encode, Decode)]
+pub(super) struct LifetimeRow {
+    pub(super) totals: Sums,
+    pub(super) rolled: Rolled,
+    pub(super) days: u32,
+    pub(super) months: u32,
+}
+
+#[derive(Default, Encode, Decode)]
+pub(super) enum Rolled {
+    #[default]
+    Nothing,
+    Everything,
+    Part(Sums),
+}
+
+impl Rolled {
+    pub(super) fn of(&self, totals: &Totals) -> Totals {
+        match self {
+            Rolled::Nothing => Totals::default(),
+            Rolled::Everything => *totals,
+            Rolled::Part(part) => part.0,
+        }
+    }
+
+    pub(super) fn new(part: Totals, totals: &Totals) -> Rolled {
+        if part.is_empty() {
+            Rolled::Nothing
+        } else if part == *totals {
+            Rolled::Everything
+        } else {
+            Rolled::Part(Sums(part))
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The questions of a dashboard, asked of SQLite.
+
+use anyhow::{Context, Result};
+use milepost::{Month, Totals};
+use rusqlite::{Connection, ToSql};
+
+use super::sqlite::{Schema, day_of, totals};
+use super::{index_of, number_of};
+use crate::dashboard::{Answer, Question, Record};
+
+/// Answers a question about the first worker, or all, as of a time.
+pub(super) fn ask<S: Schema>(
+    connection: &Connection,
+    now: i64,
+    question: Question,
+) -> Result<Answer> {
+    let mut statement = connection.prepare_cached(S::question(question))?;
+    let values: [(&str, &dyn ToSql); 2] = [(":worker", &number_of(0)), (":now", &now)];
+    let used: Vec<(&str, &dyn ToSql)> = values
+        .into_iter()
+        .filter(|(name, _)| statement.parameter_index(name).is_ok_and(|at| at.is_some()))
+        .collect();
+    let mut rows = statement.query(used.as_slice())?;
+    let mut periods = Vec::new();
+    let mut named = Vec::new();
+    let mut batches = Vec::new();
+    let mut active = Vec::new();
+    let mut counts = [0; 5];
+    while let Some(row) = rows.next()? {
+        match question {
+            Question::WorkerLifetime | Question::FleetLifetime => periods.push((0, totals(row)?)),
+            Question::WorkerDays
+            | Question::FleetDays
+            | Question::FleetLast30Days
+            | Question::FleetBestDay => periods.push((day_of::<S>(row, 8)?.number(), totals(row)?)),
+            Question::WorkerMonths | Question::FleetMonths => {
+                let month = if S::NUMBERED_DAYS {
+                    row.get(8)?
+                } else {
+                    row.get::<_, String>(8)?.parse::<Month>()?.number()
+                };
+                periods.push((month, totals(row)?));
+            }
+            Question::Leaderboard | Question::Kinds => named.push((row.get(8)?, totals(row)?)),
+            Question::WorkerNewest | Question::Newest | Question::NewestErrors => {
+                batches.push(Record {
+                    worker: index_of(row.get(0)?),
+                    job: index_of(row.get(1)?),
+                    from: row.get(2)?,
+                    to: row.get(3)?,
+                    items: row.get(4)?,
+                    duration_us: row.get(5)?,
+                    finished_at: row.get(6)?,
+                    error: row.get(7)?,
+                })
+            }
+            Question::Active => {
+                let recent = if row.get::<_, Option<i64>>(0)?.is_some() {
+                    totals(row)?
+                } else {
+                    Totals::default()
+                };
+                active.push((index_of(row.get(8)?), recent, row.get(9)?));
+            }
+            Question::JobCounts => {
+                let names = ["pending", "leased", "completed", "failed", "cancelled"];
+                let status: String = row.get(0)?;
+                let at =
+                    names.iter().position(|name| *name == status).context("an unknown status")?;
+                counts[at] = row.get(1)?;
+            }
+            Question::Progress => {
+                let (positions, seconds): (Option<f64>, Option<f64>) = (row.get(2)?, row.get(3)?);
+                let rate =
+                    positions.zip(seconds).map_or(0.0, |(positions, seconds)| positions / seconds);
+                return Ok(Answer::Progress(row.get(0)?, row.get(1)?, rate));
+            }
+        }
+    }
+    Ok(match question {
+        Question::Leaderboard | Question::Kinds => Answer::Named(named),
+        Question::WorkerNewest | Question::Newest | Question::NewestErrors => {
+            Answer::Batches(batches)
+        }
+        Question::Active => Answer::Active(active),
+        Question::JobCounts => Answer::Counts(counts),
+        _ => Answer::Periods(periods),
+    })
+}
