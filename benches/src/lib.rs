@@ -7,14 +7,18 @@
 //!
 //! - [`plan`]: the work, as data: who checkpoints what, and what the tiers hold beforehand.
 //! - [`ledger`]: what must be stored after it.
+//! - [`books`]: how far the work is.
 //! - [`rival`]: what a side has to do.
 //! - [`sides`]: milepost, three ways of using SQLite, and redb without milepost.
 //! - [`run`]: carries out a plan from one or many threads, and times it.
 //! - [`device`]: counts what milepost writes. [`floor`]: what the disk can do at best.
 //! - [`dashboard`]: the questions of a dashboard, asked of every side.
 //! - [`report`], [`machine`]: figures, ratios and targets; where it ran.
+//! - [`child`]: parts that need a process of their own.
 //! - [`compare`]: the sections of the comparison.
 
+pub mod books;
+pub mod child;
 pub mod compare;
 pub mod dashboard;
 pub mod device;

@@ -3,6 +3,7 @@
 //! Everything follows from numbers of jobs and checkpoints, so every side is given the same.
 
 use milepost::{Day, Month, Timestamp, Totals};
+use serde::{Deserialize, Serialize};
 
 /// The caps of every side: milepost's defaults.
 pub const HISTORY_LIMIT: u64 = 10_000;
@@ -26,7 +27,7 @@ const MICROS_PER_WORKER: i64 = 25_920_000;
 const BATCHES_A_DAY: u64 = 3_333;
 
 /// How many workers there are, and how much the tiers hold before the first checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scale {
     /// Workers.
     pub workers: usize,
@@ -59,6 +60,12 @@ impl Scale {
     #[must_use]
     pub fn interval(&self) -> i64 {
         MICROS_PER_WORKER / self.workers as i64
+    }
+
+    /// Which jobs the `n`th checkpoint of one caller is of: those of all workers in turn.
+    #[must_use]
+    pub fn turn(&self, n: u64) -> usize {
+        (n % self.workers.min(self.jobs) as u64) as usize
     }
 
     /// The name of a worker.
@@ -201,7 +208,7 @@ impl Step {
 }
 
 /// A job and how far it got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Track {
     /// Which job.
     pub job: usize,

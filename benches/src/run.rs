@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use hdrhistogram::Histogram;
 
-use crate::ledger::Ledger;
-use crate::plan::{self, Scale, Step, Track};
+use crate::books::Books;
+use crate::plan::{Scale, Step, Track};
 use crate::rival::{Connections, Rival};
 use crate::sides::Side;
 
@@ -90,10 +90,8 @@ pub struct Entry {
     pub rival: Box<dyn Rival>,
     /// How its threads share it.
     pub connections: Connections,
-    scale: Scale,
-    tracks: Vec<Track>,
-    ledger: Ledger,
-    now: i64,
+    /// How far the work is.
+    pub books: Books,
 }
 
 impl Entry {
@@ -112,15 +110,7 @@ impl Entry {
     /// A store that was filled and not used yet.
     #[must_use]
     pub fn of(side: Side, rival: Box<dyn Rival>, scale: &Scale) -> Entry {
-        Entry {
-            side,
-            rival,
-            connections: Connections::OneForAll,
-            scale: *scale,
-            tracks: scale.tracks(),
-            ledger: Ledger::new(scale),
-            now: plan::start().as_micros(),
-        }
+        Entry { side, rival, connections: Connections::OneForAll, books: Books::new(scale) }
     }
 
     /// Checkpoints one at a time from one caller, while simulated time goes on.
@@ -128,18 +118,15 @@ impl Entry {
     /// # Errors
     /// What the store meets.
     pub fn alone(&mut self, length: Length) -> Result<Sample> {
-        let jobs = self.scale.workers.min(self.scale.jobs);
         let mut caller = self.rival.caller(self.connections)?;
         let mut latency = latencies();
         let mut count = 0;
         let began = Instant::now();
         while count < length.count && began.elapsed() < length.most {
-            self.now += self.scale.interval();
-            let step = self.tracks[count as usize % jobs].next(self.now);
+            let step = self.books.next(count);
             let started = Instant::now();
             caller.alone(&step)?;
             latency.saturating_record(nanos(started.elapsed()));
-            self.ledger.add(&step);
             count += 1;
         }
         Ok(Sample { count, took: began.elapsed(), latency })
@@ -151,13 +138,9 @@ impl Entry {
     /// # Errors
     /// What a store meets, or that a caller panicked.
     pub fn callers(&mut self, callers: usize, length: Length) -> Result<Sample> {
-        let now = self.now;
-        let jobs = self.scale.workers.max(callers).min(self.scale.jobs);
+        let now = self.books.now();
         let each = length.count.div_ceil(callers as u64);
-        let before: Vec<Track> = self.tracks[..jobs].to_vec();
-        let mut shares: Vec<Vec<Track>> = (0..callers)
-            .map(|caller| before.iter().skip(caller).step_by(callers).copied().collect())
-            .collect();
+        let mut shares = self.books.shares(callers);
         let start = Barrier::new(callers + 1);
         let (rival, connections) = (&self.rival, self.connections);
         let length = Length { count: each, most: length.most };
@@ -192,9 +175,7 @@ impl Entry {
             sample.count += share.count;
             sample.latency.add(&share.latency)?;
         }
-        for track in shares.into_iter().flatten() {
-            self.note(track, now);
-        }
+        shares.into_iter().flatten().for_each(|track| self.books.note(track));
         Ok(sample)
     }
 
@@ -203,21 +184,16 @@ impl Entry {
     /// # Errors
     /// What a store meets, or that the caller panicked.
     pub fn while_writing<T>(&mut self, ask: impl FnOnce(&dyn Rival) -> Result<T>) -> Result<T> {
-        let Entry { rival, connections, scale, tracks, ledger, now, .. } = self;
+        let Entry { rival, connections, books, .. } = self;
         let rival: &dyn Rival = &**rival;
-        let jobs = scale.workers.min(scale.jobs);
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let writing = scope.spawn(|| -> Result<()> {
                 let mut caller = rival.caller(*connections)?;
-                for n in (0..jobs).cycle() {
-                    if done.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    *now += scale.interval();
-                    let step = tracks[n].next(*now);
-                    caller.alone(&step)?;
-                    ledger.add(&step);
+                let mut count = 0;
+                while !done.load(Ordering::Relaxed) {
+                    caller.alone(&books.next(count))?;
+                    count += 1;
                 }
                 Ok(())
             });
@@ -233,46 +209,21 @@ impl Entry {
     /// # Errors
     /// What the store meets.
     pub fn together(&mut self, size: usize, length: Length) -> Result<Sample> {
-        let first = self.scale.jobs;
-        let jobs = self.scale.workers.min(self.scale.jobs);
         let mut caller = self.rival.caller(self.connections)?;
         let mut latency = latencies();
         let mut count = 0;
         let mut steps: Vec<Step> = Vec::with_capacity(size);
         let mut took = Duration::ZERO;
         while count < length.count && took < length.most {
-            self.now += self.scale.interval() * size as i64;
-            steps.clear();
-            for n in 0..size {
-                steps.push(self.tracks[first + (count as usize + n) % jobs].next(self.now));
-            }
+            self.books.next_together(count, size as u64, &mut steps);
             let started = Instant::now();
             caller.together(&steps)?;
             let spent = started.elapsed();
             took += spent;
             latency.saturating_record(nanos(spent));
-            steps.iter().for_each(|step| self.ledger.add(step));
             count += size as u64;
         }
         Ok(Sample { count, took, latency })
-    }
-
-    /// Takes into the account what was done elsewhere for a job.
-    pub fn note(&mut self, after: Track, now: i64) {
-        let before = std::mem::replace(&mut self.tracks[after.job], after);
-        self.ledger.add_between(before, after, now);
-    }
-
-    /// The jobs and how far they are.
-    #[must_use]
-    pub fn tracks(&self) -> &[Track] {
-        &self.tracks
-    }
-
-    /// The simulated time.
-    #[must_use]
-    pub fn now(&self) -> i64 {
-        self.now
     }
 
     /// Compares what is stored with what must be.
@@ -280,9 +231,6 @@ impl Entry {
     /// # Errors
     /// The first difference, in words.
     pub fn check(&self) -> Result<()> {
-        let shown = self.rival.tally().with_context(|| format!("looking at {}", self.side))?;
-        self.ledger
-            .check(&shown, self.rival.has_tiers())
-            .with_context(|| format!("{} is wrong", self.side))
+        self.books.check(self.side, &*self.rival)
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use milepost_bench::child;
 use milepost_bench::compare::{Comparison, Extent};
 
 /// Measures milepost beside the SQLite way of doing it.
@@ -20,10 +21,19 @@ struct Arguments {
     /// Work in this folder, whose disk is measured. By default, beside the program in target.
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
+    /// Run only the sections with this in their title, in lower case.
+    #[arg(long, value_name = "TITLE")]
+    only: Option<String>,
+    /// What this process is to do for another one that compares.
+    #[arg(long, hide = true)]
+    child: Option<String>,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(order) = &arguments.child {
+        return child::run(order);
+    }
     let folder = match arguments.folder {
         Some(folder) => folder,
         None => current_exe()?.parent().context("the program lies in no folder")?.to_path_buf(),
@@ -33,7 +43,7 @@ fn main() -> Result<()> {
     let mut comparison = Comparison::new(extent, folder.path());
     let mut out = BufWriter::new(stdout().lock());
     comparison.report.print_settings(&mut out)?;
-    comparison.run(&mut out)?;
+    comparison.run(arguments.only.as_deref(), &mut out)?;
     out.flush()?;
     if let Some(path) = &arguments.json {
         comparison.report.write_json(path)?;

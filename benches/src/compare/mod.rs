@@ -1,5 +1,6 @@
 //! The sections of the comparison, in the order in which they are printed.
 
+mod processes;
 mod throughput;
 
 use std::path::{Path, PathBuf};
@@ -57,7 +58,8 @@ impl Extent {
 
 type Section = fn(&mut Comparison) -> Result<()>;
 
-const SECTIONS: [(&str, Section); 1] = [("Checkpoints", throughput::run)];
+const SECTIONS: [(&str, Section); 2] =
+    [("Checkpoints", throughput::run), ("Several processes", processes::run)];
 
 /// What the sections share: where to work, how long, and the report they add to.
 pub struct Comparison {
@@ -95,12 +97,13 @@ impl Comparison {
         Comparison { extent, report, folder: folder.to_path_buf(), made: 0 }
     }
 
-    /// Runs every section, printing each when it is done.
+    /// Runs every section, or `only` those with this in their title, printing each when it is done.
     ///
     /// # Errors
     /// What a side meets, or that a side stored something wrong.
-    pub fn run(&mut self, out: &mut impl std::io::Write) -> Result<()> {
-        for (title, section) in SECTIONS {
+    pub fn run(&mut self, only: Option<&str>, out: &mut impl std::io::Write) -> Result<()> {
+        let wanted = |title: &str| only.is_none_or(|only| title.to_lowercase().contains(only));
+        for (title, section) in SECTIONS.into_iter().filter(|(title, _)| wanted(title)) {
             let (figures, ratios) = (self.report.figures.len(), self.report.ratios.len());
             section(self)?;
             self.report.print(title, figures, ratios, out)?;

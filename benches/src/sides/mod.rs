@@ -6,17 +6,18 @@ mod ours;
 mod questions;
 mod sqlite;
 mod sqlite_ask;
+mod sqlite_fill;
 mod sqlite_rows;
 mod sqlite_triggers;
 mod sqlite_tuned;
 
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use milepost::storage::Device;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::{Scale, Track};
 use crate::rival::Rival;
@@ -24,7 +25,7 @@ pub use ours::{CACHE_BYTES, MAX_DELAY, file as milepost_file};
 pub use sqlite::{Flush, library_version};
 
 /// A side, with the durability it runs at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
     /// The old way: a row for every batch, for ever.
     SqliteRows(Flush),
@@ -39,7 +40,7 @@ pub enum Side {
 }
 
 /// How milepost is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// Exclusive; each commit synced.
     Immediate,
@@ -124,17 +125,6 @@ impl fmt::Display for Side {
             Side::Redb(mode) => ("redb", mode.words()),
         };
         f.pad(&format!("{name} {way}"))
-    }
-}
-
-impl FromStr for Side {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Side> {
-        match Side::ALL.into_iter().find(|side| side.to_string() == text) {
-            Some(side) => Ok(side),
-            None => bail!("there is no side called {text:?}"),
-        }
     }
 }
 

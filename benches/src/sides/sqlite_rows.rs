@@ -6,6 +6,7 @@ use anyhow::Result;
 use rusqlite::{Connection, params};
 
 use super::sqlite::{self, Flush, Opened, Schema, batch_totals};
+use super::sqlite_fill;
 use super::{index_of, number_of};
 use crate::dashboard::Question;
 use crate::ledger::{Tally, WorkerTally};
@@ -14,7 +15,7 @@ use crate::plan::{self, LEASE_SECS, Scale, Step, Track};
 pub(super) struct Rows;
 
 pub(super) fn fill(folder: &Path, scale: &Scale) -> Result<()> {
-    sqlite::fill::<Rows>(folder, scale)
+    sqlite_fill::fill::<Rows>(folder, scale)
 }
 
 pub(super) fn open(

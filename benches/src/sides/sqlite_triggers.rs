@@ -13,13 +13,14 @@ use rusqlite::Connection;
 
 use super::questions::question;
 use super::sqlite::{self, Flush, Opened, Schema, insert_history, move_cursor};
+use super::sqlite_fill;
 use crate::dashboard::Question;
 use crate::plan::{Scale, Step, Track};
 
 pub(super) struct Triggers;
 
 pub(super) fn fill(folder: &Path, scale: &Scale) -> Result<()> {
-    sqlite::fill::<Triggers>(folder, scale)
+    sqlite_fill::fill::<Triggers>(folder, scale)
 }
 
 pub(super) fn open(

@@ -14,13 +14,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::questions::question;
 use super::sqlite::{self, Flush, Opened, Schema, batch_totals, insert_history, move_cursor};
+use super::sqlite_fill;
 use crate::dashboard::Question;
 use crate::plan::{DAILY_LIMIT, HISTORY_LIMIT, MONTHLY_LIMIT, Scale, Step, Track};
 
 pub(super) struct Tuned;
 
 pub(super) fn fill(folder: &Path, scale: &Scale) -> Result<()> {
-    sqlite::fill::<Tuned>(folder, scale)
+    sqlite_fill::fill::<Tuned>(folder, scale)
 }
 
 pub(super) fn open(
