@@ -188,6 +188,16 @@ impl Child {
         Ok(Child { process, out: BufReader::new(out) })
     }
 
+    /// Has the child do its work, and waits for it.
+    ///
+    /// # Errors
+    /// That it failed.
+    pub fn run(mut self) -> Result<Done> {
+        self.wait_until_ready()?;
+        self.go()?;
+        self.finish()
+    }
+
     /// Waits until the child has opened its store.
     ///
     /// # Errors

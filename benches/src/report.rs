@@ -23,6 +23,9 @@ pub struct Report {
     pub figures: Vec<Figure>,
     /// What that means for the targets.
     pub ratios: Vec<Ratio>,
+    /// What could not be measured, and why; printed with the next section.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 /// One figure of one side.
@@ -50,8 +53,9 @@ pub struct Ratio {
     pub ours: f64,
     /// The rival's; `None` where milepost's own figure is held against the target.
     pub rival: Option<f64>,
-    /// The median over the rounds of ours by the rival's, each pair taken in one round. Without a
-    /// rival, ours.
+    /// The median over the rounds of ours by the rival's (for times, the other way round), each
+    /// pair taken in one round. Without a rival, ours. For sizes, where the name says so, the
+    /// percentage by which ours is smaller.
     pub ratio: f64,
     /// The lowest of a round.
     pub low: f64,
@@ -102,6 +106,19 @@ impl Ratio {
         Ratio::new(name.into(), median(ours), Some(median(rival)), &rounds, target)
     }
 
+    /// Compares the times of both sides: how many times faster milepost is, round by round.
+    #[must_use]
+    pub fn faster(name: impl Into<String>, ours: &[f64], rival: &[f64], target: Target) -> Ratio {
+        let rounds: Vec<f64> = ours.iter().zip(rival).map(|(ours, rival)| rival / ours).collect();
+        Ratio::new(name.into(), median(ours), Some(median(rival)), &rounds, target)
+    }
+
+    /// Compares two sizes: by how many percent milepost's is smaller.
+    #[must_use]
+    pub fn smaller(name: impl Into<String>, ours: f64, rival: f64, target: Target) -> Ratio {
+        Ratio::new(name.into(), ours, Some(rival), &[100.0 * (1.0 - ours / rival)], target)
+    }
+
     /// Holds milepost's own figures against a target.
     #[must_use]
     pub fn own(name: impl Into<String>, ours: &[f64], target: Target) -> Ratio {
@@ -148,7 +165,7 @@ impl Report {
     #[must_use]
     pub fn new(machine: Machine, settings: Vec<(&'static str, String)>) -> Report {
         let settings = settings.into_iter().collect();
-        Report { machine, settings, figures: Vec::new(), ratios: Vec::new() }
+        Report { machine, settings, figures: Vec::new(), ratios: Vec::new(), notes: Vec::new() }
     }
 
     /// Adds one figure.
@@ -224,7 +241,7 @@ impl Report {
     /// # Errors
     /// What the output meets.
     pub fn print(
-        &self,
+        &mut self,
         title: &str,
         from: usize,
         ratios_from: usize,
@@ -238,6 +255,9 @@ impl Report {
         let ratios = &self.ratios[ratios_from..];
         if !ratios.is_empty() {
             writeln!(out, "{}", ratio_table(ratios))?;
+        }
+        for note in self.notes.drain(..) {
+            writeln!(out, "\n{note}")?;
         }
         Ok(())
     }
@@ -345,7 +365,9 @@ fn number(value: f64) -> String {
     }
 }
 
-fn thousands(value: f64) -> String {
+/// A whole number with commas between its thousands.
+#[must_use]
+pub fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -22,6 +22,11 @@ pub struct Length {
     pub most: Duration,
 }
 
+impl Length {
+    /// So long that only a count can end it.
+    pub const LONG: Length = Length { count: u64::MAX, most: Duration::from_secs(86_400) };
+}
+
 /// What a run took.
 #[derive(Debug, Clone)]
 pub struct Sample {

@@ -1,5 +1,6 @@
 //! The sections of the comparison, in the order in which they are printed.
 
+mod growth;
 mod processes;
 mod throughput;
 
@@ -9,10 +10,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::machine::Machine;
-use crate::plan::{DAILY_LIMIT, HISTORY_LIMIT, MONTHLY_LIMIT};
+use crate::plan::{DAILY_LIMIT, HISTORY_LIMIT, MONTHLY_LIMIT, Scale};
 use crate::report::{Report, Target};
 use crate::run::{Entry, Length, Sample};
-use crate::sides::{CACHE_BYTES, MAX_DELAY, library_version};
+use crate::sides::{CACHE_BYTES, MAX_DELAY, Side, library_version};
 
 /// How long a comparison takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +59,12 @@ impl Extent {
 
 type Section = fn(&mut Comparison) -> Result<()>;
 
-const SECTIONS: [(&str, Section); 2] =
-    [("Checkpoints", throughput::run), ("Several processes", processes::run)];
+const SECTIONS: &[(&str, Section)] = &[
+    ("Checkpoints", throughput::run),
+    ("Several processes", processes::run),
+    ("Growth from nothing", growth::run),
+    ("Size at full tiers", growth::full_tiers),
+];
 
 /// What the sections share: where to work, how long, and the report they add to.
 pub struct Comparison {
@@ -103,7 +108,7 @@ impl Comparison {
     /// What a side meets, or that a side stored something wrong.
     pub fn run(&mut self, only: Option<&str>, out: &mut impl std::io::Write) -> Result<()> {
         let wanted = |title: &str| only.is_none_or(|only| title.to_lowercase().contains(only));
-        for (title, section) in SECTIONS.into_iter().filter(|(title, _)| wanted(title)) {
+        for (title, section) in SECTIONS.iter().filter(|(title, _)| wanted(title)) {
             let (figures, ratios) = (self.report.figures.len(), self.report.ratios.len());
             section(self)?;
             self.report.print(title, figures, ratios, out)?;
@@ -115,9 +120,18 @@ impl Comparison {
     /// A folder that nothing is in yet.
     fn new_folder(&mut self) -> Result<PathBuf> {
         self.made += 1;
-        let folder = self.folder.join(self.made.to_string());
-        std::fs::create_dir_all(&folder)?;
-        Ok(folder)
+        std::fs::create_dir_all(self.last_folder())?;
+        Ok(self.last_folder())
+    }
+
+    /// The folder that was made last.
+    fn last_folder(&self) -> PathBuf {
+        self.folder.join(self.made.to_string())
+    }
+
+    /// A side with a store of its own, filled and opened.
+    fn entry(&mut self, side: Side, scale: &Scale) -> Result<Entry> {
+        Entry::new(side, &self.new_folder()?, scale)
     }
 
     /// Has every entry run in turn, A B A B, and gives the samples of each. Each is checked after

@@ -51,7 +51,7 @@ fn scale(comparison: &mut Comparison, scale: &Scale, workers: &str) -> Result<()
         Side::SqliteTuned(Flush::Full),
         Side::Milepost(Mode::Immediate),
     ] {
-        entries.push(Entry::new(side, &comparison.new_folder()?, scale)?);
+        entries.push(comparison.entry(side, scale)?);
     }
 
     let alone = comparison.extent.length(1_000, 20_000);
@@ -94,7 +94,7 @@ fn scale(comparison: &mut Comparison, scale: &Scale, workers: &str) -> Result<()
         Side::SqliteTuned(Flush::Normal),
         Side::Milepost(Mode::Relaxed),
     ] {
-        entries.push(Entry::new(side, &comparison.new_folder()?, scale)?);
+        entries.push(comparison.entry(side, scale)?);
     }
     let length = comparison.extent.length(4_000, 100_000);
     let row = format!("1 caller, relaxed, {workers}");

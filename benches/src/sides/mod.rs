@@ -129,7 +129,9 @@ impl fmt::Display for Side {
 }
 
 impl Mode {
-    fn words(self) -> &'static str {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
         match self {
             Mode::Immediate => "Immediate",
             Mode::Relaxed => "Relaxed",

@@ -1,0 +1,149 @@
+//! How large the files are: as they grow from nothing, and with every tier at its cap.
+
+use anyhow::Result;
+
+use super::Comparison;
+use crate::plan::Scale;
+use crate::report::{Ratio, Report, Target, thousands};
+use crate::rival::Size;
+use crate::run::Length;
+use crate::sides::{Flush, Mode, Side};
+
+/// The row of the files that grow from nothing. The plots look for it.
+pub(super) const GROWTH: &str = "checkpoints over simulated time";
+const MIB: f64 = (1 << 20) as f64;
+/// Checkpoints between two looks at a size, where its maximum is wanted.
+const LOOK_EVERY: u64 = 250;
+
+/// From nothing: ten workers, who make a million checkpoints in 30 simulated days.
+pub(super) fn run(comparison: &mut Comparison) -> Result<()> {
+    let steps: &[u64] =
+        comparison.extent.pick(&[1_000, 10_000], &[1_000, 10_000, 100_000, 1_000_000]);
+    let sides = [
+        Side::SqliteRows(Flush::Normal),
+        Side::SqliteTriggers(Flush::Normal),
+        Side::SqliteTuned(Flush::Normal),
+        Side::Milepost(Mode::Relaxed),
+    ];
+    let mut entries = Vec::new();
+    for side in sides {
+        entries.push(comparison.entry(side, &Scale::EMPTY)?);
+    }
+    let mut last = vec![Size::default(); sides.len()];
+    let mut made = 0;
+    for step in steps {
+        for (entry, last) in entries.iter_mut().zip(&mut last) {
+            entry.alone(Length { count: step - made, ..Length::LONG })?;
+            *last = entry.rival.size()?;
+            let row = format!("{} {GROWTH}", thousands(*step as f64));
+            size(&mut comparison.report, &row, entry.side, *last, *step);
+        }
+        made = *step;
+    }
+    let made_words = thousands(made as f64);
+    let mut compacted = Vec::new();
+    for entry in &entries {
+        entry.check()?;
+        entry.rival.compact()?;
+        compacted.push(entry.rival.size()?);
+        let row = format!("{made_words} checkpoints, then compacted");
+        size(&mut comparison.report, &row, entry.side, compacted[compacted.len() - 1], made);
+    }
+    for (what, sizes, target) in [
+        ("", &last, comparison.extent.full_only(Target::AtLeast(98.7))),
+        (", compacted", &compacted, Target::None),
+    ] {
+        comparison.report.ratios.push(Ratio::smaller(
+            format!("{made_words} checkpoints over 30 days{what}: % smaller than sqlite-rows"),
+            sizes[3].total() as f64 / MIB,
+            sizes[0].total() as f64 / MIB,
+            target,
+        ));
+    }
+    Ok(())
+}
+
+/// Every tier at its cap, through checkpoints one at a time, from eight callers, and together.
+pub(super) fn full_tiers(comparison: &mut Comparison) -> Result<()> {
+    let count = comparison.extent.pick(1_000, 20_000);
+    let sides = [
+        Side::SqliteTriggers(Flush::Full),
+        Side::SqliteTuned(Flush::Full),
+        Side::Milepost(Mode::Relaxed),
+        Side::Milepost(Mode::Immediate),
+    ];
+    let mut found = Vec::new();
+    for side in sides {
+        let mut entry = comparison.entry(side, &Scale::TEN)?;
+        let filled = entry.rival.size()?;
+        let mut most = filled;
+        for _ in 0..count / LOOK_EVERY {
+            let length = Length { count: LOOK_EVERY, ..Length::LONG };
+            entry.alone(length)?;
+            most = larger(most, entry.rival.size()?);
+            entry.callers(8, length)?;
+            most = larger(most, entry.rival.size()?);
+            entry.together(256, length)?;
+            most = larger(most, entry.rival.size()?);
+        }
+        let live = entry.rival.size()?;
+        entry.check()?;
+        entry.rival.compact()?;
+        let compacted = entry.rival.size()?;
+        for (row, of) in [
+            ("full tiers, at first", filled),
+            ("full tiers, at most", most),
+            ("full tiers, live", live),
+            ("full tiers, compacted and the log truncated", compacted),
+        ] {
+            size(&mut comparison.report, row, side, of, 3 * count);
+        }
+        found.push((side, most, live, compacted));
+    }
+    let mib = |size: Size| [size.total() as f64 / MIB];
+    for (ours, most, live, compacted) in &found[2..] {
+        comparison.report.ratios.push(Ratio::own(
+            format!("file at full tiers: {ours} at most, MiB"),
+            &mib(*most),
+            Target::AtMost(10.0),
+        ));
+        for (rival, _, their_live, their_compacted) in &found[..2] {
+            comparison.report.ratios.push(Ratio::of(
+                format!("file at full tiers, live, MiB: {ours} / {rival} with its log"),
+                &mib(*live),
+                &mib(*their_live),
+                Target::AtMost(0.8),
+            ));
+            comparison.report.ratios.push(Ratio::of(
+                format!("file at full tiers, compacted, MiB: {ours} / {rival}"),
+                &mib(*compacted),
+                &mib(*their_compacted),
+                Target::AtMost(1.2),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn larger(a: Size, b: Size) -> Size {
+    if b.total() > a.total() { b } else { a }
+}
+
+fn size(report: &mut Report, row: &str, side: Side, size: Size, count: u64) {
+    for (column, bytes) in [("file", size.main), ("log", size.wal), ("total", size.total())] {
+        report.figure(format!("{row}: {column}"), side, bytes as f64 / MIB, "MiB", count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_larger_size_is_the_one_with_its_log() {
+        let (a, b) = (Size { main: 5, wal: 0 }, Size { main: 3, wal: 4 });
+
+        assert_eq!(larger(a, b), b);
+        assert_eq!(larger(b, a), b);
+    }
+}
