@@ -3,6 +3,7 @@
 mod growth;
 mod processes;
 mod throughput;
+mod writes;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,6 +65,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("Several processes", processes::run),
     ("Growth from nothing", growth::run),
     ("Size at full tiers", growth::full_tiers),
+    ("Writes and syncs per checkpoint", writes::run),
 ];
 
 /// What the sections share: where to work, how long, and the report they add to.
