@@ -2,6 +2,7 @@
 
 mod growth;
 mod processes;
+mod questions;
 mod throughput;
 mod writes;
 
@@ -66,6 +67,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("Growth from nothing", growth::run),
     ("Size at full tiers", growth::full_tiers),
     ("Writes and syncs per checkpoint", writes::run),
+    ("Questions while a writer runs", questions::run),
 ];
 
 /// What the sections share: where to work, how long, and the report they add to.
