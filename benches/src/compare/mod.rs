@@ -3,6 +3,7 @@
 mod growth;
 mod processes;
 mod questions;
+mod recovery;
 mod throughput;
 mod writes;
 
@@ -68,6 +69,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("Size at full tiers", growth::full_tiers),
     ("Writes and syncs per checkpoint", writes::run),
     ("Questions while a writer runs", questions::run),
+    ("After a kill", recovery::run),
 ];
 
 /// What the sections share: where to work, how long, and the report they add to.
