@@ -1,6 +1,7 @@
 //! The sections of the comparison, in the order in which they are printed.
 
 mod growth;
+mod long;
 mod processes;
 mod questions;
 mod recovery;
@@ -70,6 +71,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("Writes and syncs per checkpoint", writes::run),
     ("Questions while a writer runs", questions::run),
     ("After a kill", recovery::run),
+    ("A long run: decay and memory", long::run),
 ];
 
 /// What the sections share: where to work, how long, and the report they add to.
