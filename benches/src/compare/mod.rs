@@ -5,6 +5,7 @@ mod long;
 mod processes;
 mod questions;
 mod recovery;
+mod seam;
 mod throughput;
 mod writes;
 
@@ -72,6 +73,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("Questions while a writer runs", questions::run),
     ("After a kill", recovery::run),
     ("A long run: decay and memory", long::run),
+    ("The storage seam", seam::run),
 ];
 
 /// What the sections share: where to work, how long, and the report they add to.
