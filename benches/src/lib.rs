@@ -13,7 +13,7 @@
 //! - [`run`]: carries out a plan from one or many threads, and times it.
 //! - [`device`]: counts what milepost writes. [`floor`]: what the disk can do at best.
 //! - [`dashboard`]: the questions of a dashboard, asked of every side.
-//! - [`report`], [`machine`]: figures, ratios and targets; where it ran.
+//! - [`report`], [`plots`], [`machine`]: figures, ratios and targets; SVG; where it ran.
 //! - [`child`]: parts that need a process of their own.
 //! - [`compare`]: the sections of the comparison.
 
@@ -26,6 +26,7 @@ pub mod floor;
 pub mod ledger;
 pub mod machine;
 pub mod plan;
+pub mod plots;
 pub mod report;
 pub mod rival;
 pub mod run;

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::machine::Machine;
@@ -23,9 +24,23 @@ pub struct Report {
     pub figures: Vec<Figure>,
     /// What that means for the targets.
     pub ratios: Vec<Ratio>,
+    /// How long the calls took whose percentiles are among the figures.
+    #[serde(skip)]
+    pub curves: Vec<Curve>,
     /// What could not be measured, and why; printed with the next section.
     #[serde(skip)]
     pub notes: Vec<String>,
+}
+
+/// How long the calls of one side took.
+#[derive(Debug, Clone)]
+pub struct Curve {
+    /// What was measured.
+    pub row: String,
+    /// Of which side.
+    pub side: String,
+    /// In nanoseconds.
+    pub latency: Histogram<u64>,
 }
 
 /// One figure of one side.
@@ -165,7 +180,14 @@ impl Report {
     #[must_use]
     pub fn new(machine: Machine, settings: Vec<(&'static str, String)>) -> Report {
         let settings = settings.into_iter().collect();
-        Report { machine, settings, figures: Vec::new(), ratios: Vec::new(), notes: Vec::new() }
+        Report {
+            machine,
+            settings,
+            figures: Vec::new(),
+            ratios: Vec::new(),
+            notes: Vec::new(),
+            curves: Vec::new(),
+        }
     }
 
     /// Adds one figure.
@@ -205,6 +227,7 @@ impl Report {
                 let micros = all.value_at_quantile(quantile) as f64 / 1e3;
                 self.figure(format!("{row}: {column}"), &side, micros, "us", count);
             }
+            self.curves.push(Curve { row: row.to_string(), side, latency: all });
         }
         Ok(())
     }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use milepost_bench::child;
 use milepost_bench::compare::{Comparison, Extent};
+use milepost_bench::{child, plots};
 
 /// Measures milepost beside the SQLite way of doing it.
 #[derive(Parser)]
@@ -18,6 +18,9 @@ struct Arguments {
     /// Write every figure and ratio to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw plots into this folder.
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
     /// Work in this folder, whose disk is measured. By default, beside the program in target.
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
@@ -47,6 +50,9 @@ fn main() -> Result<()> {
     out.flush()?;
     if let Some(path) = &arguments.json {
         comparison.report.write_json(path)?;
+    }
+    if let Some(folder) = &arguments.plots {
+        plots::draw(&comparison.report, folder)?;
     }
     Ok(())
 }

@@ -9,16 +9,18 @@ use crate::rival::Size;
 use crate::run::Length;
 use crate::sides::{Flush, Mode, Side};
 
-/// The row of the files that grow from nothing. The plots look for it.
-pub(super) const GROWTH: &str = "checkpoints over simulated time";
+/// The row of the files that grow from nothing: the plots look for it.
+pub(crate) const GROWTH: &str = "checkpoints over simulated time";
 const MIB: f64 = (1 << 20) as f64;
 /// Checkpoints between two looks at a size, where its maximum is wanted.
 const LOOK_EVERY: u64 = 250;
 
 /// From nothing: ten workers, who make a million checkpoints in 30 simulated days.
 pub(super) fn run(comparison: &mut Comparison) -> Result<()> {
-    let steps: &[u64] =
-        comparison.extent.pick(&[1_000, 10_000], &[1_000, 10_000, 100_000, 1_000_000]);
+    let steps: &[u64] = comparison.extent.pick(
+        &[1_000, 3_000, 10_000],
+        &[1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000],
+    );
     let sides = [
         Side::SqliteRows(Flush::Normal),
         Side::SqliteTriggers(Flush::Normal),

@@ -1,6 +1,6 @@
 //! The sections of the comparison, in the order in which they are printed.
 
-mod growth;
+pub(crate) mod growth;
 mod long;
 mod processes;
 mod questions;
