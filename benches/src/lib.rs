@@ -13,7 +13,8 @@
 //! - [`run`]: carries out a plan from one or many threads, and times it.
 //! - [`device`]: counts what milepost writes. [`floor`]: what the disk can do at best.
 //! - [`dashboard`]: the questions of a dashboard, asked of every side.
-//! - [`report`], [`plots`], [`machine`]: figures, ratios and targets; SVG; where it ran.
+//! - [`report`], [`tables`], [`plots`], [`machine`]: figures, ratios and targets; how they are
+//!   shown; where it ran.
 //! - [`child`]: parts that need a process of their own.
 //! - [`compare`]: the sections of the comparison.
 
@@ -31,3 +32,4 @@ pub mod report;
 pub mod rival;
 pub mod run;
 pub mod sides;
+pub mod tables;

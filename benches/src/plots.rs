@@ -1,5 +1,6 @@
 //! Draws what a comparison found, as SVG.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -7,7 +8,8 @@ use plotters::prelude::*;
 
 use crate::compare::growth::GROWTH;
 use crate::dashboard::Question;
-use crate::report::{Report, thousands};
+use crate::report::Report;
+use crate::tables::thousands;
 
 /// One line of a plot.
 struct Line {
@@ -115,9 +117,10 @@ fn lines_on(path: &Path, words: &Words, lines: &[Line]) -> Result<()> {
     let mut chart = ChartBuilder::on(&root)
         .caption(words.title, ("sans-serif", 22))
         .margin(14)
+        .margin_right(28)
         .x_label_area_size(46)
         .y_label_area_size(84)
-        .build_cartesian_2d((xs.0..xs.1).log_scale(), (ys.0 / 1.5..ys.1 * 1.5).log_scale())
+        .build_cartesian_2d((xs.0 / 1.05..xs.1 * 1.1).log_scale(), decades(ys).log_scale())
         .map_err(failed)?;
     chart
         .configure_mesh()
@@ -155,6 +158,11 @@ fn span(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
         None => Some((value, value)),
         Some((low, high)) => Some((value.min(low), value.max(high))),
     })
+}
+
+/// The whole powers of ten around a span.
+fn decades((low, high): (f64, f64)) -> Range<f64> {
+    10f64.powf((low / 1.1).log10().floor())..10f64.powf((high * 1.1).log10().ceil())
 }
 
 /// A bar for each question and side: its median, with a mark at p99.
@@ -217,4 +225,21 @@ fn questions(report: &Report, path: &Path) -> Result<()> {
 /// Errors of drawing borrow from the backend, so that only their words can leave here.
 fn failed(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("drawing: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_axis_runs_between_powers_of_ten() {
+        assert_eq!(decades((0.5, 240.0)), 0.1..1_000.0);
+        assert_eq!(decades((1.0, 10.0)), 0.1..100.0);
+    }
+
+    #[test]
+    fn a_span_needs_a_value() {
+        assert_eq!(span([].into_iter()), None);
+        assert_eq!(span([3.0, 1.0, 2.0].into_iter()), Some((1.0, 3.0)));
+    }
 }

@@ -4,32 +4,70 @@ use anyhow::Result;
 
 use super::Comparison;
 use crate::plan::Scale;
-use crate::report::{Ratio, Report, Target, thousands};
+use crate::report::{Ratio, Report, Target};
 use crate::rival::Size;
 use crate::run::Length;
 use crate::sides::{Flush, Mode, Side};
+use crate::tables::thousands;
 
 /// The row of the files that grow from nothing: the plots look for it.
-pub(crate) const GROWTH: &str = "checkpoints over simulated time";
+pub(crate) const GROWTH: &str = "from nothing";
 const MIB: f64 = (1 << 20) as f64;
 /// Checkpoints between two looks at a size, where its maximum is wanted.
 const LOOK_EVERY: u64 = 250;
 
-/// From nothing: ten workers, who make a million checkpoints in 30 simulated days.
+/// Ten workers, who make a million checkpoints in 30 simulated days: from nothing, and with every
+/// tier at its cap.
 pub(super) fn run(comparison: &mut Comparison) -> Result<()> {
-    let steps: &[u64] = comparison.extent.pick(
-        &[1_000, 3_000, 10_000],
-        &[1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000],
-    );
+    from_nothing(comparison)?;
+    let capped = [
+        Side::SqliteTriggers(Flush::Normal),
+        Side::SqliteTuned(Flush::Normal),
+        Side::Milepost(Mode::Relaxed),
+    ];
+    grow(comparison, &capped, &Scale::TEN, "more at full tiers")?;
+    Ok(())
+}
+
+fn from_nothing(comparison: &mut Comparison) -> Result<()> {
     let sides = [
         Side::SqliteRows(Flush::Normal),
         Side::SqliteTriggers(Flush::Normal),
         Side::SqliteTuned(Flush::Normal),
         Side::Milepost(Mode::Relaxed),
     ];
+    let (made, last, compacted) = grow(comparison, &sides, &Scale::EMPTY, GROWTH)?;
+    for (what, sizes, target) in [
+        ("", &last, comparison.extent.full_only(Target::AtLeast(98.7))),
+        (", compacted", &compacted, Target::None),
+    ] {
+        comparison.report.ratios.push(Ratio::smaller(
+            format!(
+                "{} checkpoints of 10 workers{what}: % smaller than sqlite-rows",
+                thousands(made as f64)
+            ),
+            sizes[3].total() as f64 / MIB,
+            sizes[0].total() as f64 / MIB,
+            target,
+        ));
+    }
+    Ok(())
+}
+
+/// How many checkpoints were made, and the size of every side after them: live, and compacted.
+fn grow(
+    comparison: &mut Comparison,
+    sides: &[Side],
+    scale: &Scale,
+    what: &str,
+) -> Result<(u64, Vec<Size>, Vec<Size>)> {
+    let steps: &[u64] = comparison.extent.pick(
+        &[1_000, 3_000, 10_000],
+        &[1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000],
+    );
     let mut entries = Vec::new();
     for side in sides {
-        entries.push(comparison.entry(side, &Scale::EMPTY)?);
+        entries.push(comparison.entry(*side, scale)?);
     }
     let mut last = vec![Size::default(); sides.len()];
     let mut made = 0;
@@ -37,32 +75,21 @@ pub(super) fn run(comparison: &mut Comparison) -> Result<()> {
         for (entry, last) in entries.iter_mut().zip(&mut last) {
             entry.alone(Length { count: step - made, ..Length::LONG })?;
             *last = entry.rival.size()?;
-            let row = format!("{} {GROWTH}", thousands(*step as f64));
+            let row = format!("{} checkpoints {what}", thousands(*step as f64));
             size(&mut comparison.report, &row, entry.side, *last, *step);
         }
         made = *step;
     }
-    let made_words = thousands(made as f64);
     let mut compacted = Vec::new();
     for entry in &entries {
         entry.check()?;
         entry.rival.compact()?;
-        compacted.push(entry.rival.size()?);
-        let row = format!("{made_words} checkpoints, then compacted");
-        size(&mut comparison.report, &row, entry.side, compacted[compacted.len() - 1], made);
+        let found = entry.rival.size()?;
+        let row = format!("{} checkpoints {what}, compacted", thousands(made as f64));
+        size(&mut comparison.report, &row, entry.side, found, made);
+        compacted.push(found);
     }
-    for (what, sizes, target) in [
-        ("", &last, comparison.extent.full_only(Target::AtLeast(98.7))),
-        (", compacted", &compacted, Target::None),
-    ] {
-        comparison.report.ratios.push(Ratio::smaller(
-            format!("{made_words} checkpoints over 30 days{what}: % smaller than sqlite-rows"),
-            sizes[3].total() as f64 / MIB,
-            sizes[0].total() as f64 / MIB,
-            target,
-        ));
-    }
-    Ok(())
+    Ok((made, last, compacted))
 }
 
 /// Every tier at its cap, through checkpoints one at a time, from eight callers, and together.

@@ -8,8 +8,9 @@ use super::Comparison;
 use crate::books::Books;
 use crate::child::{Child, Mark, Order, Pace};
 use crate::plan::Scale;
-use crate::report::{Ratio, Target, thousands};
+use crate::report::{Ratio, Target};
 use crate::sides::{CACHE_BYTES, Flush, Mode, Side};
+use crate::tables::thousands;
 
 const MIB: f64 = (1 << 20) as f64;
 

@@ -67,7 +67,7 @@ type Section = fn(&mut Comparison) -> Result<()>;
 const SECTIONS: &[(&str, Section)] = &[
     ("Checkpoints", throughput::run),
     ("Several processes", processes::run),
-    ("Growth from nothing", growth::run),
+    ("Growth over simulated time", growth::run),
     ("Size at full tiers", growth::full_tiers),
     ("Writes and syncs per checkpoint", writes::run),
     ("Questions while a writer runs", questions::run),

@@ -27,7 +27,7 @@ pub(super) fn run(comparison: &mut Comparison) -> Result<()> {
         stores.push((side, folder, Books::new(&scale)));
     }
     for processes in [2, 4] {
-        let length = comparison.extent.length(4_000, 20_000);
+        let length = comparison.extent.length(4_000, 10_000);
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); SIDES.len()];
         for _ in 0..comparison.extent.rounds() {
             for ((side, folder, books), samples) in stores.iter_mut().zip(&mut samples) {
