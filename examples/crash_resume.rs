@@ -1,138 +1,133 @@
-//! A worker process is killed in the middle of a scan, and another one goes on from its last
-//! checkpoint.
+//! A process killed in the middle of a scan: another worker goes on from its last checkpoint.
 //!
 //! ```sh
 //! cargo run --release --example crash_resume
 //! ```
 //!
-//! What it teaches: a lease that nobody renews lapses, its job goes to whoever waits for it, and
-//! the cursor is where the last acknowledged checkpoint put it. What was done before the crash
-//! stays counted for the worker that did it.
+//! The program starts itself a second time, as the worker `victim`, and kills that process once it
+//! has said that some checkpoints were acknowledged. Then it opens the file as the worker `heir`,
+//! waits for the dead process's lease to lapse, and goes on.
+//!
+//! What it teaches: an acknowledged checkpoint survives `kill -9`, a lease gives the job back when
+//! its holder is gone, and each worker's statistics hold what that worker did, and no more.
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
-#[path = "support/mod.rs"]
 mod support;
 
+use std::env;
 use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use milepost::{Batch, NewJob, Scope, Store};
+use milepost::{Batch, JobStatus, Lease, NewJob, Scope, Store};
 
 use support::{figure, print_table};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-const POSITIONS: u64 = 2_000_000;
+const POSITIONS: u64 = 1_000_000;
 const BATCH: u64 = 10_000;
-/// How soon a silent worker is given up.
+/// So soon is the job of a dead worker free again.
 const LEASE: Duration = Duration::from_secs(1);
-/// After how many checkpoints the first worker is killed.
-const CHECKPOINTS: usize = 50;
+/// The victim is killed in the middle of the batch after this many checkpoints.
+const KILLED_AFTER: usize = 30;
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args_os().skip(1);
-    match arguments.next() {
-        Some(path) => work_until_killed(Path::new(&path)),
-        None => crash_and_resume(),
+    match env::args_os().nth(1) {
+        Some(path) => be_the_victim(Path::new(&path)),
+        None => watch_and_resume(),
     }
 }
 
-/// The child: checkpoints, and says how far it got each time that was acknowledged.
-fn work_until_killed(path: &Path) -> Result<()> {
+/// Scans, and says after each checkpoint how far the cursor is acknowledged to be.
+fn be_the_victim(path: &Path) -> Result<()> {
     let store = Store::open(path)?;
-    let worker = store.worker("first", "process")?;
-    let mut lease = worker.lease(LEASE)?.leased().ok_or("there must be a job")?;
-    while let Some(range) = lease.next_batch(BATCH) {
-        let started = Instant::now();
-        search(&range);
-        lease.checkpoint(range.end, Batch::of(&range, started.elapsed()))?;
+    let worker = store.worker("victim", "process")?;
+    let mut lease = worker.lease(LEASE)?.leased().ok_or("the job is not free")?;
+    for _ in 0..KILLED_AFTER {
+        checkpoint(&mut lease)?;
         println!("{}", lease.cursor());
     }
-    Err("it was to be killed before the end".into())
+    // A batch that takes longer than this process has to live. Were it killed during a commit, the
+    // file would hold the cursor from before or after it: never something in between.
+    thread::sleep(Duration::from_secs(60));
+    Err("nobody killed this process".into())
 }
 
-fn crash_and_resume() -> Result<()> {
+/// Does the next batch, and tells whether there was one.
+fn checkpoint(lease: &mut Lease) -> milepost::Result<bool> {
+    let Some(range) = lease.next_batch(BATCH) else { return Ok(false) };
+    let started = Instant::now();
+    thread::sleep(Duration::from_millis(1)); // Here would be the work.
+    lease.checkpoint(range.end, Batch::of(&range, started.elapsed()))?;
+    Ok(true)
+}
+
+fn watch_and_resume() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("crash.milepost");
-    let store = Store::open(&path)?;
-    let job = store.create_job(NewJob::new(b"demo", 0..POSITIONS))?;
-    // The child is to have the file for itself.
-    store.close()?;
+    let job = {
+        let store = Store::open(&path)?;
+        let job = store.create_job(NewJob::new(b"demo", 0..POSITIONS))?;
+        store.close()?;
+        job
+    };
 
-    let acknowledged = run_and_kill(&path)?;
-    println!("the first worker was killed after position {}", figure(acknowledged));
+    let acknowledged = kill_a_scan_at(&path)?;
+    println!("killed; the last acknowledged cursor is {}", figure(acknowledged));
 
-    // Opening repairs what the kill left behind: acknowledged checkpoints are all there.
+    let started = Instant::now();
     let store = Store::open(&path)?;
-    let worker = store.worker("second", "process")?;
-    let waited = Instant::now();
-    let mut lease = worker.lease(LEASE)?.wait()?.ok_or("the job must come free")?;
-    println!(
-        "the second worker took over at position {}, after {:.1} s",
-        figure(lease.resumed_at()),
-        waited.elapsed().as_secs_f64()
-    );
+    let worker = store.worker("heir", "process")?;
+    let mut lease = worker.lease(LEASE)?.wait()?.ok_or("the job is gone")?;
     let resumed_at = lease.resumed_at();
-    // The kill may have come between a commit and the line that reports it.
-    assert!(
-        resumed_at == acknowledged || resumed_at == acknowledged + BATCH,
-        "resumed at {resumed_at}, but {acknowledged} was acknowledged last"
+    println!(
+        "the heir has the job after {:.1} s, and goes on from {}",
+        started.elapsed().as_secs_f64(),
+        figure(resumed_at)
     );
-
-    while let Some(range) = lease.next_batch(BATCH) {
-        let started = Instant::now();
-        search(&range);
-        lease.checkpoint(range.end, Batch::of(&range, started.elapsed()))?;
-    }
+    while checkpoint(&mut lease)? {}
     lease.complete()?;
 
     let view = store.snapshot()?;
-    let mut rows = Vec::new();
-    for worker in view.workers()? {
-        let totals = view.lifetime(worker.id)?.totals;
-        rows.push([worker.name, figure(totals.batches), figure(totals.items)]);
-    }
-    print_table("What each worker did", ["worker", "checkpoints", "positions"], rows);
+    print_table(
+        "Lifetime of each worker",
+        ["worker", "batches", "items"],
+        view.leaderboard(10)?.into_iter().map(|entry| {
+            [entry.worker.name, figure(entry.totals.batches), figure(entry.totals.items)]
+        }),
+    );
 
-    let first = view.worker_named("first")?.ok_or("it registered")?;
-    let second = view.worker_named("second")?.ok_or("it registered")?;
-    assert_eq!(view.lifetime(first.id)?.totals.items, u128::from(resumed_at));
-    assert_eq!(view.lifetime(second.id)?.totals.items, u128::from(POSITIONS - resumed_at));
+    assert_eq!(acknowledged, KILLED_AFTER as u64 * BATCH);
+    assert_eq!(resumed_at, acknowledged, "what was acknowledged is kept, and nothing is repeated");
+    let victim = store.find_worker("victim")?.ok_or("the victim is not known")?;
+    let of_victim = view.lifetime(victim.id)?.totals;
+    let of_heir = view.lifetime(&worker)?.totals;
+    assert_eq!(of_victim.items, u128::from(acknowledged));
+    assert_eq!(of_heir.items, u128::from(POSITIONS - acknowledged));
     assert_eq!(view.lifetime(Scope::Fleet)?.totals.items, u128::from(POSITIONS));
-    let done = view.job(job)?.ok_or("it was not deleted")?;
-    assert_eq!((done.cursor, done.attempts), (POSITIONS, 1), "the lapse counts as an attempt");
-    view.verify()?;
-    println!("\nevery position was counted once, for the worker that did it");
+    let job = view.job(job)?.ok_or("the job is gone")?;
+    assert_eq!((job.status, job.done()), (JobStatus::Completed, POSITIONS));
+    assert_eq!(job.attempts, 1, "the lease that lapsed was a failed attempt");
+    let verified = view.verify()?;
+    println!("\nthe totals add up to {}; {} rows are in order", figure(POSITIONS), verified.rows);
+    store.close()?;
     Ok(())
 }
 
-/// Starts the child, kills it after some checkpoints, and says which position was acknowledged
-/// last.
-fn run_and_kill(path: &Path) -> Result<u64> {
-    let mut child =
-        Command::new(std::env::current_exe()?).arg(path).stdout(Stdio::piped()).spawn()?;
-    let output = child.stdout.take().ok_or("its output was piped")?;
+/// Runs the victim, kills it once it has said enough, and answers the last cursor it said.
+fn kill_a_scan_at(path: &Path) -> Result<u64> {
+    let mut victim = Command::new(env::current_exe()?).arg(path).stdout(Stdio::piped()).spawn()?;
+    let output = victim.stdout.take().ok_or("the victim cannot be heard")?;
     let mut acknowledged = 0;
-    for (at, line) in BufReader::new(output).lines().enumerate() {
+    for line in BufReader::new(output).lines().take(KILLED_AFTER) {
         acknowledged = line?.parse()?;
-        if at + 1 == CHECKPOINTS {
-            // On Unix this is SIGKILL: the process gets no chance to do anything in order. What it
-            // had printed by then is read to the end.
-            child.kill()?;
-        }
     }
-    child.wait()?;
-    if acknowledged < CHECKPOINTS as u64 * BATCH {
-        return Err("the first worker ended too soon".into());
-    }
+    // SIGKILL on Unix: no destructor runs, and no handler could.
+    victim.kill()?;
+    victim.wait()?;
     Ok(acknowledged)
-}
-
-/// Stands for the work.
-fn search(range: &std::ops::Range<u64>) {
-    let hits = range.clone().filter(|position| position.wrapping_mul(0x9E37_79B9) % 65_536 == 0);
-    std::hint::black_box(hits.count());
 }

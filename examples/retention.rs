@@ -1,135 +1,207 @@
-//! Years of work in seconds: every tier at its cap, and no number lost.
+//! Years of work in seconds: every tier at its cap, the file bounded, and no number lost.
 //!
 //! ```sh
 //! cargo run --release --example retention
 //! ```
 //!
-//! What it teaches: history, days and months fill up to their caps and stay there, what leaves them
-//! stands in the coarser tiers, and the file stops growing. The clock is set by hand.
+//! Three workers send a batch every two hours for six years, by a clock that is moved by hand. What
+//! leaves a tier stands in the coarser ones, so all that was ever put in can still be added up.
+//!
+//! What it teaches: caps, how much of the past they keep, and that a lifetime forgets nothing.
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
-#[path = "support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
 use milepost::storage::Table;
-use milepost::{Batch, Durability, Lease, ManualClock, NewJob, Scope, Store, Worker};
+use milepost::{
+    Batch, Clock, Day, DayStats, Durability, Lease, ManualClock, Month, MonthStats, NewJob, Scope,
+    Snapshot, Store, Timestamp, Totals, WorkerId,
+};
 
-use support::{bytes, figure, print_table};
+use support::{bytes, figure, or_dash, print_table};
 
-const CHECKPOINTS: u64 = 60_000;
-const WORKERS: u64 = 3;
-const BATCH: u64 = 1_000;
-/// Of simulated time, between two checkpoints of the fleet.
-const STEP: Duration = Duration::from_secs(45 * 60);
-const LEASE: Duration = Duration::from_secs(86_400);
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-/// Small, so that all of them are reached.
-const HISTORY: u32 = 2_000;
-const DAYS: u32 = 365;
-const MONTHS: u32 = 24;
+const HISTORY_LIMIT: u32 = 1_000;
+const DAILY_LIMIT: u32 = 365;
+const MONTHLY_LIMIT: u32 = 24;
 
-fn main() -> Result<(), Box<dyn Error>> {
+const WORKERS: [&str; 3] = ["anna", "bert", "cleo"];
+const FIRST_MONTH: (i16, i8) = (2020, 1);
+const MONTHS: i32 = 72;
+/// How often each worker sends a batch.
+const EVERY: Duration = Duration::from_secs(2 * 3600);
+const LEASE: Duration = Duration::from_secs(3 * 3600);
+/// The file never outgrows this, however long the work goes on.
+const BOUND: u64 = 4 << 20;
+
+fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let clock = ManualClock::at("2020-01-01T00:00:00Z".parse()?);
+    let first = Month::new(FIRST_MONTH.0, FIRST_MONTH.1)?;
+    let clock = ManualClock::at(first.first_day().start());
     let store = Store::builder(folder.path().join("retention.milepost"))
-        .history_limit(HISTORY)
-        .daily_limit(DAYS)
-        .monthly_limit(MONTHS)
-        // Nothing here has to survive a loss of power.
-        .durability(Durability::Relaxed { max_delay: Duration::from_secs(1) })
+        .history_limit(HISTORY_LIMIT)
+        .daily_limit(DAILY_LIMIT)
+        .monthly_limit(MONTHLY_LIMIT)
+        // Nothing here has to survive the end of this program, so a sync now and then will do.
+        .durability(Durability::Relaxed { max_delay: Duration::from_millis(100) })
         .clock(clock.clone())
         .open()?;
 
-    let mut held = Vec::new();
-    for number in 1..=WORKERS {
-        store.create_job(NewJob::new(format!("range-{number}"), 0..CHECKPOINTS * BATCH))?;
-        let worker = store.worker(&format!("pc-{number}"), "pc")?;
-        let lease = worker.lease(LEASE)?.leased().ok_or("there is a job for each")?;
-        held.push((worker, lease));
-    }
-
+    let mut fleet = start(&store)?;
+    let mut ledger = Ledger::default();
     let mut rows = Vec::new();
-    let mut sums = vec![0; WORKERS as usize];
-    for n in 1..=CHECKPOINTS {
-        clock.advance(STEP);
-        let worker = (n % WORKERS) as usize;
-        sums[worker] += u128::from(checkpoint(&mut held[worker].1, n)?);
-        if n % (CHECKPOINTS / 10) == 0 {
-            rows.push(row(&store, n)?);
+    for month in 0..MONTHS {
+        work(&mut fleet, &mut ledger, &clock, Month::from_number(first.number() + month)?)?;
+        if month % 6 == 5 {
+            rows.push(size(&store, &ledger)?);
         }
     }
-    print_table(
-        "Rows of each tier as time goes by",
-        ["checkpoints", "date", "history", "daily", "monthly", "lifetime", "file"],
-        rows,
-    );
-    check(&store, &held, &sums)
-}
+    let header = ["until", "put in", "history", "days", "months", "lifetimes", "file", "in use"];
+    print_table("Rows and bytes as the years go by", header, rows);
 
-fn checkpoint(lease: &mut Lease, n: u64) -> milepost::Result<u64> {
-    let Some(range) = lease.next_batch(BATCH) else { return Ok(0) };
-    let items = BATCH - n % 7;
-    let mut batch = Batch::of(&range, Duration::from_millis(400 + n % 90)).items(items);
-    if n.is_multiple_of(1_000) {
-        batch = batch.error("timed out, and tried again");
-    }
-    lease.checkpoint(range.end, batch)?;
-    Ok(items)
-}
-
-fn row(store: &Store, checkpoints: u64) -> milepost::Result<[String; 7]> {
     let view = store.snapshot()?;
-    view.verify()?;
+    check_caps(&view)?;
+    ledger.check(&view)?;
+    print_kept(&view)?;
+    let verified = view.verify()?;
+    println!("\nno number is lost or counted twice; {} rows are in order", figure(verified.rows));
+    store.close()?;
+    Ok(())
+}
+
+/// Gives each worker a job that it will not finish.
+fn start(store: &Store) -> Result<Vec<Lease>> {
+    let jobs = (0..WORKERS.len() as u64).map(|n| NewJob::new(b"years", n << 32..(n + 1) << 32));
+    store.create_jobs(jobs)?;
+    let lease = |name| store.worker(name, "simulated")?.lease(LEASE)?.wait();
+    WORKERS.into_iter().map(|name| lease(name)?.ok_or_else(|| "no job is left".into())).collect()
+}
+
+/// Works through a month.
+fn work(
+    fleet: &mut [Lease],
+    ledger: &mut Ledger,
+    clock: &ManualClock,
+    month: Month,
+) -> milepost::Result<()> {
+    while clock.now().day().month() == month {
+        for lease in &mut *fleet {
+            let number = ledger.batches;
+            let items = 10_000 + number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 5_000;
+            let took = Duration::from_millis(3_600_000 + items * 97 % 600_000);
+            let failed = number.is_multiple_of(97);
+
+            let to = lease.cursor() + items;
+            let batch = Batch::of(&(lease.cursor()..to), took);
+            lease.checkpoint(to, if failed { batch.error("it hailed") } else { batch })?;
+            ledger.put_in(lease.worker(), clock.now(), items, took, failed);
+        }
+        clock.advance(EVERY);
+    }
+    Ok(())
+}
+
+/// What was put in, kept by other means: one sum for each worker and day.
+#[derive(Default)]
+struct Ledger {
+    batches: u64,
+    days: BTreeMap<(WorkerId, Day), Totals>,
+}
+
+impl Ledger {
+    fn put_in(
+        &mut self,
+        worker: WorkerId,
+        at: Timestamp,
+        items: u64,
+        took: Duration,
+        failed: bool,
+    ) {
+        self.batches += 1;
+        let rate = items as f64 * 1e6 / took.as_micros() as f64;
+        let sum = self.days.entry((worker, at.day())).or_default();
+        sum.batches += 1;
+        sum.errors += u64::from(failed);
+        sum.items += u128::from(items);
+        sum.duration_us += took.as_micros();
+        sum.min_rate = Some(sum.min_rate.map_or(rate, |lowest| lowest.min(rate)));
+        sum.max_rate = Some(sum.max_rate.map_or(rate, |highest| highest.max(rate)));
+        sum.first_at = sum.first_at.or(Some(at));
+        sum.last_at = Some(at);
+    }
+
+    /// The sum over the days of a worker that are wanted.
+    fn sum(&self, worker: WorkerId, wanted: impl Fn(Day) -> bool) -> Totals {
+        let days = self.days.iter().filter(|((who, day), _)| *who == worker && wanted(*day));
+        days.map(|(_, totals)| *totals).collect()
+    }
+
+    /// Checks that what the store kept is what was put in, field by field.
+    fn check(&self, view: &Snapshot) -> Result<()> {
+        for worker in view.workers()? {
+            let id = worker.id;
+            assert_eq!(view.lifetime(id)?.totals, self.sum(id, |_| true));
+            for MonthStats { month, totals, .. } in view.monthly(id, ..)? {
+                assert_eq!(totals, self.sum(id, |day| day.month() == month), "{month}");
+            }
+            for DayStats { day, totals, .. } in view.daily(id, ..)? {
+                assert_eq!(totals, self.days[&(id, day)], "{day}");
+            }
+        }
+        assert_eq!(view.lifetime(Scope::Fleet)?.totals.batches, self.batches);
+        Ok(())
+    }
+}
+
+/// The rows of the tiers and the bytes of the file, as of now.
+fn size(store: &Store, ledger: &Ledger) -> Result<[String; 8]> {
+    let view = store.snapshot()?;
     let size = view.size()?;
-    let rows = |table| figure(size.rows(table));
+    assert!(size.stored_bytes <= BOUND, "the file has grown to {} bytes", size.stored_bytes);
+    let rows = |tier| figure(size.rows(tier));
     Ok([
-        figure(checkpoints),
         view.taken_at().day().to_string(),
+        figure(ledger.batches),
         rows(Table::History),
         rows(Table::Daily),
         rows(Table::Monthly),
         rows(Table::Lifetime),
         bytes(size.stored_bytes),
+        bytes(size.used_bytes),
     ])
 }
 
-fn check(store: &Store, held: &[(Worker, Lease)], sums: &[u128]) -> Result<(), Box<dyn Error>> {
-    let view = store.snapshot()?;
-    let size = view.size()?;
-    assert_eq!(size.rows(Table::History), HISTORY.into());
-    assert_eq!(size.rows(Table::Daily), WORKERS * u64::from(DAYS));
-    assert_eq!(size.rows(Table::Monthly), WORKERS * u64::from(MONTHS));
-    assert_eq!(size.rows(Table::Jobs), WORKERS);
-
-    let mut rows = Vec::new();
-    for ((worker, _), sum) in held.iter().zip(sums) {
-        let all = view.lifetime(worker)?.totals;
-        let archived = view.archived().lifetime(worker)?.totals;
-        let live: u128 = view
-            .newest_history_of_worker(worker.id(), usize::MAX)?
-            .iter()
-            .map(|batch| u128::from(batch.items))
-            .sum();
-        assert_eq!(archived.items + live, *sum, "archived and live are all there ever was");
-        assert_eq!(all.items, *sum);
-        rows.push([
-            worker.name().to_string(),
-            figure(*sum),
-            figure(archived.items),
-            figure(live),
-            figure(all.errors),
-        ]);
+/// Checks that every tier is exactly at its cap.
+fn check_caps(view: &Snapshot) -> Result<()> {
+    assert_eq!(view.newest_history(usize::MAX)?.len(), HISTORY_LIMIT as usize);
+    let stored = view.archived();
+    for worker in view.workers()? {
+        assert_eq!(stored.daily(worker.id, ..)?.len(), DAILY_LIMIT as usize);
+        assert_eq!(stored.monthly(worker.id, ..)?.len(), MONTHLY_LIMIT as usize);
     }
-    print_table("Items of each worker", ["worker", "put in", "archived", "live", "errors"], rows);
-    let verified = view.verify()?;
-    assert_eq!(view.lifetime(Scope::Fleet)?.totals.batches, CHECKPOINTS);
-    println!(
-        "\nverify(): {} rows in order; {} batches since 2020, and none lost",
-        figure(verified.rows),
-        figure(CHECKPOINTS),
-    );
+    Ok(())
+}
+
+/// How far back each tier still reaches.
+fn print_kept(view: &Snapshot) -> Result<()> {
+    let rows = view.workers()?.into_iter().map(|worker| {
+        let (days, months) = (view.daily(worker.id, ..)?, view.monthly(worker.id, ..)?);
+        let life = view.lifetime(worker.id)?;
+        Ok([
+            worker.name,
+            or_dash(days.first().map(|first| first.day)),
+            or_dash(months.first().map(|first| first.month)),
+            figure(life.totals.items),
+            figure(life.rolled.items),
+        ])
+    });
+    let rows: Vec<_> = rows.collect::<Result<_>>()?;
+    let header = ["worker", "days from", "months from", "lifetime items", "in lifetime only"];
+    print_table("What is kept of each worker", header, rows);
     Ok(())
 }

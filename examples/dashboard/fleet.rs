@@ -1,114 +1,181 @@
-//! A fleet that worked for forty days, under a clock set by hand.
+//! A fleet with a past of two years, a day of work, and some trouble.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-use milepost::{Batch, Lease, ManualClock, NewJob, Store, Worker, WorkerId};
+use milepost::{
+    Batch, Day, Import, Lease, ManualClock, Month, NewJob, Store, Timestamp, Totals, Worker,
+};
 
+use crate::Result;
+
+/// The day that is looked at, from six in the morning until noon.
+const TODAY: &str = "2026-02-16T06:00:00Z";
+/// Months before this one are taken in whole, the days since then one by one.
+const FIRST_MONTH: &str = "2024-01";
+const FIRST_DAY: &str = "2025-12-01";
+
+/// How long a batch takes, and how many there are until noon.
+const BATCH: Duration = Duration::from_secs(600);
+const BATCHES: u64 = 36;
+const LEASE: Duration = Duration::from_secs(1_800);
+
+/// So few that the morning's first batches have left history, and stand in the tiers behind it.
+const HISTORY_LIMIT: u32 = 100;
+
+struct Machine {
+    name: &'static str,
+    kind: &'static str,
+    prefix: &'static str,
+    /// Items a second in the past.
+    speed: u64,
+    /// Items a second today; none at all if it is switched off.
+    today: u64,
+}
+
+const MACHINES: [Machine; 6] = [
+    Machine { name: "gpu-1", kind: "gpu", prefix: "alpha", speed: 9_000, today: 9_000 },
+    Machine { name: "gpu-2", kind: "gpu", prefix: "alpha", speed: 8_000, today: 8_400 },
+    Machine { name: "pc-1", kind: "pc", prefix: "beta", speed: 1_000, today: 1_000 },
+    Machine { name: "pc-2", kind: "pc", prefix: "beta", speed: 900, today: 540 },
+    Machine { name: "pc-3", kind: "pc", prefix: "beta", speed: 500, today: 500 },
+    Machine { name: "retired", kind: "pc", prefix: "beta", speed: 300, today: 0 },
+];
+
+/// The fleet at noon.
 pub struct Fleet {
     pub store: Store,
-    /// What each worker handled.
-    pub items: BTreeMap<WorkerId, u128>,
-    /// The worker that does less today than it used to.
-    pub slowed: WorkerId,
-    /// Held until the end, so that the dashboard has leases to show.
-    _leases: Vec<Lease>,
+    /// How many items were handled ever.
+    pub put_in: u128,
+    /// What the machines hold at noon: dropped, a lease would be given back.
+    _held: Vec<Lease>,
 }
 
-const WORKERS: [(&str, &str); 6] = [
-    ("cloud-01", "cloud"),
-    ("cloud-02", "cloud"),
-    ("gpu-01", "gpu"),
-    ("gpu-02", "gpu"),
-    ("pc-01", "pc"),
-    ("pc-02", "pc"),
-];
-const PREFIXES: [&str; 3] = ["alpha", "beta", "gamma"];
-const DAYS: u64 = 40;
-const ROUNDS_A_DAY: u64 = 24;
-const LEASE: Duration = Duration::from_secs(2 * 3600);
-const JOBS: u64 = 6;
-const JOB: u64 = 7_000_000;
-/// Positions that a worker of each kind handles in an hour.
-const BATCHES: [u64; 3] = [10_000, 40_000, 4_000];
+impl Fleet {
+    /// Makes the fleet in a new file.
+    pub fn make(path: &Path) -> Result<Fleet> {
+        let clock = ManualClock::at(TODAY.parse()?);
+        let store =
+            Store::builder(path).history_limit(HISTORY_LIMIT).clock(clock.clone()).open()?;
+        create_jobs(&store)?;
 
-pub fn generate() -> milepost::Result<Fleet> {
-    let clock = ManualClock::at("2026-01-08T00:30:00Z".parse()?);
-    let store =
-        milepost::Builder::on_engine(std::sync::Arc::new(milepost::storage::MemoryEngine::new()))
-            .history_limit(1_000)
-            .clock(clock.clone())
-            .open()?;
-    for prefix in PREFIXES {
-        let jobs = (0..JOBS).map(|n| NewJob::new(prefix, n * JOB..(n + 1) * JOB));
-        store.create_jobs(jobs)?;
-    }
-    let trouble = store.create_job(NewJob::new("trouble", 0..10).max_attempts(1))?;
-    let dropped = store.create_job(NewJob::new("trouble", 10..20))?;
-    let workers: Vec<Worker> =
-        WORKERS.iter().map(|(name, kind)| store.worker(name, kind)).collect::<Result<_, _>>()?;
-    if let Some(mut lease) = workers[0].request(LEASE).of_job(trouble).lease()?.leased() {
-        lease.fail("the input is not readable")?;
-    }
-    store.cancel_job(dropped)?;
-
-    let mut items: BTreeMap<WorkerId, u128> = BTreeMap::new();
-    let mut held: Vec<Option<Lease>> = workers.iter().map(|_| None).collect();
-    for round in 0..DAYS * ROUNDS_A_DAY {
-        clock.advance(Duration::from_secs(86_400 / ROUNDS_A_DAY));
-        for (number, worker) in workers.iter().enumerate() {
-            let (handled, batch) = work(round, number as u64);
-            if let Some(range) = next(worker, &mut held[number], BATCHES[number / 2])?
-                && let Some(lease) = &mut held[number]
-            {
-                let batch = batch(&range);
-                lease.checkpoint(range.end, batch)?;
-                *items.entry(worker.id()).or_default() += u128::from(handled);
+        let mut put_in = 0;
+        let mut fleet = Vec::new();
+        for machine in &MACHINES {
+            let worker = store.worker(machine.name, machine.kind)?;
+            put_in += import_past(&store, &worker, machine.speed)?;
+            if machine.today > 0 {
+                fleet.push(AtWork { worker, machine, lease: None });
             }
         }
-    }
-    let slowed = workers[3].id();
-    let leases = held.into_iter().flatten().collect();
-    Ok(Fleet { store, items, slowed, _leases: leases })
-}
-
-/// The next positions of a worker: of the job it holds, or of the next one.
-fn next(
-    worker: &Worker,
-    held: &mut Option<Lease>,
-    most: u64,
-) -> milepost::Result<Option<std::ops::Range<u64>>> {
-    loop {
-        if let Some(lease) = held {
-            if let Some(range) = lease.next_batch(most) {
-                return Ok(Some(range));
+        make_trouble(&store)?;
+        for number in 1..=BATCHES {
+            clock.advance(BATCH);
+            for at_work in &mut fleet {
+                put_in += u128::from(at_work.do_batch(number)?);
             }
-            lease.complete()?;
         }
-        *held = worker.lease(LEASE)?.leased();
-        if held.is_none() {
-            return Ok(None);
-        }
+        let held = fleet.into_iter().filter_map(|at_work| at_work.lease).collect();
+        Ok(Fleet { store, put_in, _held: held })
     }
 }
 
-/// What a worker does in a round: kinds differ in speed, and one worker slows down on the last day.
-fn work(round: u64, number: u64) -> (u64, impl Fn(&std::ops::Range<u64>) -> Batch) {
-    let items = BATCHES[number as usize / 2] - (round * 7 + number * 13) % 500;
-    let mut millis =
-        [400_000, 300_000, 900_000][number as usize / 2] + number * 15_000 + round % 970;
-    if number == 3 && round >= (DAYS - 1) * ROUNDS_A_DAY - 1 {
-        millis *= 3;
-    }
-    let batch = move |range: &std::ops::Range<u64>| {
-        let mut batch = Batch::of(range, Duration::from_millis(millis)).items(items);
-        if (round + number).is_multiple_of(211) {
-            batch = batch.error("timed out, and tried again");
-        }
-        if (round * 6 + number).is_multiple_of(1_237) {
-            batch = batch.finding(format!("hit-{round}"), format!("near {}", range.start));
-        }
-        batch
+fn create_jobs(store: &Store) -> milepost::Result<()> {
+    let cut = |prefix: &'static str, jobs: u64, size: u64| {
+        (0..jobs).map(move |n| NewJob::new(prefix, n * size..(n + 1) * size))
     };
-    (items, batch)
+    store.create_jobs(cut("alpha", 6, 100_000_000).chain(cut("beta", 8, 10_000_000)))?;
+    store.create_jobs([
+        NewJob::new("gamma", 0..1_000).max_attempts(1).priority(1),
+        NewJob::new("gamma", 1_000..2_000).priority(-1),
+    ])?;
+    Ok(())
+}
+
+/// A job that fails, one that is called off, and a finding that comes late.
+fn make_trouble(store: &Store) -> Result<()> {
+    let worker = store.worker("pc-3", "pc")?;
+    let mut lease = worker.request(LEASE).of_prefix("gamma").lease()?.leased().ok_or("no job")?;
+    lease.fail("the input cannot be read")?;
+    worker.late_finding(lease.job(), "page 12", "half a word")?;
+
+    let jobs = store.snapshot()?.jobs_of_prefix(b"gamma")?;
+    store.cancel_job(jobs[1].id)?;
+    Ok(())
+}
+
+/// Takes in what a machine did before today, and answers how many items that was.
+fn import_past(store: &Store, worker: &Worker, speed: u64) -> milepost::Result<u128> {
+    let mut import = Import::new(format!("the past of {}", worker.name()));
+    let mut items = 0;
+    let (first_month, first_day): (Month, Day) = (FIRST_MONTH.parse()?, FIRST_DAY.parse()?);
+    for number in first_month.number()..first_day.month().number() {
+        let month = Month::from_number(number)?;
+        let totals = past(30, speed, month.first_day(), month.last_day());
+        items += totals.items;
+        import = import.monthly(worker.id(), month, totals);
+    }
+    for number in first_day.number()..TODAY.parse::<Timestamp>()?.day().number() {
+        let day = Day::from_number(number)?;
+        let totals = past(1, speed, day, day);
+        items += totals.items;
+        import = import.daily(worker.id(), day, totals);
+    }
+    store.import(import)?;
+    Ok(items)
+}
+
+/// What so many days of eight hours add up to, a little more or less from one period to the next.
+fn past(days: u64, speed: u64, first: Day, last: Day) -> Totals {
+    let batches = days * 8 * 6;
+    let speed = speed * (98 + u64::from(first.number().unsigned_abs()) % 5) / 100;
+    let micros = u128::from(batches) * BATCH.as_micros();
+    Totals {
+        batches,
+        errors: 0,
+        items: u128::from(batches * speed * BATCH.as_secs()),
+        duration_us: micros,
+        min_rate: Some(speed as f64),
+        max_rate: Some(speed as f64),
+        first_at: Some(first.start().after(BATCH)),
+        last_at: Some(last.start().after(BATCH * 8 * 6)),
+    }
+}
+
+/// A machine that is switched on today.
+struct AtWork {
+    worker: Worker,
+    machine: &'static Machine,
+    lease: Option<Lease>,
+}
+
+impl AtWork {
+    /// Does one batch, and answers how many items that was.
+    fn do_batch(&mut self, number: u64) -> Result<u64> {
+        let machine = self.machine;
+        let mut lease = match self.lease.take() {
+            Some(lease) => lease,
+            None => {
+                let request = self.worker.request(LEASE).of_prefix(machine.prefix);
+                request.lease()?.leased().ok_or("no job is left")?
+            }
+        };
+        let range = lease.next_batch(machine.today * BATCH.as_secs()).ok_or("the job is done")?;
+        let items = range.end - range.start;
+        let took = Duration::from_micros(items * 1_000_000 / machine.today);
+        let mut batch = Batch::of(&range, took);
+        if machine.name == "pc-1" && number.is_multiple_of(10) {
+            batch = batch.error("a page was read twice");
+        }
+        if number.is_multiple_of(12) {
+            batch = batch.finding(range.start.to_string(), format!("found by {}", machine.name));
+        }
+        lease.checkpoint(range.end, batch)?;
+        if range.end == lease.range().end {
+            lease.complete()?;
+        } else {
+            self.lease = Some(lease);
+        }
+        Ok(items)
+    }
 }

@@ -28,6 +28,7 @@ use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use milepost::{CapsChange, NewJob, Store};
@@ -47,6 +48,9 @@ const FULL: Range<u64> = 0..1 << 32;
 
 /// So few that the batches of one scan reach all tiers.
 const HISTORY_LIMIT: u32 = 100;
+
+/// So soon does the system close the files of a process that was killed.
+const LETS_GO: Duration = Duration::from_secs(2);
 
 /// What a shell reports for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -91,16 +95,18 @@ fn run(options: &Options) -> Result<ExitCode> {
     let total = nonces.end - nonces.start;
     let done_before = report::positions_done(&store, &puzzle)?;
     println!("{}", greeting(done_before, total));
-    if done_before < total {
+    // Jobs are asked, not positions: one whose last position is done may not be completed yet.
+    if !is_completed(&store)? {
         scan(options, &store, &puzzle, done_before, total)?;
     }
 
     report::check_totals(&store, &puzzle)?;
-    let done = report::positions_done(&store, &puzzle)?;
-    if done == total {
+    let is_completed = is_completed(&store)?;
+    if is_completed {
         report::check_answer(&store, &puzzle)?;
         report::print(&store, &puzzle)?;
     } else {
+        let done = report::positions_done(&store, &puzzle)?;
         println!(
             "stopped in order at {} of {} positions; to go on, run it again",
             figure(done),
@@ -108,7 +114,12 @@ fn run(options: &Options) -> Result<ExitCode> {
         );
     }
     store.close()?;
-    Ok(if done == total { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+    Ok(if is_completed { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+}
+
+fn is_completed(store: &Store) -> milepost::Result<bool> {
+    let counts = store.snapshot()?.job_counts();
+    Ok(counts.completed == counts.all())
 }
 
 fn scan(
@@ -136,7 +147,7 @@ fn scan(
 }
 
 fn open(options: &Options, puzzle: &Puzzle) -> Result<Store> {
-    let mut store = explain(Store::open(&options.store))?;
+    let mut store = open_file(&options.store)?;
     // Before a cap is lowered or the file removed: whoever named the wrong one gets it back as it was.
     if store.snapshot()?.prefixes()?.iter().any(|prefix| **prefix != *puzzle.prefix()) {
         let path = options.store.display();
@@ -145,24 +156,31 @@ fn open(options: &Options, puzzle: &Puzzle) -> Result<Store> {
     if options.fresh {
         store.close()?;
         fs::remove_file(&options.store)?;
-        store = explain(Store::open(&options.store))?;
+        store = open_file(&options.store)?;
     }
     store.set_caps(CapsChange { history: Some(HISTORY_LIMIT), ..CapsChange::default() })?;
     Ok(store)
 }
 
-/// Says in this program's words why a store cannot be opened, where there is more to say.
-fn explain(opened: milepost::Result<Store>) -> Result<Store> {
-    opened.map_err(|error| match error {
-        milepost::Error::Locked { path, .. } => {
-            let path = path.display();
-            format!(
-                "another scan is at work on {path}: let it end, stop it, or name another --store"
-            )
-            .into()
+/// Opens the file, and says in this program's words why it cannot be, where there is more to say.
+fn open_file(path: &Path) -> Result<Store> {
+    let started = Instant::now();
+    loop {
+        match Store::open(path) {
+            // A scan that was killed a moment ago may still be letting go of it.
+            Err(milepost::Error::Locked { .. }) if started.elapsed() < LETS_GO => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            Err(milepost::Error::Locked { .. }) => {
+                let path = path.display();
+                return Err(format!(
+                    "another scan is at work on {path}: let it end, stop it, or name another --store"
+                )
+                .into());
+            }
+            opened => return Ok(opened?),
         }
-        error => error.into(),
-    })
+    }
 }
 
 /// Creates the jobs, or finds that an earlier run created the same ones.
@@ -197,9 +215,7 @@ fn greeting(done: u64, total: u64) -> String {
     if done == 0 {
         format!("starts: {total_text} positions to scan")
     } else if done < total {
-        format!(
-            "goes on: {done_text} of {total_text} positions were done before, and are not repeated"
-        )
+        format!("goes on: {done_text} of {total_text} positions are done, and are not repeated")
     } else {
         format!(
             "all {total_text} positions were done before: nothing to scan (--fresh starts over)"

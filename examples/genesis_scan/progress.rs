@@ -133,6 +133,6 @@ impl Drop for WorkerProgress<'_> {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.overall.abandon();
+        self.overall.finish_and_clear();
     }
 }

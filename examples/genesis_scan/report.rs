@@ -6,7 +6,7 @@ use milepost::{DayStats, Finding, Job, MonthStats, Scope, Snapshot, Store, Total
 
 use crate::Result;
 use crate::header::{ANSWER, Hash, Puzzle};
-use crate::support::{bytes, figure, or_dash, print_table, rate, seconds};
+use crate::support::{bytes, figure, or_dash, print_table, rate, seconds, time};
 
 /// How many rows of a long table are shown.
 const SHOWN: usize = 32;
@@ -33,9 +33,7 @@ pub fn check_totals(store: &Store, puzzle: &Puzzle) -> Result<()> {
     );
     assert_eq!(view.lifetime(Scope::Fleet)?.totals.items, done);
     let (archived, live, done) = (figure(archived), figure(live), figure(done));
-    println!(
-        "the totals add up: {archived} archived and {live} live are the {done} positions done"
-    );
+    println!("totals add up: {archived} archived + {live} live = {done} positions");
     Ok(())
 }
 
@@ -76,16 +74,11 @@ fn print_jobs(view: &Snapshot, puzzle: &Puzzle) -> Result<()> {
             figure(job.end),
             job.status.to_string(),
             figure(job.batches),
-            figure(job.items),
             seconds(job.duration_us),
             figure(job.attempts),
         ]
     });
-    print_table(
-        &title,
-        ["job", "from", "to", "status", "checkpoints", "items", "work", "lapses"],
-        rows,
-    );
+    print_table(&title, ["job", "from", "to", "status", "checkpoints", "work", "lapses"], rows);
     Ok(())
 }
 
@@ -113,7 +106,7 @@ fn print_history(view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
             figure(batch.start),
             figure(batch.items),
             format!("{:.1} ms", batch.duration_us as f64 / 1e3),
-            batch.finished_at.to_string(),
+            time(batch.finished_at),
         ]
     });
     print_table(
@@ -173,18 +166,16 @@ fn print_lifetimes(view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
 }
 
 fn print_findings(view: &Snapshot, puzzle: &Puzzle, workers: &[WorkerInfo]) -> Result<()> {
-    let mut rows = Vec::new();
     for finding in findings(view, puzzle)? {
         let (nonce, hash) = solution(&finding)?;
-        rows.push([
-            nonce.to_string(),
-            hash.to_string(),
-            finding.job.to_string(),
-            name(workers, finding.worker),
-            finding.found_at.to_string(),
-        ]);
+        let (worker, at) = (name(workers, finding.worker), time(finding.found_at));
+        let rows = [
+            ["nonce".into(), nonce.to_string()],
+            ["hash".into(), hash.to_string()],
+            ["found".into(), format!("by {worker} in job {}, {at}", finding.job)],
+        ];
+        print_table("Finding", ["", ""], rows);
     }
-    print_table("Findings", ["nonce", "hash", "job", "worker", "found"], rows);
     Ok(())
 }
 

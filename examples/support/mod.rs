@@ -5,6 +5,7 @@
 use comfy_table::presets::ASCII_BORDERS_ONLY_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{HumanBytes, HumanCount};
+use milepost::Timestamp;
 
 /// Prints a table under a title. Columns of figures stand to the right, those of words to the left.
 pub fn print_table<const COLUMNS: usize>(
@@ -14,8 +15,12 @@ pub fn print_table<const COLUMNS: usize>(
 ) {
     let rows: Vec<_> = rows.into_iter().collect();
     let mut table = Table::new();
-    table.load_style(ASCII_BORDERS_ONLY_CONDENSED).set_header(header).add_rows(&rows);
+    table.load_style(ASCII_BORDERS_ONLY_CONDENSED).add_rows(&rows);
+    if header.iter().any(|name| !name.is_empty()) {
+        table.set_header(header);
+    }
     for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((1, u16::from(at == COLUMNS - 1)));
         if rows.iter().all(|row| is_figure(&row[at])) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -40,6 +45,11 @@ pub fn rate(per_second: Option<f64>) -> String {
 /// A time spent: `12.3 s`.
 pub fn seconds(micros: impl TryInto<u64>) -> String {
     format!("{:.1} s", micros.try_into().unwrap_or(u64::MAX) as f64 / 1e6)
+}
+
+/// An instant, to the second: `2026-02-16T12:00:00Z`.
+pub fn time(at: Timestamp) -> String {
+    Timestamp::from_secs(at.as_micros().div_euclid(1_000_000)).to_string()
 }
 
 /// A share of a whole: `41.2 %`.

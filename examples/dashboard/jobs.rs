@@ -1,0 +1,94 @@
+//! Jobs: what there is, how far it is, who holds it, and what was found.
+
+use milepost::{Finding, Job, Progress, Snapshot};
+
+use crate::Result;
+use crate::support::{figure, or_dash, percent, print_table, rate, time};
+
+/// Prints them.
+pub fn print(view: &Snapshot) -> Result<()> {
+    print_counts(view);
+    print_progress("progress_all()", &view.progress_all()?);
+    print_progress("progress(\"beta\")", view.progress(b"beta")?.as_slice());
+    let prefixes = view.prefixes()?.into_iter().map(|prefix| [prefix.to_string()]);
+    print_table("prefixes()", ["prefix"], prefixes);
+
+    let first_page = view.jobs(None, 4)?;
+    print_jobs("jobs(None, 4)", &first_page);
+    let last = first_page.last().map(|job| job.id);
+    print_jobs("jobs(the last one of these, 4)", &view.jobs(last, 4)?);
+    print_jobs("jobs_of_prefix(\"gamma\")", &view.jobs_of_prefix(b"gamma")?);
+    let leases = view.leases()?;
+    print_jobs("leases()", &leases);
+    if let Some(held) = leases.first() {
+        print_jobs(&format!("job({})", held.id), view.job(held.id)?.as_slice());
+    }
+    print_all_findings(view)
+}
+
+fn print_counts(view: &Snapshot) {
+    let counts = view.job_counts();
+    let row = [counts.pending, counts.leased, counts.completed, counts.failed, counts.cancelled];
+    let header = ["pending", "leased", "completed", "failed", "cancelled"];
+    print_table("job_counts()", header, [row.map(figure)]);
+}
+
+fn print_progress(title: &str, progress: &[Progress]) {
+    let rows = progress.iter().map(|progress| {
+        [
+            progress.prefix.to_string(),
+            figure(progress.done),
+            percent(progress.share),
+            figure(progress.workers),
+            or_dash(progress.last_activity.map(time)),
+            rate(progress.rate),
+            or_dash(progress.eta.map(time)),
+        ]
+    });
+    let header = ["prefix", "done", "share", "workers", "last activity", "rate", "done by"];
+    print_table(title, header, rows);
+}
+
+fn print_jobs(title: &str, jobs: &[Job]) {
+    let rows = jobs.iter().map(|job| {
+        [
+            job.id.to_string(),
+            job.prefix.to_string(),
+            figure(job.start),
+            figure(job.end),
+            percent(job.share()),
+            job.status.to_string(),
+            or_dash(job.holder),
+            or_dash(job.last_error.as_deref()),
+        ]
+    });
+    let header = ["job", "prefix", "from", "to", "done", "status", "by", "last error"];
+    print_table(title, header, rows);
+}
+
+fn print_all_findings(view: &Snapshot) -> Result<()> {
+    let first_page = view.findings(None, 3)?;
+    print_findings("findings(None, 3)", &first_page);
+    if let Some(last) = first_page.last() {
+        let after = Some((last.job, last.key.as_slice()));
+        print_findings("findings(the last one of these, 3)", &view.findings(after, 3)?);
+    }
+    for job in view.jobs_of_prefix(b"gamma")?.iter().take(1) {
+        print_findings(&format!("findings_of({})", job.id), &view.findings_of(job.id)?);
+    }
+    Ok(())
+}
+
+fn print_findings(title: &str, findings: &[Finding]) {
+    let rows = findings.iter().map(|finding| {
+        [
+            finding.job.to_string(),
+            finding.key.escape_ascii().to_string(),
+            finding.payload.escape_ascii().to_string(),
+            finding.worker.to_string(),
+            time(finding.found_at),
+            if finding.late { "late" } else { "in time" }.into(),
+        ]
+    });
+    print_table(title, ["job", "key", "payload", "worker", "found", ""], rows);
+}

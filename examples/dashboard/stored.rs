@@ -1,0 +1,43 @@
+//! The store itself: caps, sizes, bytes, order.
+#![expect(clippy::print_stdout, reason = "an example talks to its user")]
+
+use std::collections::BTreeMap;
+
+use milepost::Snapshot;
+
+use crate::Result;
+use crate::support::{bytes, figure, print_table};
+
+/// Prints them.
+pub fn print(view: &Snapshot) -> Result<()> {
+    let caps = view.caps();
+    let settling = if view.is_settling() { "yes" } else { "no" };
+    let row = [figure(caps.history), figure(caps.daily), figure(caps.monthly), settling.into()];
+    let header = ["history", "daily", "monthly", "settling"];
+    print_table("caps() and is_settling()", header, [row]);
+
+    let mut dumped: BTreeMap<&str, usize> = BTreeMap::new();
+    view.dump(|table, key, value| {
+        *dumped.entry(table.name()).or_default() += key.len() + value.len();
+    })?;
+    let size = view.size()?;
+    let rows = size.tables.iter().filter(|table| table.rows > 0).map(|table| {
+        let dumped = dumped.get(table.name).copied().unwrap_or_default() as u64;
+        [table.name.to_string(), figure(table.rows), bytes(table.bytes), bytes(dumped)]
+    });
+    let title = format!(
+        "size() and dump(..): a file of {}, {} of it in use",
+        bytes(size.stored_bytes),
+        bytes(size.used_bytes)
+    );
+    print_table(&title, ["table", "rows", "pages", "keys and values"], rows);
+
+    let verified = view.verify()?;
+    let row = [verified.rows, verified.jobs, verified.history, verified.days, verified.months];
+    print_table("verify()", ["rows", "jobs", "history", "days", "months"], [row.map(figure)]);
+
+    // Every record is also there for other programs.
+    println!("\nprogress(\"alpha\") as JSON");
+    println!("{}", serde_json::to_string_pretty(&view.progress(b"alpha")?)?);
+    Ok(())
+}
