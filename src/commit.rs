@@ -50,6 +50,10 @@ struct State {
     closed: bool,
     /// When the oldest commit was made that is not synced yet.
     unsynced_since: Option<Instant>,
+    /// How many callers the last commit answered, with those that waited when it was done.
+    company: usize,
+    /// How long the last commit took.
+    took: Duration,
 }
 
 /// One caller's commands, and the place where it waits for the answers.
@@ -129,7 +133,10 @@ impl Committer {
             Ok(Entered::Leads) => self.lead(),
             Ok(Entered::Waits) => match request.wait() {
                 Reply::Answered(answers) => answers,
-                Reply::Lead | Reply::Waiting => self.lead(),
+                Reply::Lead | Reply::Waiting => {
+                    self.gather();
+                    self.lead()
+                }
             },
         }
     }
@@ -156,6 +163,20 @@ impl Committer {
         Ok(Entered::Leads)
     }
 
+    /// Lets those come in whom the commit before has just answered, so that they need not wait for
+    /// the next one: without this, callers part into two halves that take turns. Whoever is alone
+    /// never gets here, and where they do not come back this costs an eighth of a commit at most.
+    fn gather(&self) {
+        let (company, patience) = {
+            let state = self.state.lock();
+            (state.company, state.took / 8)
+        };
+        let since = Instant::now();
+        while self.state.lock().waiting.len() < company && since.elapsed() < patience {
+            std::thread::yield_now();
+        }
+    }
+
     /// Commits for the callers at the front of the queue, of whom this one is the first, and
     /// answers them.
     fn lead(&self) -> Answers {
@@ -172,11 +193,20 @@ impl Committer {
             (batch, state.stopped.clone())
         };
         let commands: Vec<&Stamped> = batch.iter().flat_map(|request| &request.commands).collect();
+        let began = Instant::now();
         let (mut answers, failure) = match stopped {
             Some(source) => (vec![Err(Error::Stopped { source }); commands.len()], None),
             None => self.run(&commands),
         };
-        self.pass_on(self.state.lock(), failure);
+        {
+            let mut state = self.state.lock();
+            state.company = batch.len() + state.waiting.len();
+            state.took = began.elapsed();
+            if let Some(cause) = failure {
+                tracing::error!(%cause, "the store stopped writing");
+                state.stopped = Some(cause);
+            }
+        }
         if commands
             .iter()
             .zip(&answers)
@@ -194,15 +224,13 @@ impl Committer {
                 request.reply(Reply::Answered(theirs));
             }
         }
+        // Last, so that those who were answered can be back in time for the next commit.
+        self.pass_on(self.state.lock());
         own
     }
 
     /// Ends the lead of whoever holds it; the next caller that waits takes it.
-    fn pass_on(&self, mut state: MutexGuard<'_, State>, failure: Option<Cause>) {
-        if let Some(cause) = failure {
-            tracing::error!(%cause, "the store stopped writing");
-            state.stopped = Some(cause);
-        }
+    fn pass_on(&self, mut state: MutexGuard<'_, State>) {
         let next = state.waiting.front().cloned();
         state.led = next.is_some();
         drop(state);
@@ -326,7 +354,7 @@ impl Committer {
             catch_unwind(AssertUnwindSafe(|| run(&*self.engine)))
                 .unwrap_or_else(|_| Err(uncertain("the storage panicked").into()))
         };
-        self.pass_on(self.state.lock(), None);
+        self.pass_on(self.state.lock());
         result
     }
 
@@ -360,7 +388,7 @@ impl Committer {
         let synced = if healthy { self.engine.write(Flush::Now, &mut |_| Ok(())) } else { Ok(()) };
         let closed = catch_unwind(AssertUnwindSafe(|| self.engine.close()))
             .unwrap_or_else(|_| Err(uncertain("closing the storage panicked")));
-        self.pass_on(self.state.lock(), None);
+        self.pass_on(self.state.lock());
         self.events.happened();
         Ok(synced.and(closed)?)
     }

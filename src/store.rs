@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::command::{Answer, Command, LeaseCommand, Receipt, Stamped};
 use crate::commit::{Committer, Events};
@@ -13,7 +13,7 @@ use crate::config::{Caps, CapsChange, Durability, Sharing};
 use crate::error::{Error, Result};
 use crate::keeper::{Flusher, Keeper};
 use crate::lease::{Held, Worker, unexpected};
-use crate::query::{Snapshot, WorkerInfo};
+use crate::query::{Snapshot, Stretches, WorkerInfo};
 use crate::record::{Import, JobId, NewJob};
 use crate::storage::{Access, Device, Engine, Flush, MemoryEngine, RedbEngine, Source};
 use crate::tables;
@@ -175,6 +175,7 @@ impl Builder {
                 path: path.clone(),
                 keeper: Mutex::new(None),
                 flusher: Mutex::new(flusher),
+                stretches: RwLock::default(),
             }),
         };
         if !wishes.is_empty() && wishes.apply(store.caps()?) != store.caps()? {
@@ -192,7 +193,7 @@ impl Builder {
     /// - else as [`open`](Builder::open); a missing file is an [`Error::Io`].
     pub fn open_read_only(self) -> Result<Reader> {
         let engine = self.open_engine(true)?;
-        Ok(Reader { engine, clock: self.clock })
+        Ok(Reader { engine, clock: self.clock, stretches: Arc::default() })
     }
 
     fn path(&self) -> PathBuf {
@@ -262,6 +263,9 @@ struct Inner {
     path: PathBuf,
     keeper: Mutex<Option<Keeper>>,
     flusher: Mutex<Option<Flusher>>,
+    /// What snapshots have added up. Locked while the storage is opened again, so that none keeps
+    /// sums from before for one from after.
+    stretches: RwLock<Arc<Stretches>>,
 }
 
 impl Inner {
@@ -522,7 +526,8 @@ impl Store {
     /// # Errors
     /// What the storage meets.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        snapshot(self.inner.committer.engine()?, self.now())
+        let stretches = self.inner.stretches.read();
+        snapshot(self.inner.committer.engine()?, self.now(), &stretches)
     }
 
     /// What is known of the worker of this name; `None` if it never registered.
@@ -566,6 +571,8 @@ impl Store {
     /// # Errors
     /// As [`Builder::open`]; the store then stays stopped, and this can be tried again.
     pub fn reopen(&self) -> Result<()> {
+        let mut stretches = self.inner.stretches.write();
+        *stretches = Arc::default();
         self.inner.committer.reopen()?;
         tracing::info!(path = %self.inner.path.display(), "store reopened");
         Ok(())
@@ -609,14 +616,15 @@ impl Store {
     }
 }
 
-fn snapshot(engine: &dyn Engine, now: Timestamp) -> Result<Snapshot> {
-    Snapshot::new(engine.snapshot()?, now, engine.stored_bytes()?)
+fn snapshot(engine: &dyn Engine, now: Timestamp, stretches: &Arc<Stretches>) -> Result<Snapshot> {
+    Snapshot::new(engine.snapshot()?, now, engine.stored_bytes()?, stretches.clone())
 }
 
 /// A store opened for reading only, as beside a writer in another process.
 pub struct Reader {
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
+    stretches: Arc<Stretches>,
 }
 
 impl fmt::Debug for Reader {
@@ -631,6 +639,6 @@ impl Reader {
     /// # Errors
     /// What the storage meets.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        snapshot(&*self.engine, self.clock.now())
+        snapshot(&*self.engine, self.clock.now(), &self.stretches)
     }
 }

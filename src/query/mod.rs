@@ -4,6 +4,7 @@ mod findings;
 mod fleet;
 mod history;
 mod jobs;
+mod live;
 mod periods;
 mod progress;
 pub(crate) mod rows;
@@ -14,7 +15,6 @@ mod standings;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -27,11 +27,14 @@ pub use progress::Progress;
 pub use size::{Size, TableStats};
 pub use standings::{KindStats, LeaderboardEntry, Standing};
 
+use live::Live;
+pub(crate) use live::Stretches;
+
 use crate::config::Caps;
 use crate::error::Result;
 use crate::record::{Totals, WorkerId};
 use crate::storage::EngineSnapshot;
-use crate::tables::{self, ALL, Control, HistoryRow, WorkerRow};
+use crate::tables::{self, ALL, Control, WorkerRow};
 use crate::time::{Day, Timestamp};
 
 /// All that is stored, as of one instant: later writes do not show in it, and it neither blocks
@@ -42,7 +45,8 @@ use crate::time::{Day, Timestamp};
 /// [`archived`](Snapshot::archived) shows the rows of the tiers as they are stored. Questions
 /// about workers, jobs and history itself have the same answer in both.
 ///
-/// Questions that need live history added up read it once per snapshot, so ask many of one.
+/// Questions that need live history added up read it when the first of them is asked; what has not
+/// changed by the next snapshot is remembered. Still, ask many questions of one.
 ///
 /// A snapshot that is held keeps the pages it can see from being used again, so the file grows
 /// meanwhile: take one, ask, and drop it.
@@ -63,10 +67,9 @@ struct Inner {
     stored_bytes: u64,
     /// Live history by worker and day, once somebody asked for it.
     live: OnceLock<Live>,
+    /// Sums over parts of history that other snapshots of the store have asked for.
+    stretches: Arc<Stretches>,
 }
-
-/// Live history added up by worker and day.
-type Live = BTreeMap<WorkerId, BTreeMap<Day, Totals>>;
 
 /// Whose statistics to read. A worker that the store does not know has none, nor has such a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,9 +102,11 @@ impl Snapshot {
         txn: Arc<dyn EngineSnapshot>,
         now: Timestamp,
         stored_bytes: u64,
+        stretches: Arc<Stretches>,
     ) -> Result<Snapshot> {
         let control = tables::control(&*txn)?;
-        let inner = Inner { txn, now, control, stored_bytes, live: OnceLock::new() };
+        let live = OnceLock::new();
+        let inner = Inner { txn, now, control, stored_bytes, live, stretches };
         Ok(Snapshot { inner: Arc::new(inner), archived: false })
     }
 
@@ -134,6 +139,10 @@ impl Snapshot {
         &*self.inner.txn
     }
 
+    fn stretches(&self) -> &Stretches {
+        &self.inner.stretches
+    }
+
     pub(crate) fn control(&self) -> &Control {
         &self.inner.control
     }
@@ -143,12 +152,7 @@ impl Snapshot {
         if let Some(live) = self.inner.live.get() {
             return Ok(live);
         }
-        let mut live = Live::new();
-        self.each_row(ALL, rows::number, |_, row: HistoryRow| {
-            let days = live.entry(row.worker).or_default();
-            days.entry(row.finished_at.day()).or_default().merge(&row.totals());
-            Ok(())
-        })?;
+        let live = self.add_up_live()?;
         // Another thread may have been faster; what it found is the same.
         Ok(self.inner.live.get_or_init(|| live))
     }
