@@ -140,8 +140,8 @@ impl Row for LeaseIndexRow {
 }
 
 /// One batch. The worker stands first, so that a scan can pass over other workers' rows without
-/// decoding them.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+/// decoding them; `codec` says how the rest is written.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HistoryRow {
     pub(crate) worker: WorkerId,
     pub(crate) job: Option<JobId>,

@@ -1,6 +1,11 @@
 //! The rows of the tables, as milepost keeps them.
 
 use anyhow::{Context, Result};
+use bincode::de::Decoder;
+use bincode::de::read::Reader;
+use bincode::enc::Encoder;
+use bincode::enc::write::Writer;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 use milepost::{Timestamp, Totals};
 use redb::ReadableTable;
@@ -91,7 +96,6 @@ pub(super) enum Answered {
     Released,
 }
 
-#[derive(Encode, Decode)]
 pub(super) struct HistoryRow {
     pub(super) worker: u32,
     pub(super) job: Option<u64>,
@@ -114,23 +118,91 @@ impl HistoryRow {
     }
 }
 
+/// A number in LEB128, as milepost writes those of history and totals.
+struct Tight(u128);
+
+impl Encode for Tight {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let (mut number, mut bytes, mut length) = (self.0, [0; 19], 0);
+        while number > 0x7f {
+            bytes[length] = number as u8 | 0x80;
+            number >>= 7;
+            length += 1;
+        }
+        bytes[length] = number as u8;
+        encoder.writer().write(&bytes[..=length])
+    }
+}
+
+bincode::impl_borrow_decode!(Tight);
+
+impl<C> Decode<C> for Tight {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let mut number = 0;
+        for shift in (0..).step_by(7).take(19) {
+            let mut byte = [0];
+            decoder.reader().read(&mut byte)?;
+            number |= u128::from(byte[0] & 0x7f) << shift;
+            if byte[0] < 0x80 {
+                return Ok(Tight(number));
+            }
+        }
+        Err(DecodeError::Other("a number has no end"))
+    }
+}
+
+fn zigzag(time: i64) -> Tight {
+    Tight(u128::from((time << 1 ^ time >> 63) as u64))
+}
+
+fn unzigzag(tight: &Tight) -> i64 {
+    (tight.0 >> 1) as i64 ^ -((tight.0 & 1) as i64)
+}
+
+impl Encode for HistoryRow {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let numbers = [self.start, self.end - self.start, self.items, self.duration_us];
+        (self.worker, self.job).encode(encoder)?;
+        numbers.into_iter().try_for_each(|n| Tight(n.into()).encode(encoder))?;
+        (zigzag(self.finished_at), &self.error).encode(encoder)
+    }
+}
+
+bincode::impl_borrow_decode!(HistoryRow);
+
+impl<C> Decode<C> for HistoryRow {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let (worker, job) = Decode::decode(decoder)?;
+        let [start, length, items, duration_us]: [Tight; 4] = Decode::decode(decoder)?;
+        let (time, error): (Tight, _) = Decode::decode(decoder)?;
+        let start = start.0 as u64;
+        Ok(HistoryRow {
+            worker,
+            job,
+            start,
+            end: start + length.0 as u64,
+            items: items.0 as u64,
+            duration_us: duration_us.0 as u64,
+            finished_at: unzigzag(&time),
+            error,
+        })
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Sums(pub(super) Totals);
 
-type Times = Option<(i64, u64)>;
-
 impl Encode for Sums {
-    fn encode<E: bincode::enc::Encoder>(
-        &self,
-        encoder: &mut E,
-    ) -> Result<(), bincode::error::EncodeError> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let Totals { batches, errors, items, duration_us, min_rate, max_rate, first_at, last_at } =
             self.0;
-        (batches, errors, items, duration_us).encode(encoder)?;
+        let numbers = [batches.into(), errors.into(), items, duration_us];
+        numbers.into_iter().try_for_each(|number| Tight(number).encode(encoder))?;
         min_rate.zip(max_rate).encode(encoder)?;
-        let times: Times = first_at
-            .zip(last_at)
-            .map(|(first, last)| (first.as_micros(), last.as_micros().abs_diff(first.as_micros())));
+        let times = first_at.zip(last_at).map(|(first, last)| {
+            let (first, last) = (first.as_micros(), last.as_micros());
+            (zigzag(first), Tight(last.abs_diff(first).into()))
+        });
         times.encode(encoder)
     }
 }
@@ -138,22 +210,20 @@ impl Encode for Sums {
 bincode::impl_borrow_decode!(Sums);
 
 impl<C> Decode<C> for Sums {
-    fn decode<D: bincode::de::Decoder<Context = C>>(
-        decoder: &mut D,
-    ) -> Result<Self, bincode::error::DecodeError> {
-        let (batches, errors, items, duration_us) = Decode::decode(decoder)?;
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let [batches, errors, items, duration_us]: [Tight; 4] = Decode::decode(decoder)?;
         let rates: Option<(f64, f64)> = Decode::decode(decoder)?;
-        let times: Times = Decode::decode(decoder)?;
+        let times: Option<(Tight, Tight)> = Decode::decode(decoder)?;
         let at = |micros| Timestamp::from_micros(micros).unwrap_or(Timestamp::EPOCH);
         Ok(Sums(Totals {
-            batches,
-            errors,
-            items,
-            duration_us,
+            batches: batches.0 as u64,
+            errors: errors.0 as u64,
+            items: items.0,
+            duration_us: duration_us.0,
             min_rate: rates.map(|(min, _)| min),
             max_rate: rates.map(|(_, max)| max),
-            first_at: times.map(|(first, _)| at(first)),
-            last_at: times.map(|(first, span)| at(first + span as i64)),
+            first_at: times.as_ref().map(|(first, _)| at(unzigzag(first))),
+            last_at: times.map(|(first, span)| at(unzigzag(&first) + span.0 as i64)),
         }))
     }
 }
