@@ -104,8 +104,21 @@ impl Comparison {
                 format!("{}, WAL, default page size and wal_autocheckpoint", library_version()),
             ),
             (
+                "what Immediate, MultiWriter and FULL lose",
+                "nothing acknowledged, when a process is killed or power is lost".to_string(),
+            ),
+            (
+                "what Relaxed loses",
+                format!("the last {MAX_DELAY:?}, when a process is killed or power is lost"),
+            ),
+            (
+                "what NORMAL loses",
+                "nothing when a process is killed; what no WAL checkpoint synced when power is lost"
+                    .to_string(),
+            ),
+            (
                 "sqlite-tuned",
-                "cache 16 MiB, mmap 256 MiB, prepared statements, no counting".to_string(),
+                "cache 16 MiB, mmap 256 MiB, prepared statements, no counting, folds in memory".to_string(),
             ),
         ];
         let report = Report::new(Machine::this(folder), settings);
