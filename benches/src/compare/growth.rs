@@ -1,12 +1,14 @@
 //! How large the files are: as they grow from nothing, and with every tier at its cap.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::Comparison;
 use crate::plan::Scale;
 use crate::report::{Ratio, Report, Target};
 use crate::rival::Size;
-use crate::run::Length;
+use crate::run::{Entry, Length, Sample};
 use crate::sides::{Flush, Mode, Side};
 use crate::tables::thousands;
 
@@ -15,6 +17,13 @@ pub(crate) const GROWTH: &str = "from nothing";
 const MIB: f64 = (1 << 20) as f64;
 /// Checkpoints between two looks at a size, where its maximum is wanted.
 const LOOK_EVERY: u64 = 250;
+
+/// The ways of making checkpoints, each of which may make a file grow.
+const WAYS: [fn(&mut Entry, Length) -> Result<Sample>; 3] = [
+    |entry, length| entry.alone(length),
+    |entry, length| entry.callers(8, length),
+    |entry, length| entry.together(256, length),
+];
 
 /// Ten workers, who make a million checkpoints in 30 simulated days: from nothing, and with every
 /// tier at its cap.
@@ -95,6 +104,8 @@ fn grow(
 /// Every tier at its cap, through checkpoints one at a time, from eight callers, and together.
 pub(super) fn full_tiers(comparison: &mut Comparison) -> Result<()> {
     let count = comparison.extent.pick(1_000, 20_000);
+    // A slow disk must not make a quick run long.
+    let time = comparison.extent.pick(Duration::from_millis(100), Length::LONG.most);
     let sides = [
         Side::SqliteTriggers(Flush::Full),
         Side::SqliteTuned(Flush::Full),
@@ -105,15 +116,13 @@ pub(super) fn full_tiers(comparison: &mut Comparison) -> Result<()> {
     for side in sides {
         let mut entry = comparison.entry(side, &Scale::TEN)?;
         let filled = entry.rival.size()?;
-        let mut most = filled;
+        let (mut most, mut made) = (filled, 0);
         for _ in 0..count / LOOK_EVERY {
-            let length = Length { count: LOOK_EVERY, ..Length::LONG };
-            entry.alone(length)?;
-            most = larger(most, entry.rival.size()?);
-            entry.callers(8, length)?;
-            most = larger(most, entry.rival.size()?);
-            entry.together(256, length)?;
-            most = larger(most, entry.rival.size()?);
+            let length = Length { count: LOOK_EVERY, most: time };
+            for way in WAYS {
+                made += way(&mut entry, length)?.count;
+                most = larger(most, entry.rival.size()?);
+            }
         }
         let live = entry.rival.size()?;
         entry.check()?;
@@ -125,7 +134,7 @@ pub(super) fn full_tiers(comparison: &mut Comparison) -> Result<()> {
             ("full tiers, live", live),
             ("full tiers, compacted and the log truncated", compacted),
         ] {
-            size(&mut comparison.report, row, side, of, 3 * count);
+            size(&mut comparison.report, row, side, of, made);
         }
         found.push((side, most, live, compacted));
     }

@@ -18,7 +18,7 @@ pub(super) fn run(comparison: &mut Comparison) -> Result<()> {
     for (side, quick) in [
         (Side::SqliteTuned(Flush::Normal), 20_000),
         (Side::Milepost(Mode::Relaxed), 20_000),
-        (Side::Milepost(Mode::Immediate), 2_000),
+        (Side::Milepost(Mode::Immediate), 1_000),
     ] {
         let count = comparison.extent.pick(quick, 2_000_000);
         let marks = one(comparison, side, count)?;

@@ -37,9 +37,12 @@ fn device(comparison: &mut Comparison, scale: &Scale, workers: &str) -> Result<(
     let rival = Side::milepost_on(device.clone(), scale, Mode::Immediate, &scale.tracks())?;
     let mut entry = Entry::of(side, rival, scale);
     for (name, way) in WAYS {
-        way(&mut entry, Length { count: 256, ..Length::LONG })?;
+        way(&mut entry, Length { count: 256, most: Duration::from_secs(1) })?;
         device.take();
-        let length = Length { count: comparison.extent.pick(1_024, 10_240), ..Length::LONG };
+        let length = Length {
+            count: comparison.extent.pick(1_024, 10_240),
+            most: comparison.extent.pick(Duration::from_secs(1), Length::LONG.most),
+        };
         let sample = way(&mut entry, length)?;
         let counts = device.take();
         let row = format!("in the device, {name}, {workers}");
@@ -66,7 +69,7 @@ fn traced(comparison: &mut Comparison) -> Result<()> {
         Side::Milepost(Mode::Immediate),
     ] {
         let mut entry = comparison.entry(side, &scale)?;
-        entry.alone(Length { count: 256, ..Length::LONG })?;
+        entry.alone(Length { count: 256, most: Duration::from_secs(1) })?;
         let order = Order {
             side,
             folder: comparison.last_folder(),
@@ -74,7 +77,7 @@ fn traced(comparison: &mut Comparison) -> Result<()> {
             tracks: entry.books.turns(),
             now: entry.books.now(),
             count,
-            most: Duration::MAX,
+            most: comparison.extent.pick(Duration::from_secs(2), Length::LONG.most),
             pace: Pace::Steady { every: u64::MAX },
         };
         drop(entry);
