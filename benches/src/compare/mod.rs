@@ -10,7 +10,7 @@ mod throughput;
 mod writes;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -57,7 +57,7 @@ impl Extent {
     pub fn length(self, quick: u64, full: u64) -> Length {
         Length {
             count: self.pick(quick, full),
-            most: self.pick(Duration::from_millis(400), Duration::from_secs(60)),
+            most: self.pick(Duration::from_millis(300), Duration::from_secs(60)),
         }
     }
 }
@@ -133,7 +133,9 @@ impl Comparison {
         let wanted = |title: &str| only.is_none_or(|only| title.to_lowercase().contains(only));
         for (title, section) in SECTIONS.iter().filter(|(title, _)| wanted(title)) {
             let (figures, ratios) = (self.report.figures.len(), self.report.ratios.len());
+            let began = Instant::now();
             section(self)?;
+            self.report.notes.push(format!("This took {:.0} s.", began.elapsed().as_secs_f64()));
             self.report.print(title, figures, ratios, out)?;
             out.flush()?;
         }

@@ -44,7 +44,7 @@ fn ask(
 
     let length = Length {
         count: comparison.extent.pick(100, 300),
-        most: comparison.extent.pick(Duration::from_millis(50), Duration::from_secs(3)),
+        most: comparison.extent.pick(Duration::from_millis(40), Duration::from_secs(3)),
     };
     // By question and side, a histogram of each round.
     let mut found = vec![vec![Vec::new(); SIDES.len()]; questions.len()];

@@ -29,7 +29,7 @@ pub(super) fn run(comparison: &mut Comparison) -> Result<()> {
         for (name, way, target) in WAYS {
             let length = Length {
                 count: u64::MAX,
-                most: comparison.extent.pick(Duration::from_millis(300), Duration::from_secs(5)),
+                most: comparison.extent.pick(Duration::from_millis(250), Duration::from_secs(5)),
             };
             let samples = comparison.compete(
                 &mut entries,

@@ -40,7 +40,7 @@ fn device(comparison: &mut Comparison, scale: &Scale, workers: &str) -> Result<(
         way(&mut entry, Length { count: 256, most: Duration::from_secs(1) })?;
         device.take();
         let length = Length {
-            count: comparison.extent.pick(1_024, 10_240),
+            count: comparison.extent.pick(512, 10_240),
             most: comparison.extent.pick(Duration::from_secs(1), Length::LONG.most),
         };
         let sample = way(&mut entry, length)?;
@@ -61,7 +61,7 @@ fn device(comparison: &mut Comparison, scale: &Scale, workers: &str) -> Result<(
 /// What every side writes, by the calls of its process.
 fn traced(comparison: &mut Comparison) -> Result<()> {
     let scale = Scale::TEN;
-    let count = comparison.extent.pick(500, 5_000);
+    let count = comparison.extent.pick(200, 5_000);
     for side in [
         Side::SqliteRows(Flush::Full),
         Side::SqliteTriggers(Flush::Full),
@@ -77,7 +77,7 @@ fn traced(comparison: &mut Comparison) -> Result<()> {
             tracks: entry.books.turns(),
             now: entry.books.now(),
             count,
-            most: comparison.extent.pick(Duration::from_secs(2), Length::LONG.most),
+            most: comparison.extent.pick(Duration::from_secs(1), Length::LONG.most),
             pace: Pace::Steady { every: u64::MAX },
         };
         drop(entry);
