@@ -37,11 +37,27 @@ pub enum Question {
     JobCounts,
     /// How far the jobs of the prefix are, and how fast.
     Progress,
+    /// The best month of the fleet.
+    FleetBestMonth,
+    /// What the fleet did in the last hour, and how many workers took part.
+    FleetRate,
+    /// The workers whose rate today is below that of their lifetime, the slowest first.
+    Slowed,
+    /// The newest 50 batches of the first job.
+    NewestOfJob,
+    /// The first job.
+    OneJob,
+    /// All jobs of the prefix.
+    JobsOfPrefix,
+    /// The jobs that are held, the one whose lease lapses first first.
+    Leases,
+    /// How many rows the tables have.
+    Rows,
 }
 
 impl Question {
     /// All of them.
-    pub const ALL: [Question; 16] = [
+    pub const ALL: [Question; 24] = [
         Question::WorkerLifetime,
         Question::WorkerDays,
         Question::WorkerMonths,
@@ -58,6 +74,14 @@ impl Question {
         Question::Active,
         Question::JobCounts,
         Question::Progress,
+        Question::FleetBestMonth,
+        Question::FleetRate,
+        Question::Slowed,
+        Question::NewestOfJob,
+        Question::OneJob,
+        Question::JobsOfPrefix,
+        Question::Leases,
+        Question::Rows,
     ];
 
     /// In words.
@@ -80,6 +104,14 @@ impl Question {
             Question::Active => "workers active in the last hour",
             Question::JobCounts => "jobs by status",
             Question::Progress => "progress of a prefix",
+            Question::FleetBestMonth => "fleet: best month",
+            Question::FleetRate => "fleet: the last hour",
+            Question::Slowed => "workers slower today than ever",
+            Question::NewestOfJob => "one job: newest 50 batches",
+            Question::OneJob => "one job",
+            Question::JobsOfPrefix => "jobs of a prefix",
+            Question::Leases => "current leases",
+            Question::Rows => "rows of each table",
         }
     }
 
@@ -95,8 +127,8 @@ impl Question {
     #[must_use]
     pub fn is_compared(self) -> bool {
         use Question::{
-            FleetBestDay, FleetDays, FleetLast30Days, FleetLifetime, FleetMonths, Kinds,
-            Leaderboard, WorkerDays, WorkerMonths,
+            FleetBestDay, FleetBestMonth, FleetDays, FleetLast30Days, FleetLifetime, FleetMonths,
+            Kinds, Leaderboard, WorkerDays, WorkerMonths,
         };
         matches!(
             self,
@@ -105,6 +137,7 @@ impl Question {
                 | FleetLast30Days
                 | FleetMonths
                 | FleetBestDay
+                | FleetBestMonth
                 | Kinds
                 | WorkerDays
                 | WorkerMonths
@@ -128,6 +161,12 @@ pub enum Answer {
     Counts([u64; 5]),
     /// Positions done, of how many, and done a second in the last hour.
     Progress(u64, u64, f64),
+    /// Totals today and ever, by worker.
+    Standings(Vec<(usize, Totals, Totals)>),
+    /// Jobs, with their cursors, batches and items.
+    Jobs(Vec<(usize, u64, u64, u64)>),
+    /// Rows of history, daily, monthly, lifetime, jobs and workers.
+    Rows([u64; 6]),
 }
 
 impl Answer {

@@ -3,6 +3,7 @@
 mod direct;
 mod direct_rows;
 mod ours;
+mod ours_ask;
 mod questions;
 mod sqlite;
 mod sqlite_ask;

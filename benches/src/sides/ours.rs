@@ -8,12 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use milepost::storage::Device;
 use milepost::{
-    Action, Batch, Builder, Durability, HistoryRecord, Import, JobId, Lease, LeaseCommand,
-    ManualClock, NewJob, PastBatch, Scope, Sharing, Snapshot, Store, Token, WorkerId,
+    Action, Batch, Builder, Durability, Import, JobId, Lease, LeaseCommand, ManualClock, NewJob,
+    PastBatch, Sharing, Snapshot, Store, Token, WorkerId,
 };
 
-use super::{Mode, index_of, number_of};
-use crate::dashboard::{Answer, Question, Record};
+use super::ours_ask::ask;
+use super::{Mode, number_of};
+use crate::dashboard::{Answer, Question};
 use crate::ledger::{Tally, WorkerTally, first_recent_day};
 use crate::plan::{self, LEASE_SECS, Scale, Step, Track};
 use crate::rival::{Caller, Connections, Reader, Rival, Size};
@@ -309,82 +310,6 @@ impl Caller for Handle<'_> {
 
 impl Reader for Handle<'_> {
     fn ask(&mut self, question: Question) -> Result<Answer> {
-        let view = self.0.store.snapshot()?;
-        let first = worker_id(0);
-        Ok(match question {
-            Question::WorkerLifetime => Answer::Periods(vec![(0, view.lifetime(first)?.totals)]),
-            Question::WorkerDays => days(view.daily(first, ..)?),
-            Question::WorkerMonths => months(view.monthly(first, ..)?),
-            Question::WorkerNewest => records(view.newest_history_of_worker(first, 50)?),
-            Question::FleetLifetime => {
-                Answer::Periods(vec![(0, view.lifetime(Scope::Fleet)?.totals)])
-            }
-            Question::FleetDays => days(view.daily(Scope::Fleet, ..)?),
-            Question::FleetLast30Days => {
-                let since = milepost::Day::from_number(view.taken_at().day().number() - 29)?;
-                days(view.daily(Scope::Fleet, since..)?)
-            }
-            Question::FleetMonths => months(view.monthly(Scope::Fleet, ..)?),
-            Question::FleetBestDay => days(view.best_day(Scope::Fleet)?.into_iter().collect()),
-            Question::Leaderboard => Answer::Named(
-                view.leaderboard(20)?
-                    .into_iter()
-                    .map(|row| (row.worker.name, row.totals))
-                    .collect(),
-            ),
-            Question::Kinds => Answer::Named(
-                view.fleet_by_kind()?.into_iter().map(|row| (row.kind, row.totals)).collect(),
-            ),
-            Question::Newest => records(view.newest_history(50)?),
-            Question::NewestErrors => records(view.newest_errors(20)?),
-            Question::Active => {
-                let active =
-                    view.active_since(view.taken_at().before(Duration::from_secs(3600)))?;
-                let row = |row: milepost::ActiveWorker| {
-                    (index_of(row.worker.id.number().into()), row.recent, row.leases)
-                };
-                Answer::Active(active.into_iter().map(row).collect())
-            }
-            Question::JobCounts => {
-                let counts = view.job_counts();
-                Answer::Counts([
-                    counts.pending,
-                    counts.leased,
-                    counts.completed,
-                    counts.failed,
-                    counts.cancelled,
-                ])
-            }
-            Question::Progress => {
-                let progress = view.progress(plan::PREFIX)?.context("the prefix has jobs")?;
-                Answer::Progress(
-                    progress.done as u64,
-                    progress.total as u64,
-                    progress.rate.unwrap_or_default(),
-                )
-            }
-        })
+        ask(&self.0.store.snapshot()?, question)
     }
-}
-
-fn days(days: Vec<milepost::DayStats>) -> Answer {
-    Answer::Periods(days.into_iter().map(|day| (day.day.number(), day.totals)).collect())
-}
-
-fn months(months: Vec<milepost::MonthStats>) -> Answer {
-    Answer::Periods(months.into_iter().map(|month| (month.month.number(), month.totals)).collect())
-}
-
-fn records(records: Vec<HistoryRecord>) -> Answer {
-    let record = |record: HistoryRecord| Record {
-        worker: index_of(record.worker.number().into()),
-        job: index_of(record.job.map_or(0, |job| job.number() as i64)),
-        from: record.start,
-        to: record.end,
-        items: record.items,
-        duration_us: record.duration_us,
-        finished_at: record.finished_at.as_micros(),
-        error: record.error,
-    };
-    Answer::Batches(records.into_iter().map(record).collect())
 }

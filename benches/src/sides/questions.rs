@@ -1,11 +1,11 @@
 //! The questions in SQL. The ways of using SQLite differ in how they keep days and months.
 
 /// The question in SQL, given how a way of using SQLite finds the day of a batch, the month of a
-/// day and the first of the last 30 days, and by what it orders one worker's batches.
+/// day, the first of the last 30 days and today, and by what it orders one worker's batches.
 ///
 /// Live history is added up by day before it is put beside the tier: faster than row by row.
 macro_rules! question {
-    ($question:expr, $day:literal, $month:literal, $first:literal, $newest:literal) => {{
+    ($question:expr, $day:literal, $month:literal, $first:literal, $today:literal, $newest:literal) => {{
         use crate::dashboard::Question as Q;
         use crate::sides::questions::{agg, sums, tier};
         match $question {
@@ -47,6 +47,43 @@ macro_rules! question {
                  SELECT ", sums!(), ", month FROM (SELECT worker, month, ", tier!(), " FROM monthly \
                  UNION ALL SELECT worker, ", $month, " AS month, ", tier!(), " FROM live) GROUP BY month ORDER BY month"
             ),
+            Q::FleetBestMonth => concat!(
+                "WITH live AS (SELECT worker, ", $day, " AS day, ", agg!(), " FROM history GROUP BY day) \
+                 SELECT ", sums!(), ", month FROM (SELECT worker, month, ", tier!(), " FROM monthly \
+                 UNION ALL SELECT worker, ", $month, " AS month, ", tier!(), " FROM live) \
+                 GROUP BY month ORDER BY sum(items) DESC, month LIMIT 1"
+            ),
+            Q::FleetRate => concat!(
+                "SELECT ", agg!(), ", count(DISTINCT worker) FROM history WHERE finished_at >= :now - 3600000000"
+            ),
+            Q::Slowed => concat!(
+                "WITH ever AS (SELECT ", sums!(), ", worker FROM (SELECT worker, ", tier!(), " FROM lifetime \
+                 UNION ALL SELECT worker, ", agg!(), " FROM history GROUP BY worker) GROUP BY worker), \
+                 today AS (SELECT ", sums!(), ", worker FROM (SELECT worker, ", tier!(), " FROM daily WHERE day = ", $today, " \
+                 UNION ALL SELECT worker, ", agg!(), " FROM history \
+                 WHERE finished_at >= :now / 86400000000 * 86400000000 GROUP BY worker) GROUP BY worker) \
+                 SELECT today.batches, today.errors, today.items, today.duration_us, today.min_rate, today.max_rate, \
+                 today.first_at, today.last_at, ever.batches, ever.errors, ever.items, ever.duration_us, ever.min_rate, \
+                 ever.max_rate, ever.first_at, ever.last_at, worker FROM today JOIN ever USING (worker) \
+                 WHERE today.items * 1.0 / today.duration_us < ever.items * 1.0 / ever.duration_us \
+                 ORDER BY (today.items * 1.0 / today.duration_us) / (ever.items * 1.0 / ever.duration_us), worker"
+            ),
+            Q::NewestOfJob => {
+                "SELECT worker, job, range_start, range_end, items, duration_us, finished_at, error FROM history \
+                 WHERE job = :job ORDER BY id DESC LIMIT 50"
+            }
+            Q::OneJob => "SELECT id, cursor, batches, items, worker, range_start, range_end, status, last_error FROM jobs WHERE id = :job",
+            Q::JobsOfPrefix => {
+                "SELECT id, cursor, batches, items, worker, range_start, range_end, status, last_error FROM jobs WHERE prefix = x'62656e6368' ORDER BY range_start"
+            }
+            Q::Leases => {
+                "SELECT id, cursor, batches, items, worker, range_start, range_end, status, last_error FROM jobs WHERE status = 'leased' ORDER BY expires_at, id"
+            }
+            Q::Rows => {
+                "SELECT (SELECT count(*) FROM history), (SELECT count(*) FROM daily), \
+                 (SELECT count(*) FROM monthly), (SELECT count(*) FROM lifetime), \
+                 (SELECT count(*) FROM jobs), (SELECT count(*) FROM workers)"
+            }
             Q::Leaderboard => concat!(
                 "WITH best AS (SELECT ", sums!(), ", worker FROM (SELECT worker, ", tier!(), " FROM lifetime \
                  UNION ALL SELECT worker, ", agg!(), " FROM history GROUP BY worker) \

@@ -298,18 +298,23 @@ pub(super) fn batch_totals(
 
 /// The totals that a row starts with.
 pub(super) fn totals(row: &Row<'_>) -> Result<Totals> {
+    totals_at(row, 0)
+}
+
+/// The totals that stand in a row from a column on.
+pub(super) fn totals_at(row: &Row<'_>, first: usize) -> Result<Totals> {
     let at = |column| -> Result<Option<Timestamp>> {
         Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros).transpose()?)
     };
     Ok(Totals {
-        batches: row.get(0)?,
-        errors: row.get(1)?,
-        items: u128::from(row.get::<_, u64>(2)?),
-        duration_us: u128::from(row.get::<_, u64>(3)?),
-        min_rate: row.get(4)?,
-        max_rate: row.get(5)?,
-        first_at: at(6)?,
-        last_at: at(7)?,
+        batches: row.get(first)?,
+        errors: row.get(first + 1)?,
+        items: u128::from(row.get::<_, u64>(first + 2)?),
+        duration_us: u128::from(row.get::<_, u64>(first + 3)?),
+        min_rate: row.get(first + 4)?,
+        max_rate: row.get(first + 5)?,
+        first_at: at(first + 6)?,
+        last_at: at(first + 7)?,
     })
 }
 

@@ -170,6 +170,7 @@ impl Schema for Triggers {
             "date(finished_at / 1000000, 'unixepoch')",
             "substr(day, 1, 7)",
             "date(:now / 1000000, 'unixepoch', '-29 days')",
+            "date(:now / 1000000, 'unixepoch')",
             "finished_at DESC, id DESC"
         )
     }

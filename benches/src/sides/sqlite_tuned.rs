@@ -144,6 +144,7 @@ impl Schema for Tuned {
             "CAST(strftime('%Y', day * 86400, 'unixepoch') AS INTEGER) * 12 \
              + CAST(strftime('%m', day * 86400, 'unixepoch') AS INTEGER) - 23641",
             ":now / 86400000000 - 29",
+            ":now / 86400000000",
             "id DESC"
         )
     }

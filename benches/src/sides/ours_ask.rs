@@ -1,0 +1,116 @@
+//! The questions of a dashboard, asked of milepost.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use milepost::{
+    ActiveWorker, Day, DayStats, HistoryRecord, Job, MonthStats, Scope, Snapshot, Standing,
+};
+
+use super::index_of;
+use super::ours::{job_id, worker_id};
+use crate::dashboard::{Answer, Question, Record};
+use crate::plan;
+
+/// Answers a question about the first worker or job, or all.
+pub(super) fn ask(view: &Snapshot, question: Question) -> Result<Answer> {
+    let first = worker_id(0);
+    let hour_ago = view.taken_at().before(Duration::from_secs(3_600));
+    Ok(match question {
+        Question::WorkerLifetime => Answer::Periods(vec![(0, view.lifetime(first)?.totals)]),
+        Question::WorkerDays => days(view.daily(first, ..)?),
+        Question::WorkerMonths => months(view.monthly(first, ..)?),
+        Question::WorkerNewest => records(view.newest_history_of_worker(first, 50)?),
+        Question::FleetLifetime => Answer::Periods(vec![(0, view.lifetime(Scope::Fleet)?.totals)]),
+        Question::FleetDays => days(view.daily(Scope::Fleet, ..)?),
+        Question::FleetLast30Days => {
+            let since = Day::from_number(view.taken_at().day().number() - 29)?;
+            days(view.daily(Scope::Fleet, since..)?)
+        }
+        Question::FleetMonths => months(view.monthly(Scope::Fleet, ..)?),
+        Question::FleetBestDay => days(view.best_day(Scope::Fleet)?.into_iter().collect()),
+        Question::Leaderboard => Answer::Named(
+            view.leaderboard(20)?.into_iter().map(|row| (row.worker.name, row.totals)).collect(),
+        ),
+        Question::Kinds => Answer::Named(
+            view.fleet_by_kind()?.into_iter().map(|row| (row.kind, row.totals)).collect(),
+        ),
+        Question::Newest => records(view.newest_history(50)?),
+        Question::NewestErrors => records(view.newest_errors(20)?),
+        Question::Active => {
+            let active = view.active_since(hour_ago)?;
+            let row = |row: ActiveWorker| {
+                (index_of(row.worker.id.number().into()), row.recent, row.leases)
+            };
+            Answer::Active(active.into_iter().map(row).collect())
+        }
+        Question::JobCounts => {
+            let counts = view.job_counts();
+            Answer::Counts([
+                counts.pending,
+                counts.leased,
+                counts.completed,
+                counts.failed,
+                counts.cancelled,
+            ])
+        }
+        Question::Progress => {
+            let progress = view.progress(plan::PREFIX)?.context("the prefix has jobs")?;
+            Answer::Progress(
+                progress.done as u64,
+                progress.total as u64,
+                progress.rate.unwrap_or_default(),
+            )
+        }
+        Question::FleetBestMonth => months(view.best_month(Scope::Fleet)?.into_iter().collect()),
+        Question::FleetRate => {
+            let rate = view.fleet_rate(hour_ago)?;
+            Answer::Periods(vec![(rate.workers as i32, rate.totals)])
+        }
+        Question::Slowed => {
+            let row =
+                |row: Standing| (index_of(row.worker.number().into()), row.today, row.lifetime);
+            Answer::Standings(view.slowed(0.0)?.into_iter().map(row).collect())
+        }
+        Question::NewestOfJob => records(view.newest_history_of_job(job_id(0), 50)?),
+        Question::OneJob => jobs(view.job(job_id(0))?.into_iter().collect()),
+        Question::JobsOfPrefix => jobs(view.jobs_of_prefix(plan::PREFIX)?),
+        Question::Leases => jobs(view.leases()?),
+        Question::Rows => {
+            let tables = view.size()?.tables;
+            let rows = |name: &str| {
+                tables.iter().find(|table| table.name == name).map_or(0, |table| table.rows)
+            };
+            let names = ["history", "daily", "monthly", "lifetime", "jobs", "workers"];
+            Answer::Rows(names.map(rows))
+        }
+    })
+}
+
+fn jobs(jobs: Vec<Job>) -> Answer {
+    let row =
+        |job: Job| (index_of(job.id.number() as i64), job.cursor, job.batches, job.items as u64);
+    Answer::Jobs(jobs.into_iter().map(row).collect())
+}
+
+fn days(days: Vec<DayStats>) -> Answer {
+    Answer::Periods(days.into_iter().map(|day| (day.day.number(), day.totals)).collect())
+}
+
+fn months(months: Vec<MonthStats>) -> Answer {
+    Answer::Periods(months.into_iter().map(|month| (month.month.number(), month.totals)).collect())
+}
+
+fn records(records: Vec<HistoryRecord>) -> Answer {
+    let record = |record: HistoryRecord| Record {
+        worker: index_of(record.worker.number().into()),
+        job: index_of(record.job.map_or(0, |job| job.number() as i64)),
+        from: record.start,
+        to: record.end,
+        items: record.items,
+        duration_us: record.duration_us,
+        finished_at: record.finished_at.as_micros(),
+        error: record.error,
+    };
+    Answer::Batches(records.into_iter().map(record).collect())
+}
