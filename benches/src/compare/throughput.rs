@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Comparison, speeds};
+use super::{Comparison, Extent, speeds};
 use crate::floor;
 use crate::plan::Scale;
 use crate::report::{Ratio, Target};
@@ -45,6 +45,13 @@ fn floor(comparison: &mut Comparison) -> Result<()> {
 fn scale(comparison: &mut Comparison, scale: &Scale, workers: &str) -> Result<()> {
     let target =
         |target: f64| if scale.workers == 10 { Target::AtLeast(target) } else { Target::None };
+    let extent = comparison.extent;
+    // What has no target may take less time in a quick run.
+    let upto = |quick, full| {
+        let length = extent.length(quick, full);
+        let shorter = extent == Extent::Quick && scale.workers > 10;
+        Length { most: if shorter { length.most / 2 } else { length.most }, ..length }
+    };
     let mut entries = Vec::new();
     for side in [
         Side::SqliteTriggers(Flush::Full),
@@ -54,7 +61,7 @@ fn scale(comparison: &mut Comparison, scale: &Scale, workers: &str) -> Result<()
         entries.push(comparison.entry(side, scale)?);
     }
 
-    let alone = comparison.extent.length(1_000, 20_000);
+    let alone = upto(1_000, 20_000);
     let row = format!("1 caller, synced, {workers}");
     let samples =
         comparison.compete(&mut entries, &mut |entry, length| entry.alone(length), alone)?;
@@ -63,7 +70,7 @@ fn scale(comparison: &mut Comparison, scale: &Scale, workers: &str) -> Result<()
     p99(comparison, &row, &samples, scale);
 
     for (callers, targets) in [(8, [6.0, 4.0]), (64, [30.0, 15.0])] {
-        let length = comparison.extent.length(4_000, 30_000);
+        let length = upto(4_000, 30_000);
         choose_connections(&mut entries, callers, length)?;
         let row = format!("{callers} callers, synced, {workers}");
         let samples = comparison.compete(
@@ -76,7 +83,7 @@ fn scale(comparison: &mut Comparison, scale: &Scale, workers: &str) -> Result<()
         p99(comparison, &row, &samples, scale);
     }
 
-    let length = comparison.extent.length(20 * TOGETHER as u64, 200 * TOGETHER as u64);
+    let length = upto(20 * TOGETHER as u64, 200 * TOGETHER as u64);
     let row = format!("256 together, synced, {workers}");
     let samples = comparison.compete(
         &mut entries,
@@ -95,7 +102,7 @@ fn scale(comparison: &mut Comparison, scale: &Scale, workers: &str) -> Result<()
     ] {
         entries.push(comparison.entry(side, scale)?);
     }
-    let length = comparison.extent.length(4_000, 50_000);
+    let length = upto(4_000, 50_000);
     let row = format!("1 caller, relaxed, {workers}");
     let samples =
         comparison.compete(&mut entries, &mut |entry, length| entry.alone(length), length)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Comparison;
+use super::{Comparison, Extent};
 use crate::child::{Child, Order, Pace};
 use crate::device::{Counting, Counts};
 use crate::plan::Scale;
@@ -22,8 +22,9 @@ const WAYS: [Way; 3] = [
 ];
 
 pub(super) fn run(comparison: &mut Comparison) -> Result<()> {
-    for (scale, workers) in [(Scale::TEN, "10 workers"), (Scale::THOUSAND, "1,000 workers")] {
-        device(comparison, &scale, workers)?;
+    device(comparison, &Scale::TEN, "10 workers")?;
+    if comparison.extent == Extent::Full {
+        device(comparison, &Scale::THOUSAND, "1,000 workers")?;
     }
     traced(comparison)
 }
