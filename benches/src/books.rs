@@ -36,6 +36,13 @@ impl Books {
         step
     }
 
+    /// Takes in checkpoints that one caller made elsewhere, while simulated time went on.
+    pub fn skip(&mut self, count: u64) {
+        for n in 0..count {
+            let _made_elsewhere = self.next(n);
+        }
+    }
+
     /// The next checkpoints to be made together, by a caller who has made `count`.
     pub fn next_together(&mut self, count: u64, size: u64, steps: &mut Vec<Step>) {
         self.now += self.scale.interval() * size as i64;

@@ -61,7 +61,6 @@ fn device(comparison: &mut Comparison, scale: &Scale, workers: &str) -> Result<(
 
 /// What every side writes, by the calls of its process.
 fn traced(comparison: &mut Comparison) -> Result<()> {
-    let scale = Scale::TEN;
     let count = comparison.extent.pick(200, 5_000);
     for side in [
         Side::SqliteRows(Flush::Full),
@@ -69,6 +68,9 @@ fn traced(comparison: &mut Comparison) -> Result<()> {
         Side::SqliteTuned(Flush::Full),
         Side::Milepost(Mode::Immediate),
     ] {
+        // A row per batch has no tiers to be full.
+        let has_tiers = !matches!(side, Side::SqliteRows(_));
+        let scale = if has_tiers { Scale::TEN } else { Scale::EMPTY };
         let mut entry = comparison.entry(side, &scale)?;
         entry.alone(Length { count: 256, most: Duration::from_secs(1) })?;
         let order = Order {
@@ -81,7 +83,8 @@ fn traced(comparison: &mut Comparison) -> Result<()> {
             most: comparison.extent.pick(Duration::from_secs(1), Length::LONG.most),
             pace: Pace::Steady { every: u64::MAX },
         };
-        drop(entry);
+        let mut books = entry.books;
+        drop(entry.rival);
         let log = order.folder.join("calls");
         let done = Child::start_traced(&order, &log).and_then(Child::run);
         match done {
@@ -89,6 +92,8 @@ fn traced(comparison: &mut Comparison) -> Result<()> {
                 let counts = calls(&std::fs::read_to_string(&log)?)?;
                 let row = format!("by strace, 1 caller, {} workers", scale.workers);
                 per_commit(comparison, &row, side, counts, done.count);
+                books.skip(done.count);
+                books.check(side, &*side.open(&order.folder, &scale, &[])?)?;
             }
             Err(error) => {
                 comparison.report.notes.push(format!("Not counted by strace: {error:#}."));
