@@ -361,6 +361,11 @@ impl Committer {
     /// Closes and opens the storage in place; afterwards the store takes commands again.
     pub(crate) fn reopen(&self) -> Result<()> {
         let result = self.while_still(|engine| {
+            if self.state.lock().stopped.is_none()
+                && let Err(error) = engine.write(Flush::Now, &mut |_| Ok(()))
+            {
+                tracing::warn!(%error, "what waited for its sync was lost");
+            }
             let reopened = engine.reopen();
             let mut state = self.state.lock();
             state.unsynced_since = None;

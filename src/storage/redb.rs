@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redb::{
     CommitError, CompactionError, ConcurrencyMode, Database, DatabaseError, Durability,
     ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
@@ -50,11 +50,25 @@ pub(crate) struct RedbEngine {
     source: Source,
     access: Access,
     database: RwLock<Option<Handle>>,
+    /// A transaction that is open for more of what may wait.
+    open: Mutex<Option<OpenTransaction>>,
     /// Whether commits are waiting for a sync.
     unsynced: AtomicBool,
-    /// Set once redb has panicked: from then on only reads are tried.
+    /// Set once redb has panicked, or lost what was answered: from then on only reads are tried.
     broken: Arc<AtomicBool>,
 }
+
+/// What may wait for its sync is gathered in one transaction of redb, since ending one costs far
+/// more than what a checkpoint writes. Nobody can tell: whoever takes a snapshot has it committed
+/// first, and what a killed process loses of it, it would lose all the same, being unsynced.
+struct OpenTransaction {
+    txn: WriteTransaction,
+    gathered: usize,
+}
+
+/// How much is gathered before it is committed: enough that committing hardly counts, and few
+/// enough that little has to be done before a snapshot.
+const GATHERED: usize = 64;
 
 enum Handle {
     Writable(Database),
@@ -88,6 +102,7 @@ impl RedbEngine {
             database: RwLock::new(Some(open_handle(&source, access, false)?)),
             source,
             access,
+            open: Mutex::new(None),
             unsynced: AtomicBool::new(false),
             broken: Arc::new(AtomicBool::new(false)),
         };
@@ -109,6 +124,105 @@ impl RedbEngine {
             }
         });
         found.map_err(|e| self.opening(e))
+    }
+
+    /// Runs a transaction and syncs it, with everything that waits.
+    fn write_now(
+        &self,
+        database: &Database,
+        transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+    ) -> EngineResult<()> {
+        self.commit_open()?;
+        let txn = guarded(&self.broken, || database.begin_write().map_err(transaction_error))?;
+        let wrote = self.run(&txn, transaction)?;
+        if !wrote && !self.unsynced.load(Ordering::SeqCst) {
+            return guarded(&self.broken, || txn.abort().map_err(storage));
+        }
+        self.commit(txn)?;
+        self.unsynced.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Runs a transaction as part of the one that is open.
+    fn gather(
+        &self,
+        database: &Database,
+        transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+    ) -> EngineResult<()> {
+        let mut open = self.open.lock();
+        let mut gathering = match open.take() {
+            Some(gathering) => gathering,
+            None => guarded(&self.broken, || {
+                let mut txn = database.begin_write().map_err(transaction_error)?;
+                txn.set_durability(Durability::None)
+                    .map_err(|e| EngineError::failed(e.to_string()))?;
+                Ok(OpenTransaction { txn, gathered: 0 })
+            })?,
+        };
+        match self.run(&gathering.txn, transaction) {
+            Ok(true) => gathering.gathered += 1,
+            Ok(false) => {}
+            // It cannot be undone alone: what was gathered before goes with it, unsynced as it is.
+            Err(error) => {
+                if gathering.gathered > 0 {
+                    self.broken.store(true, Ordering::SeqCst);
+                }
+                return Err(error);
+            }
+        }
+        *open = Some(gathering);
+        if open.as_ref().is_some_and(|gathering| gathering.gathered >= GATHERED) {
+            return self.commit_gathered(&mut open);
+        }
+        Ok(())
+    }
+
+    /// Commits the transaction that is open, so that readers see it. It is not synced yet.
+    fn commit_open(&self) -> EngineResult<()> {
+        self.commit_gathered(&mut self.open.lock())
+    }
+
+    fn commit_gathered(&self, open: &mut Option<OpenTransaction>) -> EngineResult<()> {
+        match open.take() {
+            Some(OpenTransaction { txn, gathered: 1.. }) => {
+                self.unsynced.store(true, Ordering::SeqCst);
+                // What it held was answered already, so after a failure nothing may build on it.
+                self.commit(txn).inspect_err(|_| self.broken.store(true, Ordering::SeqCst))
+            }
+            Some(OpenTransaction { txn, .. }) => {
+                guarded(&self.broken, || txn.abort().map_err(storage))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Runs the closure on a transaction; says whether it wrote anything.
+    fn run(
+        &self,
+        txn: &WriteTransaction,
+        transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+    ) -> EngineResult<bool> {
+        guarded(&self.broken, || {
+            let mut tables = RedbWrite { txn, tables: Default::default(), wrote: false };
+            transaction(&mut tables)?;
+            Ok(tables.wrote)
+        })
+    }
+
+    fn commit(&self, txn: WriteTransaction) -> EngineResult<()> {
+        match guarded(&self.broken, || Ok(txn.commit())) {
+            Ok(Ok(())) => Ok(()),
+            // Rolled back by redb itself, so nothing of it is stored.
+            Ok(Err(CommitError::TransactionPoisoned)) => Err(EngineError::failed(
+                "the transaction was abandoned after an earlier failure in it",
+            )),
+            Ok(Err(e)) => Err(EngineError::Uncertain(Arc::new(redb::Error::from(e)))),
+            Err(EngineError::Corrupted(panic)) => match EngineError::failed(panic) {
+                EngineError::Failed(cause) => Err(EngineError::Uncertain(cause)),
+                other => Err(other),
+            },
+            Err(other) => Err(other),
+        }
     }
 
     fn is_blank(&self) -> Result<bool> {
@@ -140,6 +254,7 @@ impl RedbEngine {
 impl Engine for RedbEngine {
     fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>> {
         let database = self.database.read();
+        self.commit_open()?;
         guarded(&self.broken, || {
             let txn = begin_read(&database)?;
             Ok(Arc::new(RedbSnapshot {
@@ -156,7 +271,7 @@ impl Engine for RedbEngine {
         transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
     ) -> EngineResult<()> {
         if self.broken.load(Ordering::SeqCst) {
-            return Err(EngineError::failed("the storage engine panicked earlier"));
+            return Err(EngineError::failed("the storage engine failed earlier"));
         }
         let database = self.database.read();
         let database = match &*database {
@@ -166,31 +281,9 @@ impl Engine for RedbEngine {
             }
             None => return Err(closed()),
         };
-        let mut txn = guarded(&self.broken, || database.begin_write().map_err(transaction_error))?;
-        if flush == Flush::Later {
-            txn.set_durability(Durability::None).map_err(|e| EngineError::failed(e.to_string()))?;
-        }
-        let wrote = guarded(&self.broken, || {
-            let mut tables = RedbWrite { txn: &txn, tables: Default::default(), wrote: false };
-            transaction(&mut tables)?;
-            Ok(tables.wrote)
-        })?;
-        if !wrote && (flush == Flush::Later || !self.unsynced.load(Ordering::SeqCst)) {
-            return guarded(&self.broken, || txn.abort().map_err(storage));
-        }
-        self.unsynced.store(flush == Flush::Later, Ordering::SeqCst);
-        match guarded(&self.broken, || Ok(txn.commit())) {
-            Ok(Ok(())) => Ok(()),
-            // Rolled back by redb itself, so nothing of it is stored.
-            Ok(Err(CommitError::TransactionPoisoned)) => Err(EngineError::failed(
-                "the transaction was abandoned after an earlier failure in it",
-            )),
-            Ok(Err(e)) => Err(EngineError::Uncertain(Arc::new(redb::Error::from(e)))),
-            Err(EngineError::Corrupted(panic)) => match EngineError::failed(panic) {
-                EngineError::Failed(cause) => Err(EngineError::Uncertain(cause)),
-                other => Err(other),
-            },
-            Err(other) => Err(other),
+        match flush {
+            Flush::Later => self.gather(database, transaction),
+            Flush::Now => self.write_now(database, transaction),
         }
     }
 
@@ -204,6 +297,8 @@ impl Engine for RedbEngine {
 
     fn reopen(&self) -> Result<()> {
         let mut database = self.database.write();
+        // Whoever wants to keep what waits has synced it before.
+        drop(self.open.lock().take());
         if let Some(handle) = database.take() {
             // The file is repaired by the opening that follows, whatever closing it says.
             if let Err(error) = close_handle(handle) {
@@ -217,8 +312,10 @@ impl Engine for RedbEngine {
     }
 
     fn close(&self) -> EngineResult<()> {
-        match self.database.write().take() {
-            Some(handle) => close_handle(handle),
+        let mut database = self.database.write();
+        let committed = self.commit_open();
+        match database.take() {
+            Some(handle) => committed.and(close_handle(handle)),
             None => Ok(()),
         }
     }
@@ -226,6 +323,7 @@ impl Engine for RedbEngine {
     fn compact(&self) -> EngineResult<()> {
         let mut database = self.database.write();
         let Some(Handle::Writable(database)) = &mut *database else { return Err(closed()) };
+        self.commit_open()?;
         // Each round frees what the one before it could not move; it says when it is done.
         guarded(&self.broken, || {
             while database.compact().map_err(|e| match e {
@@ -261,6 +359,7 @@ fn create(
         )?)),
         source,
         access,
+        open: Mutex::new(None),
         unsynced: AtomicBool::new(false),
         broken: Arc::new(AtomicBool::new(false)),
     };
