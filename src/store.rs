@@ -215,15 +215,28 @@ impl Builder {
             Place::File(path) => Source::File(path.clone()),
             Place::Device(device) => Source::Device(device.clone()),
             Place::Engine(engine) => {
-                if tables::format(&*engine.snapshot()?)?.is_none() {
-                    engine
-                        .write(Flush::Now, &mut |txn| tables::initialize(txn, Caps::default()))?;
+                match tables::format(&*engine.snapshot()?)? {
+                    Some(found) => self.check_version(found)?,
+                    None => engine
+                        .write(Flush::Now, &mut |txn| tables::initialize(txn, Caps::default()))?,
                 }
                 return Ok(engine.clone());
             }
         };
-        let engine =
-            RedbEngine::open(source, access, &mut |txn| tables::initialize(txn, Caps::default()))?;
+        let open = |access| {
+            RedbEngine::open(source.clone(), access, &mut |txn| {
+                tables::initialize(txn, Caps::default())
+            })
+        };
+        // Opening a file for writing rewrites parts of it, even if it turns out not to be ours: so
+        // look first. What keeps a reader from looking, the opening itself will tell.
+        if !read_only
+            && matches!(source, Source::File(_))
+            && let Ok(reader) = open(Access { read_only: true, ..access })
+        {
+            self.check_format(&reader)?;
+        }
+        let engine = open(access)?;
         self.check_format(&engine)?;
         Ok(Arc::new(engine))
     }
@@ -236,7 +249,10 @@ impl Builder {
         if !engine.has_meta()? {
             return Err(not_ours());
         }
-        let found = tables::format(&*engine.snapshot()?)?.ok_or_else(not_ours)?;
+        self.check_version(tables::format(&*engine.snapshot()?)?.ok_or_else(not_ours)?)
+    }
+
+    fn check_version(&self, found: u64) -> Result<()> {
         if found != u64::from(tables::FORMAT) {
             return Err(Error::FormatVersion {
                 path: self.path(),

@@ -425,6 +425,11 @@ fn open_error(path: PathBuf, access: Access, error: DatabaseError) -> Error {
         {
             Error::NotAStore { path, why: e.to_string() }
         }
+        DatabaseError::Storage(StorageError::Io(e))
+            if e.kind() == std::io::ErrorKind::UnexpectedEof =>
+        {
+            Error::Corrupted { what: format!("{}: the file is truncated", path.display()) }
+        }
         DatabaseError::Storage(StorageError::Io(e)) => Error::io(path, e),
         DatabaseError::Storage(StorageError::Corrupted(what)) => {
             Error::Corrupted { what: format!("{}: {what}", path.display()) }

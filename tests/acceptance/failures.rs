@@ -1,322 +1,398 @@
-//! Storage that fails, panics, runs closures twice or allows little, and stores that close while
-//! others wait: every caller gets an answer, and nothing is counted twice.
+//! The storage fails: everybody is answered, nothing is half done, and what was left unanswered is
+//! done once after reopening.
 
+use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use milepost::storage::{Fault, MemoryEngine, Table};
-use milepost::{Action, Batch, Error, Import, Lease, LeaseCommand, NewJob, Receipt, Scope, Store};
+use milepost::storage::{Device, Fault, MemoryEngine};
+use milepost::{
+    Action, Batch, Builder, Error, Import, JobStatus, Lease, LeaseCommand, Leasing, ManualClock,
+    NewJob, Receipt,
+};
+use parking_lot::Mutex;
 
-use crate::ledger::{Ledger, past};
-use crate::support::{DAY, Dump, MINUTE, Scene, advance, dump, lease, rows};
+use crate::ledger::past;
+use crate::support::{MINUTE, NOON, Scene, advance, at, dump, lease};
 
-fn engine() -> Arc<MemoryEngine> {
-    Arc::new(MemoryEngine::new())
+const FAULTS: [Fault; 4] = [Fault::Call, Fault::CommitLost, Fault::CommitKept, Fault::Panic];
+
+fn scene() -> (Scene, Arc<MemoryEngine>) {
+    let engine = Arc::new(MemoryEngine::new());
+    (Scene::on(engine.clone()), engine)
 }
 
-fn batch(lease: &Lease) -> (u64, Batch) {
-    let range = lease.next_batch(10).expect("positions are left");
-    (range.end, Batch::of(&range, Duration::from_millis(3)))
+/// A lease of 0..1,000 after one checkpoint to 100.
+fn begun(scene: &Scene) -> Lease {
+    scene.jobs(&["a"]);
+    let mut lease = lease(&scene.pc("w"));
+    advance(&mut lease, 100);
+    lease
+}
+
+fn second(lease: &mut Lease) -> milepost::Result<u64> {
+    let batch = Batch::of(&(100..200), MINUTE).finding("key", "payload");
+    lease.checkpoint(200, batch)
+}
+
+/// The errors of a failure, and of everything after it.
+#[track_caller]
+fn assert_kind(fault: Fault, error: &Error) {
+    match fault {
+        Fault::Call => assert!(matches!(error, Error::Storage { .. }), "{error:?}"),
+        _ => assert!(error.is_uncertain(), "{fault:?}: {error:?}"),
+    }
+    assert!(error.needs_reopen(), "{error:?}");
+    assert!(std::error::Error::source(error).is_some(), "the cause is told: {error:?}");
+}
+
+/// Promises 4, 7 and 13.
+#[test]
+fn a_checkpoint_is_stored_exactly_once_whichever_call_of_the_storage_fails() {
+    let (twin, _) = scene();
+    let mut undisturbed = begun(&twin);
+    second(&mut undisturbed).unwrap();
+    let expected = dump(&twin);
+    undisturbed.abandon();
+
+    for fault in FAULTS {
+        let mut met = 0;
+        for calls in 0.. {
+            let (scene, engine) = scene();
+            let mut lease = begun(&scene);
+            let before = dump(&scene);
+            engine.fail_after(calls, fault);
+            let answer = second(&mut lease);
+            if engine.fault_is_pending() {
+                answer.expect("nothing failed");
+                lease.abandon();
+                break;
+            }
+            met += 1;
+
+            let error = answer.unwrap_err();
+            assert_kind(fault, &error);
+            assert_eq!(lease.is_unanswered(), fault != Fault::Call);
+            let after = dump(&scene);
+            assert!(
+                after == before || after == expected,
+                "{fault:?} {calls}: nothing is half done"
+            );
+            scene.reopen().unwrap();
+            match lease.retry().unwrap() {
+                Some(receipt) => assert!(matches!(receipt, Receipt::Moved { cursor: 200, .. })),
+                None => assert_eq!(second(&mut lease).unwrap(), 200),
+            }
+
+            assert!(dump(&scene) == expected, "{fault:?} {calls}");
+            assert_eq!((lease.cursor(), lease.is_unanswered()), (200, false));
+            assert_eq!(lease.retry().unwrap(), None);
+            lease.abandon();
+        }
+        let least = if matches!(fault, Fault::Call | Fault::Panic) { 5 } else { 1 };
+        assert!(met >= least, "{fault:?} was met {met} times only");
+    }
+}
+
+/// Promise 13.
+#[test]
+fn after_a_failure_the_store_stops_writing_but_not_reading_until_it_is_reopened() {
+    for fault in FAULTS {
+        let (scene, engine) = scene();
+        let mut lease = begun(&scene);
+        let worker = scene.pc("w");
+        engine.fail_after(0, fault);
+        let failed = scene.create_job(NewJob::new("b", 0..10)).unwrap_err();
+        assert_kind(fault, &failed);
+        let before = dump(&scene);
+
+        let refusals = [
+            scene.create_job(NewJob::new("c", 0..10)).unwrap_err(),
+            scene.worker("new", "pc").unwrap_err(),
+            worker.lease(MINUTE).unwrap_err(),
+            second(&mut lease).unwrap_err(),
+            scene
+                .import(Import::new("i").history(past(worker.id(), scene.now(), 1, 1)))
+                .unwrap_err(),
+            scene.flush().unwrap_err(),
+        ];
+
+        for error in refusals {
+            assert!(matches!(error, Error::Stopped { .. }), "{fault:?}: {error:?}");
+            assert!(error.needs_reopen() && !error.is_uncertain());
+            let text = error.to_string();
+            assert!(text.contains("stopped writing") && text.contains("reopen"), "{text}");
+        }
+        assert!(dump(&scene) == before, "and nothing was sent to the storage");
+        assert!(!lease.is_unanswered(), "a command that was not sent needs no retry");
+        scene.reopen().unwrap();
+        assert_eq!(second(&mut lease).unwrap(), 200);
+    }
+}
+
+/// Promise 13.
+#[test]
+fn every_waiter_is_answered_when_the_storage_fails_and_goes_on_after_reopening() {
+    const WORKERS: u64 = 8;
+    const BATCHES: u64 = 30;
+    for fault in FAULTS {
+        for calls in [0, 3, 20, 50] {
+            let (scene, engine) = scene();
+            let jobs = (0..WORKERS).map(|n| NewJob::new("keys", n * 1_000..n * 1_000 + BATCHES));
+            scene.create_jobs(jobs).unwrap();
+            let leases: Vec<Lease> =
+                (0..WORKERS).map(|n| lease(&scene.pc(&format!("worker {n}")))).collect();
+            engine.fail_after(calls, fault);
+            let step = |lease: &mut Lease| {
+                let range = lease.next_batch(1).unwrap();
+                let batch = Batch::of(&range, MINUTE).finding(range.start.to_be_bytes(), "it");
+                lease.checkpoint(range.end, batch)
+            };
+
+            let ended: Vec<(Lease, Option<Error>)> = thread::scope(|threads| {
+                let work = |mut lease: Lease| {
+                    while lease.next_batch(1).is_some() {
+                        if let Err(error) = step(&mut lease) {
+                            return (lease, Some(error));
+                        }
+                    }
+                    (lease, None)
+                };
+                let running: Vec<_> =
+                    leases.into_iter().map(|lease| threads.spawn(move || work(lease))).collect();
+                running.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+
+            assert!(!engine.fault_is_pending(), "{fault:?} {calls}");
+            let errors: Vec<_> = ended.iter().filter_map(|(_, error)| error.as_ref()).collect();
+            assert!(errors.iter().all(|error| error.needs_reopen()), "{errors:?}");
+            assert!(
+                errors.iter().any(|error| !matches!(error, Error::Stopped { .. })),
+                "{errors:?}"
+            );
+            scene.reopen().unwrap();
+            for (mut lease, _) in ended {
+                lease.retry().unwrap();
+                while lease.next_batch(1).is_some() {
+                    step(&mut lease).unwrap();
+                }
+                lease.complete().unwrap();
+            }
+
+            let view = scene.snapshot().unwrap();
+            let records = view.newest_history(10_000).unwrap();
+            let starts: HashSet<u64> = records.iter().map(|record| record.start).collect();
+            assert_eq!((records.len(), starts.len()), (240, 240), "{fault:?} {calls}: each once");
+            assert_eq!(view.findings(None, 10_000).unwrap().len(), 240);
+            assert_eq!(view.job_counts().completed, WORKERS);
+        }
+    }
+}
+
+/// Promise 4.
+#[test]
+fn until_it_is_retried_an_unanswered_command_holds_back_the_next_one() {
+    for fault in [Fault::CommitLost, Fault::CommitKept, Fault::Panic] {
+        let (scene, engine) = scene();
+        let mut lease = begun(&scene);
+        engine.fail_after(0, fault);
+        second(&mut lease).unwrap_err();
+
+        assert!(matches!(lease.retry(), Err(Error::Stopped { .. })), "not reopened yet");
+        assert!(lease.is_unanswered());
+        scene.reopen().unwrap();
+        let error = lease.renew().unwrap_err();
+        assert!(matches!(error, Error::Unanswered { .. }), "{error:?}");
+        assert!(error.to_string().contains("retry it first"), "{error}");
+
+        assert!(lease.retry().unwrap().is_some());
+        lease.renew().unwrap();
+    }
+}
+
+/// Promises 3 and 4.
+#[test]
+fn whatever_ends_a_lease_ends_it_once() {
+    type End = fn(&mut Lease) -> milepost::Result<()>;
+    let ends: [(End, JobStatus, u32); 3] = [
+        (|lease| lease.release(), JobStatus::Pending, 0),
+        (|lease| lease.fail("no luck").map(|_| ()), JobStatus::Pending, 1),
+        (|lease| lease.complete(), JobStatus::Completed, 0),
+    ];
+    for fault in [Fault::CommitLost, Fault::CommitKept, Fault::Panic] {
+        for (end, status, attempts) in ends {
+            let (scene, engine) = scene();
+            let mut lease = begun(&scene);
+            advance(&mut lease, 900);
+            engine.fail_after(0, fault);
+            assert!(end(&mut lease).unwrap_err().is_uncertain());
+
+            scene.reopen().unwrap();
+            lease.retry().unwrap().expect("it had no answer yet");
+
+            let job = scene.snapshot().unwrap().job(lease.job()).unwrap().unwrap();
+            assert_eq!((job.status, job.attempts), (status, attempts));
+            assert!(matches!(lease.renew(), Err(Error::LeaseLost { .. })));
+        }
+    }
+}
+
+/// Promise 4.
+#[test]
+fn an_import_left_unanswered_is_repeated_under_its_id() {
+    for fault in FAULTS {
+        let (scene, engine) = scene();
+        let worker = scene.pc("w").id();
+        let import = || Import::new("once").history(past(worker, scene.now(), 5, 100));
+        engine.fail_after(0, fault);
+        assert_kind(fault, &scene.import(import()).unwrap_err());
+
+        scene.reopen().unwrap();
+        let new = scene.import(import()).unwrap();
+
+        assert_eq!(new, fault != Fault::CommitKept);
+        assert_eq!(scene.snapshot().unwrap().lifetime(worker).unwrap().totals.batches, 1);
+    }
+}
+
+/// Promise 3: nobody knows its token, so the lease is taken up under another.
+#[test]
+fn a_lease_left_unanswered_is_resumed_under_a_token_of_its_own() {
+    for (fault, token) in [(Fault::CommitLost, 1), (Fault::CommitKept, 2)] {
+        let (scene, engine) = scene();
+        scene.jobs(&["a"]);
+        let worker = scene.pc("w");
+        engine.fail_after(0, fault);
+        assert!(worker.lease(MINUTE).unwrap_err().is_uncertain());
+
+        scene.reopen().unwrap();
+        let lease = worker.request(MINUTE).resume().lease().unwrap().leased().unwrap();
+
+        assert_eq!(lease.token().number(), token);
+    }
+}
+
+/// Promise 4.
+#[test]
+fn a_lease_dropped_after_reopening_settles_what_was_unanswered_and_gives_the_job_back() {
+    for fault in [Fault::CommitLost, Fault::CommitKept] {
+        let (scene, engine) = scene();
+        let mut held = begun(&scene);
+        engine.fail_after(0, fault);
+        second(&mut held).unwrap_err();
+
+        scene.reopen().unwrap();
+        drop(held);
+
+        let next = lease(&scene.pc("other"));
+        assert_eq!((next.resumed_at(), next.attempts()), (200, 0), "{fault:?}");
+    }
+}
+
+/// Promises 4 and 13: a panic of the storage in one transaction answers all that were in it.
+#[test]
+fn commands_sent_together_are_all_answered_and_repeated_once() {
+    for fault in FAULTS {
+        let (scene, engine) = scene();
+        let begun = begun(&scene);
+        let (job, token) = (begun.job(), begun.token());
+        begun.abandon();
+        let commands = || {
+            (0..50u64).map(move |n| {
+                let from = 100 + n;
+                let batch = Batch::of(&(from..from + 1), MINUTE);
+                let action = Action::Checkpoint { from, to: from + 1, batch };
+                LeaseCommand { job, token, sequence: 2 + n, action }
+            })
+        };
+        engine.fail_after(0, fault);
+        let answers = scene.submit_many(commands());
+        assert_eq!(answers.len(), 50);
+        answers.iter().for_each(|answer| assert_kind(fault, answer.as_ref().unwrap_err()));
+
+        scene.reopen().unwrap();
+        let cursor = scene.snapshot().unwrap().job(job).unwrap().unwrap().cursor;
+        let unstored = commands().skip((cursor - 100) as usize);
+        assert!(scene.submit_many(unstored).iter().all(Result::is_ok));
+
+        let job = scene.snapshot().unwrap().job(job).unwrap().unwrap();
+        assert_eq!((job.cursor, job.batches), (150, 51), "{fault:?}");
+    }
+}
+
+/// A disk in memory that can be told to fail.
+#[derive(Debug, Default)]
+struct Disk {
+    bytes: Mutex<Vec<u8>>,
+    fails: AtomicBool,
+}
+
+impl Disk {
+    fn check(&self) -> io::Result<()> {
+        if self.fails.load(Ordering::SeqCst) {
+            Err(io::Error::other("the disk is on fire"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Device for Disk {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.bytes.lock().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let bytes = self.bytes.lock();
+        let from = offset as usize;
+        let found = bytes.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.check()?;
+        self.bytes.lock().resize(length as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.check()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
+        let from = offset as usize;
+        self.bytes.lock()[from..from + data.len()].copy_from_slice(data);
+        Ok(())
+    }
 }
 
 /// Promises 4 and 13.
 #[test]
-fn a_checkpoint_whose_commit_failed_is_retried_and_counted_once_whether_it_was_stored_or_not() {
-    for fault in [Fault::CommitLost, Fault::CommitKept, Fault::Panic, Fault::Call] {
-        let engine = engine();
-        let scene = Scene::on(engine.clone());
-        scene.jobs(&["a"]);
-        let mut lease = lease(&scene.pc("pc-01"));
-        advance(&mut lease, 10);
+fn when_the_disk_fails_the_store_stops_and_goes_on_after_reopening() {
+    let disk = Arc::new(Disk::default());
+    let clock = ManualClock::at(at(NOON));
+    let store = Builder::on_device(disk.clone()).clock(clock).open().unwrap();
+    store.create_job(NewJob::new("a", 0..1_000)).unwrap();
+    let worker = store.worker("w", "pc").unwrap();
+    let Leasing::Leased(mut lease) = worker.lease(MINUTE).unwrap() else { panic!("it is waiting") };
+    advance(&mut lease, 100);
 
-        engine.fail_after(0, fault);
-        let (to, done) = batch(&lease);
-        let failed = lease.checkpoint(to, done.clone()).unwrap_err();
-        assert!(!engine.fault_is_pending());
-        assert!(failed.needs_reopen(), "{failed:?}");
-        let stopped = scene.pc_is_refused();
-        assert!(matches!(stopped, Error::Stopped { .. }), "{stopped:?}");
-        scene.snapshot().unwrap().verify().unwrap();
+    disk.fails.store(true, Ordering::SeqCst);
+    let error = second(&mut lease).unwrap_err();
+    assert!(error.is_uncertain() && error.to_string().contains("the disk is on fire"), "{error}");
+    assert!(matches!(store.worker("x", "pc"), Err(Error::Stopped { .. })));
+    assert!(store.reopen().is_err(), "it still fails");
+    assert!(matches!(store.worker("x", "pc"), Err(Error::Stopped { .. })), "and stays stopped");
+    disk.fails.store(false, Ordering::SeqCst);
+    store.reopen().unwrap();
 
-        scene.reopen().unwrap();
-        if failed.is_uncertain() {
-            assert!(lease.is_unanswered());
-            let too_soon = lease.renew().unwrap_err();
-            assert!(matches!(too_soon, Error::Unanswered { .. }), "{too_soon:?}");
-            let receipt = lease.retry().unwrap().expect("there was one without an answer");
-            assert!(matches!(receipt, Receipt::Moved { cursor: 20, .. }));
-        } else {
-            assert_eq!(lease.retry().unwrap(), None, "it was not stored");
-            lease.checkpoint(to, done).unwrap();
-        }
-
-        assert_eq!(lease.retry().unwrap(), None);
-        assert_eq!(lease.cursor(), 20);
-        let totals = scene.snapshot().unwrap().lifetime(Scope::Fleet).unwrap().totals;
-        assert_eq!((totals.batches, totals.items), (2, 20), "{fault:?}");
-        advance(&mut lease, 10);
-    }
-}
-
-impl Scene {
-    fn pc_is_refused(&self) -> Error {
-        self.worker("another", "pc").unwrap_err()
-    }
-}
-
-/// Promises 4 and 13: whichever call or commit fails, and in whichever way.
-#[test]
-fn wherever_a_workload_fails_repeating_what_has_no_answer_gives_exactly_once_totals() {
-    for fault in [Fault::Call, Fault::Panic, Fault::CommitLost, Fault::CommitKept] {
-        let mut n = 0;
-        loop {
-            let engine = engine();
-            let scene = Scene::on(engine.clone());
-            scene.set_caps(milepost::Caps { history: 2, daily: 2, monthly: 2 }).unwrap();
-            scene.jobs(&["a"]);
-            let worker = scene.pc("pc-01");
-            let mut lease = worker.lease(1_000 * DAY).unwrap().leased().unwrap();
-            engine.fail_after(n, fault);
-
-            while lease.next_batch(10).is_some() && lease.cursor() < 120 {
-                scene.clock.advance(17 * DAY);
-                let (to, done) = batch(&lease);
-                let mut outcome = lease.checkpoint(to, done.clone());
-                while let Err(error) = outcome {
-                    assert!(error.needs_reopen(), "{fault:?} at {n}: {error:?}");
-                    scene.reopen().unwrap();
-                    outcome = match lease.retry().unwrap() {
-                        Some(_) => Ok(lease.cursor()),
-                        None => lease.checkpoint(to, done.clone()),
-                    };
-                }
-            }
-
-            let totals = scene.snapshot().unwrap().lifetime(&worker).unwrap().totals;
-            assert_eq!((totals.batches, totals.items), (12, 120), "{fault:?} at {n}");
-            scene.snapshot().unwrap().verify().unwrap();
-            if engine.fault_is_pending() {
-                break;
-            }
-            n += 1;
-        }
-        assert!(n >= 12, "{fault:?} was met {n} times");
-    }
-}
-
-/// Promise 13.
-#[test]
-fn when_a_commit_fails_every_caller_that_waits_gets_an_answer() {
-    let engine = engine();
-    let scene = Scene::on(engine.clone());
-    scene.create_jobs((0..32).map(|n| NewJob::new("keys", n << 32..(n + 1) << 32))).unwrap();
-    let applied = AtomicU64::new(0);
-
-    let uncertain = std::thread::scope(|threads| {
-        let callers: Vec<_> = (0..32)
-            .map(|n| {
-                let mut lease = lease(&scene.pc(&format!("pc-{n}")));
-                let applied = &applied;
-                threads.spawn(move || {
-                    loop {
-                        let (to, done) = batch(&lease);
-                        match lease.checkpoint(to, done) {
-                            Ok(_) => applied.fetch_add(1, Ordering::Relaxed),
-                            Err(error) => {
-                                assert!(error.needs_reopen(), "{error:?}");
-                                let uncertain = error.is_uncertain();
-                                lease.abandon();
-                                return uncertain;
-                            }
-                        };
-                    }
-                })
-            })
-            .collect();
-        engine.fail_after(5, Fault::CommitKept);
-        callers.into_iter().map(|caller| u64::from(caller.join().unwrap())).sum::<u64>()
-    });
-
-    assert!(uncertain >= 1, "those of the failed commit do not know its outcome");
-    let stored = scene.snapshot().unwrap().lifetime(Scope::Fleet).unwrap().totals.batches;
-    assert_eq!(stored, applied.into_inner() + uncertain, "this commit was kept");
-}
-
-/// Promise 13.
-#[test]
-fn a_store_that_closes_answers_everybody() {
-    let scene = Scene::new();
-    scene.create_jobs((0..16).map(|n| NewJob::new("keys", n << 32..(n + 1) << 32))).unwrap();
-    let path = scene.path().to_path_buf();
-
-    let acknowledged: u64 = std::thread::scope(|threads| {
-        let callers: Vec<_> = (0..16)
-            .map(|n| {
-                let mut lease = lease(&scene.pc(&format!("pc-{n}")));
-                threads.spawn(move || {
-                    let mut applied = 0;
-                    loop {
-                        let (to, done) = batch(&lease);
-                        match lease.checkpoint(to, done) {
-                            Ok(_) => applied += 1,
-                            Err(error) => {
-                                assert!(matches!(error, Error::Closed), "{error:?}");
-                                return applied;
-                            }
-                        }
-                    }
-                })
-            })
-            .collect();
-        while scene.snapshot().unwrap().newest_history(100).unwrap().len() < 100 {
-            std::thread::yield_now();
-        }
-        scene.close().unwrap();
-        callers.into_iter().map(|caller| caller.join().unwrap()).sum()
-    });
-
-    assert!(matches!(scene.snapshot(), Err(Error::Closed)));
-    assert!(matches!(scene.worker("late", "pc"), Err(Error::Closed)));
-    scene.close().unwrap();
-    let again = Store::open(&path).unwrap();
-    again.snapshot().unwrap().verify().unwrap();
-    let stored = again.snapshot().unwrap().lifetime(Scope::Fleet).unwrap().totals.batches;
-    assert_eq!(stored, acknowledged, "what was acknowledged is stored, and nothing else");
-}
-
-/// Promise 11: what Relaxed holds back is written when the store is flushed or closed.
-#[test]
-fn a_relaxed_store_loses_nothing_when_it_is_closed_in_order() {
-    let mut scene = Scene::with(crate::support::relaxed);
-    scene.jobs(&["a"]);
-    let mut lease = lease(&scene.pc("pc-01"));
-    for _ in 0..20 {
-        advance(&mut lease, 10);
-    }
-    scene.flush().unwrap();
-    advance(&mut lease, 10);
-    lease.abandon();
-
-    scene.reopen_with(|builder| builder);
-
-    let job = scene.snapshot().unwrap().jobs(None, 1).unwrap().pop().unwrap();
-    assert_eq!((job.cursor, job.batches), (210, 21));
-}
-
-/// A workload that touches every rule, with a fixed outcome.
-fn workload(scene: &Scene) -> Ledger {
-    let mut ledger = Ledger::default();
-    scene.set_caps(milepost::Caps { history: 6, daily: 3, monthly: 2 }).unwrap();
-    scene.create_jobs((0..6).map(|n| NewJob::new("keys", n * 500..(n + 1) * 500))).unwrap();
-    let workers: Vec<_> = (0..5).map(|n| scene.pc(&format!("pc-{n}"))).collect();
-    let mut leases: Vec<_> =
-        workers.iter().map(|w| w.lease(90 * DAY).unwrap().leased().unwrap()).collect();
-    for n in 0..60 {
-        scene.clock.advance(7 * DAY);
-        ledger.checkpoint(&mut leases[n % 5], scene.now(), 20, n as u64 + 1);
-    }
-    leases[0].fail("no luck").unwrap();
-    leases[1].release().unwrap();
-    leases.into_iter().skip(2).for_each(Lease::abandon);
-    scene.clock.advance(365 * DAY);
-    let next = workers[0].lease(MINUTE).unwrap().leased().unwrap();
-    let (job, token, from) = (next.job(), next.token(), next.cursor());
-    next.abandon();
-    let commands = (0..20u64).map(|n| {
-        let range = from + n..from + n + 1;
-        ledger.note(&past(workers[0].id(), scene.now(), 1, 9));
-        let batch = Batch::of(&range, Duration::from_micros(9)).finding(n.to_be_bytes(), "found");
-        let action = Action::Checkpoint { from: range.start, to: range.end, batch };
-        LeaseCommand { job, token, sequence: n + 1, action }
-    });
-    let answers = scene.submit_many(commands);
-    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
-    let import = (0..3).fold(Import::new("past"), |import, n| {
-        let batch = past(workers[2].id(), scene.now(), n, n);
-        ledger.note(&batch);
-        import.history(batch)
-    });
-    scene.import(import).unwrap();
-    scene.set_caps(milepost::Caps { history: 2, daily: 1, monthly: 1 }).unwrap();
-    scene.settle().unwrap();
-    scene.cancel_job(job).unwrap();
-    scene.delete_job(job).unwrap();
-    ledger
-}
-
-fn outcome(engine: MemoryEngine) -> Dump {
-    let scene = Scene::on(Arc::new(engine));
-    workload(&scene).assert_conserved(&scene);
-    dump(&scene)
-}
-
-/// Section 7 of the design.
-#[test]
-fn engines_that_run_closures_twice_or_allow_little_end_in_the_same_state() {
-    let plain = outcome(MemoryEngine::new());
-
-    assert!(outcome(MemoryEngine::new().rerun()) == plain);
-    assert!(outcome(MemoryEngine::new().limits(128, 3 << 19)) == plain);
-    assert!(outcome(MemoryEngine::new().rerun().limits(128, 3 << 19)) == plain);
-}
-
-/// Section 7 of the design.
-#[test]
-fn redb_ends_in_the_same_state_as_the_engine_in_memory() {
-    let scene = Scene::new();
-
-    workload(&scene).assert_conserved(&scene);
-
-    assert!(dump(&scene) == outcome(MemoryEngine::new()));
-}
-
-/// Promise 13.
-#[test]
-fn a_command_too_large_for_the_engine_is_refused_and_those_beside_it_are_not() {
-    let scene = Scene::on(Arc::new(MemoryEngine::new().limits(128, 3 << 19)));
-    scene.jobs(&["a"]);
-    let held = lease(&scene.pc("pc-01"));
-    let (job, token) = (held.job(), held.token());
-    held.abandon();
-    let before = dump(&scene);
-
-    let many = (0..200).map(|n| NewJob::new("b", n..n + 1));
-    let error = scene.create_jobs(many).unwrap_err();
-    assert!(matches!(error, Error::TooLarge), "{error:?}");
-    assert!(dump(&scene) == before);
-
-    let command = |sequence: u64, range: std::ops::Range<u64>, findings: u32| {
-        let batch = (0..findings)
-            .fold(Batch::of(&range, Duration::ZERO), |b, n| b.finding(n.to_be_bytes(), []));
-        let action = Action::Checkpoint { from: range.start, to: range.end, batch };
-        LeaseCommand { job, token, sequence, action }
-    };
-    let answers =
-        scene.submit_many([command(1, 0..10, 3), command(2, 10..20, 500), command(2, 10..20, 4)]);
-    assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
-    assert!(matches!(answers[1], Err(Error::TooLarge)), "{answers:?}");
-    assert_eq!(rows(&scene, Table::Findings), 4, "keys 0 to 2, and 3 of the second batch");
-}
-
-/// Section 7 of the design: marked at once, removed in steps.
-#[test]
-fn deleting_a_job_with_many_findings_fits_into_small_transactions() {
-    let scene = Scene::on(Arc::new(MemoryEngine::new().limits(128, 3 << 19)));
-    let job = scene.jobs(&["a"])[0];
-    let mut lease = lease(&scene.pc("pc-01"));
-    for n in 0..20u32 {
-        let range = lease.next_batch(50).unwrap();
-        let batch = (0..60u32).fold(Batch::of(&range, Duration::ZERO), |batch, k| {
-            batch.finding((n * 60 + k).to_be_bytes(), "found")
-        });
-        lease.checkpoint(range.end, batch).unwrap();
-    }
-    lease.complete().unwrap();
-    assert_eq!(rows(&scene, Table::Findings), 1_200);
-
-    scene.delete_job(job).unwrap();
-
-    assert_eq!(rows(&scene, Table::Findings), 0);
-    assert!(!scene.snapshot().unwrap().is_settling());
+    assert!(matches!(lease.retry().unwrap(), Some(Receipt::Moved { cursor: 200, .. })));
+    let view = store.snapshot().unwrap();
+    view.verify().unwrap();
+    assert_eq!(view.lifetime(&worker).unwrap().totals.batches, 2);
+    assert_eq!(view.findings(None, 10).unwrap().len(), 1);
 }

@@ -1,279 +1,229 @@
-//! Files that cannot be opened: each gets its own clear error, and is left as it was.
+//! Files that cannot be opened: each for its own reason, told in words, and left as it was.
 
-use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use milepost::{Error, NewJob, Sharing, Store};
-use redb::{Database, TableDefinition};
-use tempfile::TempDir;
+use milepost::storage::{Engine, Flush, MemoryEngine, Table, Write};
+use milepost::{Builder, Error, NewJob, Sharing, Store};
+use redb::{Database, ReadableDatabase, TableDefinition};
 
-use crate::child;
-use crate::support::{Scene, advance, lease};
+use crate::support::{advance, lease};
 
-/// A place for a file, and the folder that goes with it.
-fn place() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("scan.milepost");
+/// Opens a file that must be refused, in each way, and checks that it was left as it was.
+#[track_caller]
+fn assert_refused(path: &Path, expected: impl Fn(&Error) -> bool, words: &[&str]) {
+    let before = std::fs::read(path).expect("the file is there");
+    let attempts = [
+        Store::open(path).map(|_| ()),
+        Store::builder(path).check_on_open(true).open().map(|_| ()),
+        Store::builder(path).sharing(Sharing::MultiWriter).open().map(|_| ()),
+        Store::builder(path).history_limit(5).open().map(|_| ()),
+        Store::builder(path).open_read_only().map(|_| ()),
+    ];
+    for (n, attempt) in attempts.into_iter().enumerate() {
+        let error = attempt.expect_err("it is no store of this version");
+        assert!(expected(&error), "attempt {n}: {error:?}");
+        let text = error.to_string();
+        assert!(text.contains(&path.display().to_string()), "attempt {n} names the file: {text}");
+        for word in words {
+            assert!(text.contains(word), "attempt {n}: {text}");
+        }
+    }
+    assert!(std::fs::read(path).expect("the file is there") == before, "the file was changed");
+}
+
+fn not_a_store(error: &Error) -> bool {
+    matches!(error, Error::NotAStore { .. })
+}
+
+/// A path in a folder of its own.
+pub fn in_a_folder(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let path = folder.path().join(name);
     (folder, path)
 }
 
-/// Opens a file, which must be refused and left as it was.
-#[track_caller]
-fn refused(path: &Path) -> Error {
-    let before = fs::read(path).unwrap();
-    let error = Store::open(path).unwrap_err();
-    assert!(fs::read(path).unwrap() == before, "the file was changed");
-    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
-    error
-}
-
-/// A closed store with something in it.
-fn closed_store(path: &Path) {
-    let store = Store::open(path).unwrap();
-    store.create_job(NewJob::new("a", 0..1_000)).unwrap();
-    let mut lease = lease(&store.worker("pc-01", "pc").unwrap());
-    for _ in 0..50 {
-        advance(&mut lease, 10);
-    }
-    drop(lease);
-    store.close().unwrap();
-}
-
+/// Promise 13.
 #[test]
-fn a_file_that_is_not_a_store_is_refused() {
-    let (_folder, path) = place();
-    for content in [&b"a shopping list\n"[..], &[0; 8192], b"SQLite format 3\0", b"x"] {
-        fs::write(&path, content).unwrap();
+fn a_text_file_is_not_a_store() {
+    let (_folder, path) = in_a_folder("notes.txt");
+    for text in ["x", "remember the milk\n", &"a longer text ".repeat(10_000)] {
+        std::fs::write(&path, text).unwrap();
 
-        let error = refused(&path);
-
-        assert!(matches!(error, Error::NotAStore { .. }), "{error:?}");
-        assert!(error.to_string().contains("is not a milepost store"), "{error}");
+        assert_refused(&path, not_a_store, &["is not a milepost store"]);
     }
 }
 
+/// Promise 13.
 #[test]
-fn an_empty_file_is_refused_and_not_taken_for_a_new_store() {
-    let (_folder, path) = place();
-    fs::write(&path, b"").unwrap();
+fn an_empty_file_is_not_a_store() {
+    let (_folder, path) = in_a_folder("empty.milepost");
+    std::fs::write(&path, "").unwrap();
 
-    let error = refused(&path);
-
-    assert!(matches!(error, Error::NotAStore { .. }), "{error:?}");
-    assert!(error.to_string().contains("empty"), "{error}");
+    assert_refused(&path, not_a_store, &["is not a milepost store", "the file is empty"]);
 }
 
+const NAMES: TableDefinition<'_, &str, u64> = TableDefinition::new("names");
+const META: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("meta");
+const OTHER_META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// Promise 13.
 #[test]
-fn a_redb_file_of_another_program_is_refused() {
-    let (_folder, path) = place();
+fn a_redb_file_of_another_program_is_not_a_store() {
+    let (_folder, path) = in_a_folder("other.redb");
     let database = Database::create(&path).unwrap();
     let txn = database.begin_write().unwrap();
-    let table: TableDefinition<&str, u64> = TableDefinition::new("meta");
-    txn.open_table(table).unwrap().insert("format", 1).unwrap();
+    txn.open_table(NAMES).unwrap().insert("one", 1).unwrap();
     txn.commit().unwrap();
     drop(database);
 
-    let error = Store::open(&path).unwrap_err();
-
-    assert!(matches!(error, Error::NotAStore { .. }), "{error:?}");
-    assert!(error.to_string().contains("another program"), "{error}");
-    let database = Database::open(&path).unwrap();
-    let txn = redb::ReadableDatabase::begin_read(&database).unwrap();
-    assert_eq!(txn.open_table(table).unwrap().get("format").unwrap().unwrap().value(), 1);
+    assert_refused(&path, not_a_store, &["redb file of another program"]);
 }
 
+/// Promise 13: it even has a table of the same name.
 #[test]
-fn a_future_format_version_is_refused_naming_both_versions() {
-    let (_folder, path) = place();
+fn a_redb_file_of_another_program_with_a_table_called_meta_is_not_a_store() {
+    for same_type in [true, false] {
+        let (_folder, path) = in_a_folder("other.redb");
+        let database = Database::create(&path).unwrap();
+        let txn = database.begin_write().unwrap();
+        if same_type {
+            txn.open_table(META).unwrap().insert(&b"title"[..], &b"ours"[..]).unwrap();
+        } else {
+            txn.open_table(OTHER_META).unwrap().insert("title", 7).unwrap();
+        }
+        txn.commit().unwrap();
+        drop(database);
+
+        assert_refused(&path, not_a_store, &["redb file of another program"]);
+    }
+}
+
+/// A closed store in a file, with a little of everything in it.
+pub fn closed_store(path: &Path) {
+    let store = Store::open(path).expect("the folder can be written to");
+    store.create_job(NewJob::new("keys", 0..1_000)).expect("the range is free");
+    let mut lease = lease(&store.worker("w", "pc").expect("it is in order"));
+    advance(&mut lease, 100);
+    lease.abandon();
+    store.close().expect("the disk works");
+}
+
+/// Promise 13.
+#[test]
+fn a_store_of_a_future_format_is_refused_with_both_versions() {
+    let (_folder, path) = in_a_folder("future.milepost");
     closed_store(&path);
     let database = Database::open(&path).unwrap();
+    let row = database.begin_read().unwrap().open_table(META).unwrap();
+    let mut format = row.get(&b"format"[..]).unwrap().unwrap().value().to_vec();
+    assert_eq!(format, [1, 1], "record version and format version");
+    format[1] = 2;
     let txn = database.begin_write().unwrap();
-    let table: TableDefinition<&[u8], &[u8]> = TableDefinition::new("meta");
-    txn.open_table(table).unwrap().insert(&b"format"[..], &[1, 7][..]).unwrap();
+    txn.open_table(META).unwrap().insert(&b"format"[..], &format[..]).unwrap();
     txn.commit().unwrap();
+    drop(row);
     drop(database);
 
-    let error = Store::open(&path).unwrap_err();
-
-    assert!(matches!(error, Error::FormatVersion { found: 7, supported: 1, .. }), "{error:?}");
-    assert!(error.to_string().contains("format version 7"), "{error}");
+    let future =
+        |error: &Error| matches!(error, Error::FormatVersion { found: 2, supported: 1, .. });
+    assert_refused(&path, future, &["format version 2", "supports version 1"]);
 }
 
+/// Promise 13.
 #[test]
-fn a_truncated_file_is_refused_at_every_length() {
-    let (_folder, path) = place();
-    closed_store(&path);
-    let whole = fs::read(&path).unwrap();
-    for part in 1..64 {
-        fs::write(&path, &whole[..whole.len() * part / 64]).unwrap();
+fn an_engine_that_holds_a_future_format_is_refused_like_a_file() {
+    let engine = Arc::new(MemoryEngine::new());
+    let put = |txn: &mut dyn Write| txn.put(Table::Meta, b"format", &[1, 3]);
+    engine.write(Flush::Now, &mut |txn| put(txn)).unwrap();
 
-        match Store::open(&path) {
-            Err(Error::NotAStore { .. } | Error::Corrupted { .. } | Error::Io { .. }) => {}
-            // What is cut off may be space that nothing used.
-            Ok(store) => {
-                store.snapshot().unwrap().verify().unwrap();
-            }
-            Err(other) => panic!("cut to {part}/64: {other:?}"),
+    let error = Builder::on_engine(engine).open().expect_err("it is of another version");
+
+    assert!(matches!(error, Error::FormatVersion { found: 3, supported: 1, .. }), "{error:?}");
+}
+
+/// Promise 13: an error that says so, whichever part is missing; never a panic, or a new store.
+#[test]
+fn a_truncated_file_is_refused() {
+    let (_folder, whole) = in_a_folder("whole.milepost");
+    closed_store(&whole);
+    let bytes = std::fs::read(&whole).unwrap();
+    let end = bytes.len();
+
+    for length in [9, 64, 319, 320, 4_095, 4_096, 8_192, end / 2, end - 4_096, end - 1] {
+        let (_folder, path) = in_a_folder("cut.milepost");
+        std::fs::write(&path, &bytes[..length]).unwrap();
+
+        for builder in [Store::builder(&path), Store::builder(&path).check_on_open(true)] {
+            let error = builder.open().expect_err("something is missing");
+            assert!(matches!(error, Error::Corrupted { .. }), "{length}: {error:?}");
+            let text = error.to_string();
+            assert!(
+                text.contains("cut.milepost") && text.contains("truncated"),
+                "{length}: {text}"
+            );
         }
+        // Without writing nobody can tell it from a file that its writer did not close.
+        let error = Store::builder(&path).open_read_only().expect_err("something is missing");
+        assert!(
+            matches!(error, Error::Corrupted { .. } | Error::NeedsRecovery { .. }),
+            "{length}: {error:?}"
+        );
+        assert!(std::fs::read(&path).unwrap() == bytes[..length], "{length}: it was changed");
     }
-    let error = {
-        fs::write(&path, &whole[..whole.len() / 3]).unwrap();
-        Store::open(&path).unwrap_err()
-    };
-    assert!(!error.to_string().contains("panicked"), "{error}");
-    fs::write(&path, &whole).unwrap();
-    Store::open(&path).unwrap().snapshot().unwrap().verify().unwrap();
 }
 
+/// Promise 13.
 #[test]
-fn a_file_held_by_another_process_is_refused_saying_who_may_hold_it_and_which_mode_allows_both() {
-    let (_folder, path) = place();
-    closed_store(&path);
-    let (mut holder, mut output) = child::start("hold", &path, &[]);
-    assert_eq!(child::answer(&mut output), "held");
+fn a_missing_file_is_made_by_a_writer_but_not_by_a_reader() {
+    let (_folder, path) = in_a_folder("new.milepost");
 
-    let error = Store::open(&path).unwrap_err();
-    let shared = Store::builder(&path).sharing(Sharing::SingleWriter).open().unwrap_err();
-    let read_only = Store::builder(&path).open_read_only().unwrap_err();
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    let error = Store::builder(&path).open_read_only().expect_err("there is nothing to read");
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert!(error.to_string().contains("new.milepost"), "{error}");
+    assert!(!path.exists());
 
-    assert!(matches!(error, Error::Locked { .. }), "{error:?}");
-    for words in ["another process", "Sharing::SingleWriter", "Sharing::MultiWriter"] {
-        assert!(error.to_string().contains(words), "{error}");
-    }
-    assert!(matches!(shared, Error::Locked { .. }), "{shared:?}");
-    assert!(matches!(read_only, Error::Locked { .. }), "{read_only:?}");
     Store::open(&path).unwrap();
+    assert!(path.exists());
 }
 
+/// Promise 13.
 #[test]
-fn the_same_process_cannot_open_a_file_twice_either() {
-    let scene = Scene::new();
+fn a_missing_folder_is_told() {
+    let (_folder, path) = in_a_folder("missing");
+    let path = path.join("scan.milepost");
 
-    let error = Store::open(scene.path()).unwrap_err();
+    let error = Store::open(&path).expect_err("there is no such folder");
 
-    assert!(matches!(error, Error::Locked { .. }), "{error:?}");
-    assert!(error.to_string().contains("another handle in this one"), "{error}");
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("missing/scan.milepost") && text.contains("No such file"), "{text}");
 }
 
-/// Section 8 of the design.
+/// Promise 13.
 #[test]
-fn beside_a_single_writer_others_can_read_until_it_is_killed() {
-    let (_folder, path) = place();
-    Store::builder(&path).sharing(Sharing::SingleWriter).open().unwrap().close().unwrap();
-    let (mut writer, mut output) = child::start("hold_shared", &path, &[]);
-    assert_eq!(child::answer(&mut output), "held");
-    let builder = || Store::builder(&path).sharing(Sharing::SingleWriter);
+fn a_folder_in_the_place_of_the_file_is_told() {
+    let (_folder, path) = in_a_folder("folder.milepost");
+    std::fs::create_dir(&path).unwrap();
 
-    let reader = builder().open_read_only().unwrap();
-    let seen = reader.snapshot().unwrap().worker_named("writer").unwrap();
-    let second_writer = builder().open().unwrap_err();
-    writer.kill().unwrap();
-    writer.wait().unwrap();
-    drop(reader);
-    let after_the_kill = builder().open_read_only().unwrap_err();
-
-    assert!(seen.is_some(), "the reader sees what the writer committed");
-    assert!(matches!(second_writer, Error::Locked { .. }), "{second_writer:?}");
-    assert!(matches!(after_the_kill, Error::NeedsRecovery { .. }), "{after_the_kill:?}");
-    assert!(after_the_kill.to_string().contains("open it once for writing"));
-    builder().open().unwrap().close().unwrap();
-    builder().open_read_only().unwrap().snapshot().unwrap().verify().unwrap();
-}
-
-/// Promises 2 and 4 across processes.
-#[test]
-fn several_processes_share_a_file_and_do_every_position_once() {
-    let (_folder, path) = place();
-    let builder = || Store::builder(&path).sharing(Sharing::MultiWriter);
-    let store = builder().open().unwrap();
-    store.create_jobs((0..12).map(|n| NewJob::new("keys", n * 20..(n + 1) * 20))).unwrap();
-
-    let children: Vec<_> = (0..3).map(|_| child::start("write_many", &path, &[])).collect();
-    let done: Vec<u64> = children
-        .into_iter()
-        .map(|(mut child, mut output)| {
-            let done = child::answer(&mut output);
-            child.wait().unwrap();
-            done.parse().unwrap()
-        })
-        .collect();
-
-    let view = store.snapshot().unwrap();
-    assert_eq!(done.iter().sum::<u64>(), 240, "{done:?}");
-    assert_eq!(view.lifetime(milepost::Scope::Fleet).unwrap().totals.items, 240);
-    assert_eq!(view.job_counts().completed, 12);
-    view.verify().unwrap();
-}
-
-/// Section 8 of the design.
-#[test]
-fn a_shared_file_cannot_be_relaxed_and_the_error_says_why() {
-    let (_folder, path) = place();
-    for sharing in [Sharing::SingleWriter, Sharing::MultiWriter] {
-        let builder = crate::support::relaxed(Store::builder(&path).sharing(sharing));
-        let error = builder.open().unwrap_err();
-        assert!(error.to_string().contains("shared file cannot be Relaxed"), "{error}");
-        assert!(!path.exists());
+    for opened in
+        [Store::open(&path).map(|_| ()), Store::builder(&path).open_read_only().map(|_| ())]
+    {
+        let error = opened.expect_err("it is a folder");
+        assert!(matches!(error, Error::Io { .. } | Error::NotAStore { .. }), "{error:?}");
+        assert!(error.to_string().contains("folder.milepost"), "{error}");
     }
+    assert!(path.is_dir());
 }
 
-#[cfg(unix)]
+/// Promise 13.
 #[test]
-fn a_read_only_folder_is_refused_naming_the_file() {
-    use std::os::unix::fs::PermissionsExt;
-    let (folder, path) = place();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
+fn a_new_store_leaves_nothing_else_in_its_folder() {
+    let (folder, path) = in_a_folder("scan.milepost");
 
-    // Folders are never read-only to root.
-    let Some(answer) = child::run_as_nobody("open", &path) else {
-        let _ = writeln!(std::io::stderr(), "skipped: this user cannot run as another one");
-        return;
-    };
+    Store::open(&path).unwrap().close().unwrap();
 
-    assert!(answer.starts_with("Io") || answer == "no answer", "{answer}");
-    if answer == "no answer" {
-        let _ = writeln!(std::io::stderr(), "skipped: the other user cannot run this program");
-    } else {
-        assert!(answer.contains(&path.display().to_string()), "{answer}");
-    }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn a_missing_folder_and_a_folder_in_the_files_place_are_refused() {
-    let (folder, path) = place();
-
-    let missing = Store::open(path.join("deeper")).unwrap_err();
-    assert!(matches!(missing, Error::Io { .. }), "{missing:?}");
-    let in_its_place = Store::open(folder.path()).unwrap_err();
-    assert!(matches!(in_its_place, Error::Io { .. } | Error::NotAStore { .. }), "{in_its_place:?}");
-    let nothing_to_read = Store::builder(&path).open_read_only().unwrap_err();
-    assert!(matches!(nothing_to_read, Error::Io { .. }), "{nothing_to_read:?}");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
-}
-
-#[test]
-fn check_on_open_finds_a_flipped_bit() {
-    let (_folder, path) = place();
-    closed_store(&path);
-    let whole = fs::read(&path).unwrap();
-    let open = || Store::builder(&path).check_on_open(true).open();
-    open().unwrap().close().unwrap();
-    let mut found = 0;
-    for at in (0..whole.len()).step_by(whole.len() / 200) {
-        let mut flipped = whole.clone();
-        flipped[at] ^= 0x10;
-        fs::write(&path, &flipped).unwrap();
-        match open() {
-            Ok(store) => {
-                // Where the bit is in unused space, everything has to be right.
-                store.snapshot().unwrap().verify().unwrap();
-            }
-            Err(_) => found += 1,
-        }
-    }
-    assert!(found > 0, "some bits are in use");
+    let names: Vec<_> =
+        folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["scan.milepost"]);
 }

@@ -1,6 +1,8 @@
 //! What a test put in, kept record by record and added up by plain code that shares nothing with
 //! the store's own.
 
+#![expect(clippy::unwrap_used, reason = "these are the helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

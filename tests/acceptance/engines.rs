@@ -1,0 +1,236 @@
+//! The rules hold on every engine: one that runs transactions again, and one with small limits,
+//! end with the same rows and the same answers as a file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost::storage::{MemoryEngine, Table};
+use milepost::{Action, Batch, Error, Import, JobStatus, LeaseCommand, NewJob};
+
+use crate::ledger::{Ledger, past, totals_of_day};
+use crate::support::{
+    DAY, Dump, MINUTE, Scene, advance, dump, lease, nth_day, nth_month, refused, rows,
+};
+
+/// What a distributed engine allows in one transaction by default.
+const OPERATIONS: usize = 128;
+const BYTES: usize = 3 << 19;
+
+fn engines() -> [(&'static str, Scene); 4] {
+    let limited = MemoryEngine::new().limits(OPERATIONS, BYTES);
+    let both = MemoryEngine::new().rerun().limits(OPERATIONS, BYTES);
+    [
+        ("in memory", Scene::in_memory()),
+        ("run again", Scene::on(Arc::new(MemoryEngine::new().rerun()))),
+        ("limited", Scene::on(Arc::new(limited))),
+        ("limited and run again", Scene::on(Arc::new(both))),
+    ]
+}
+
+/// Runs a workload on a file and on each engine, and compares all answers and all rows.
+#[track_caller]
+fn assert_same_everywhere(workload: impl Fn(&Scene) -> Vec<String>) {
+    let run = |scene: &Scene| -> (Vec<String>, Dump) {
+        let answers = workload(scene);
+        scene.settle().expect("the store is open");
+        (answers, dump(scene))
+    };
+    let (answers, rows) = run(&Scene::new());
+    assert!(!answers.is_empty());
+    for (name, scene) in engines() {
+        let (other_answers, other_rows) = run(&scene);
+        assert_eq!(other_answers, answers, "{name}");
+        assert!(other_rows == rows, "{name}: other rows than in a file");
+    }
+}
+
+/// Promises 3 and 4.
+#[test]
+fn jobs_and_leases_come_out_the_same_on_every_engine() {
+    assert_same_everywhere(|scene| {
+        let mut answers = Vec::new();
+        let jobs = scene.jobs(&["a", "b", "c", "d"]);
+        let (first, second) = (scene.pc("first"), scene.pc("second"));
+        let mut lost = lease(&first);
+        advance(&mut lost, 10);
+        scene.clock.advance(MINUTE);
+        let mut taken = second.request(MINUTE).of_job(jobs[0]).lease().unwrap().leased().unwrap();
+        answers.push(format!("{:?}", lost.checkpoint(20, Batch::of(&(10..20), MINUTE))));
+        answers.push(format!("{:?}", taken.fail("no luck")));
+        answers.push(format!("{:?}", scene.create_job(NewJob::new("a", 5..6))));
+        answers.push(format!("{:?}", scene.find_or_create_job(NewJob::new("e", 0..9))));
+        scene.cancel_job(jobs[1]).unwrap();
+        scene.retry_job(jobs[1]).unwrap();
+        scene.cancel_job(jobs[2]).unwrap();
+        scene.delete_job(jobs[2]).unwrap();
+        while let Some(mut lease) = second.lease(MINUTE).unwrap().leased() {
+            while lease.next_batch(1).is_some() {
+                answers.push(format!("{:?}", advance(&mut lease, 400)));
+            }
+            answers.push(format!("{:?}", lease.complete()));
+        }
+        answers
+    });
+}
+
+/// Promises 5 to 8.
+#[test]
+fn retention_comes_out_the_same_on_every_engine() {
+    assert_same_everywhere(|scene| {
+        let caps = milepost::Caps { history: 40, daily: 6, monthly: 3 };
+        scene.set_caps(caps).unwrap();
+        let mut ledger = Ledger::default();
+        scene.jobs(&["a", "b"]);
+        let mut leases = [lease(&scene.pc("a")), lease(&scene.pc("b"))];
+        for n in 0..150 {
+            scene.clock.advance(Duration::from_secs(70_000));
+            ledger.checkpoint(&mut leases[n % 2], scene.now(), 1 + n as u64 % 5, n as u64);
+        }
+        leases.into_iter().for_each(drop);
+        for n in 0..20 {
+            let totals = totals_of_day(nth_day(n), n as u64);
+            let worker = scene.pc("a").id();
+            ledger.note_day(worker, nth_day(n), totals);
+            scene.import(Import::new(n.to_string()).daily(worker, nth_day(n), totals)).unwrap();
+        }
+        ledger.assert_conserved(scene);
+        vec![format!("{:?}", scene.caps())]
+    });
+}
+
+/// Promises 4 and 14: a leader that meets the limit halves its batch.
+#[test]
+fn commands_sent_together_are_split_where_the_engine_allows_less() {
+    assert_same_everywhere(|scene| {
+        scene.create_job(NewJob::new("keys", 0..1_000)).unwrap();
+        let lease = lease(&scene.pc("a"));
+        let (job, token) = (lease.job(), lease.token());
+        lease.abandon();
+        let answers = scene.submit_many((0..500u64).map(|n| {
+            // Every tenth is a checkpoint that is out of place.
+            let from = if n % 10 == 9 { 0 } else { n - n / 10 };
+            let batch = Batch::of(&(from..from + 1), Duration::from_micros(n));
+            let action = Action::Checkpoint { from, to: from + 1, batch };
+            LeaseCommand { job, token, sequence: n - n / 10 + 1, action }
+        }));
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 450);
+        answers.iter().map(|answer| format!("{answer:?}")).collect()
+    });
+}
+
+/// Promises 5 to 8 and 14: each step fits into the smallest transaction.
+#[test]
+fn lowered_caps_are_met_within_the_limits_of_the_engine() {
+    for (name, scene) in engines() {
+        let mut ledger = Ledger::default();
+        let worker = scene.pc("a").id();
+        for n in 0..200 {
+            let at = scene.now().before(Duration::from_secs((200 - n) * 40_000));
+            ledger.import(&scene, &format!("batch {n}"), past(worker, at, n, n));
+        }
+        for n in 0..60 {
+            let totals = totals_of_day(nth_month(n).first_day(), n as u64);
+            ledger.note_month(worker, nth_month(n), totals);
+            let import = Import::new(format!("month {n}"));
+            scene.import(import.monthly(worker, nth_month(n), totals)).unwrap();
+        }
+
+        scene.set_caps(milepost::Caps { history: 1, daily: 1, monthly: 1 }).unwrap();
+        scene.settle().unwrap();
+
+        assert_eq!(rows(&scene, Table::History), 1, "{name}");
+        assert_eq!(rows(&scene, Table::Daily), 1, "{name}");
+        assert_eq!(rows(&scene, Table::Monthly), 1, "{name}");
+        ledger.assert_conserved(&scene);
+    }
+}
+
+/// Promises 13 and 14.
+#[test]
+fn a_single_command_over_the_limit_is_refused_as_too_large_and_changes_nothing() {
+    let scene = Scene::on(Arc::new(MemoryEngine::new().limits(OPERATIONS, BYTES)));
+    scene.jobs(&["a"]);
+    let mut lease = lease(&scene.pc("a"));
+    let many = |findings: u32| {
+        let batch = Batch::of(&(0..1), Duration::ZERO);
+        (0..findings).fold(batch, |batch, n| batch.finding(n.to_be_bytes(), "it"))
+    };
+
+    let too_many = refused(&scene, || lease.checkpoint(1, many(500)));
+    let jobs = (0..100).map(|n| NewJob::new("b", n..n + 1));
+    let too_many_jobs = refused(&scene, || scene.create_jobs(jobs));
+
+    for error in [too_many, too_many_jobs] {
+        assert!(matches!(error, Error::TooLarge), "{error:?}");
+        assert!(error.to_string().contains("larger transaction than"), "{error}");
+    }
+    assert_eq!(lease.checkpoint(1, many(100)).unwrap(), 1, "the lease goes on with less");
+}
+
+/// Promises 13 and 14.
+#[test]
+fn a_job_with_many_findings_is_deleted_in_steps() {
+    let scene = Scene::on(Arc::new(MemoryEngine::new().limits(OPERATIONS, BYTES)));
+    let job = scene.create_job(NewJob::new("a", 0..10)).unwrap();
+    let mut lease = lease(&scene.pc("a"));
+    for n in 0..10u64 {
+        let mut batch = Batch::of(&(n..n + 1), Duration::ZERO);
+        for key in 0..100u64 {
+            batch = batch.finding((n * 100 + key).to_be_bytes(), "it");
+        }
+        lease.checkpoint(n + 1, batch).unwrap();
+    }
+    lease.complete().unwrap();
+    assert_eq!(rows(&scene, Table::Findings), 1_000);
+
+    scene.delete_job(job).unwrap();
+
+    assert_eq!((rows(&scene, Table::Findings), rows(&scene, Table::Jobs)), (0, 0));
+}
+
+/// Promises 3 and 12.
+#[test]
+fn many_leases_lapse_at_once_on_every_engine() {
+    for (name, scene) in engines() {
+        for n in 0..300u64 {
+            scene.create_job(NewJob::new("keys", n * 10..n * 10 + 10)).unwrap();
+        }
+        let crashed = scene.pc("crashed");
+        for _ in 0..300 {
+            lease(&crashed).abandon();
+        }
+        assert!(crashed.lease(MINUTE).unwrap().leased().is_none());
+
+        scene.clock.advance(DAY);
+        let worker = scene.pc("other");
+        let mut held = Vec::new();
+        while let Some(lease) = worker.lease(MINUTE).unwrap().leased() {
+            held.push(lease);
+        }
+
+        assert_eq!(held.len(), 300, "{name}");
+        let counts = scene.snapshot().unwrap().job_counts();
+        assert_eq!(counts.leased, 300);
+        held.into_iter().for_each(milepost::Lease::abandon);
+        let jobs = scene.snapshot().unwrap().jobs(None, 300).unwrap();
+        assert!(jobs.iter().all(|job| job.status == JobStatus::Leased && job.attempts == 1));
+    }
+}
+
+/// Promise 3: also of a lease that no step has come to yet.
+#[test]
+fn a_lapsed_lease_is_not_resumed_however_many_there_are() {
+    for (name, scene) in engines() {
+        let jobs = (0..20).map(|n| NewJob::new("keys", n * 10..n * 10 + 10));
+        scene.create_jobs(jobs).unwrap();
+        let worker = scene.pc("w");
+        for _ in 0..20 {
+            lease(&worker).abandon();
+        }
+        scene.clock.advance(MINUTE);
+
+        let again = worker.request(MINUTE).resume().lease().unwrap().leased().unwrap();
+
+        assert_eq!(again.attempts(), 1, "{name}: job {} had lapsed", again.job());
+    }
+}

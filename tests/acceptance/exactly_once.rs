@@ -1,0 +1,91 @@
+//! Whole workloads that meet a failure somewhere, and count everything once all the same.
+
+#![expect(clippy::unwrap_used, reason = "a workload is a helper of tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost::Batch;
+use milepost::storage::{Fault, MemoryEngine};
+
+use crate::support::{DAY, Scene, advance, lease, relaxed};
+
+/// Promises 4 and 13: whichever call or commit fails, and in whichever way.
+#[test]
+fn wherever_a_workload_fails_repeating_what_has_no_answer_gives_exactly_once_totals() {
+    for fault in [Fault::Call, Fault::Panic, Fault::CommitLost, Fault::CommitKept] {
+        let mut met = 0;
+        while fails_at(met, fault) {
+            met += 1;
+        }
+        assert!(met >= 12, "{fault:?} was met {met} times");
+    }
+}
+
+/// Runs a workload whose n-th call or commit fails; says whether it came to that.
+fn fails_at(n: u64, fault: Fault) -> bool {
+    let engine = Arc::new(MemoryEngine::new());
+    let scene = Scene::on(engine.clone());
+    scene.set_caps(milepost::Caps { history: 2, daily: 2, monthly: 2 }).unwrap();
+    scene.jobs(&["a"]);
+    let worker = scene.pc("pc-01");
+    let mut lease = worker.lease(1_000 * DAY).unwrap().leased().unwrap();
+    engine.fail_after(n, fault);
+
+    while let Some(range) = lease.next_batch(10).filter(|range| range.start < 120) {
+        scene.clock.advance(17 * DAY);
+        let batch = Batch::of(&range, Duration::from_millis(3));
+        let mut outcome = lease.checkpoint(range.end, batch.clone());
+        while let Err(error) = outcome {
+            assert!(error.needs_reopen(), "{fault:?} at {n}: {error:?}");
+            scene.reopen().unwrap();
+            outcome = match lease.retry().unwrap() {
+                Some(_) => Ok(lease.cursor()),
+                None => lease.checkpoint(range.end, batch.clone()),
+            };
+        }
+    }
+
+    let totals = scene.snapshot().unwrap().lifetime(&worker).unwrap().totals;
+    assert_eq!((totals.batches, totals.items), (12, 120), "{fault:?} at {n}");
+    !engine.fault_is_pending()
+}
+
+/// Promise 11: what may wait for its sync is synced when the store is closed, and when it is
+/// opened again in place.
+#[test]
+fn a_relaxed_store_loses_nothing_when_it_is_closed_or_reopened_in_order() {
+    let mut scene = Scene::with(relaxed);
+    scene.jobs(&["a"]);
+    let mut lease = lease(&scene.pc("pc-01"));
+    for _ in 0..70 {
+        advance(&mut lease, 1);
+    }
+    scene.reopen().unwrap();
+    assert_eq!(lease.renew().unwrap(), lease.deadline());
+    for _ in 0..10 {
+        advance(&mut lease, 1);
+    }
+    scene.flush().unwrap();
+    advance(&mut lease, 1);
+    lease.abandon();
+
+    scene.reopen_with(|builder| builder);
+
+    let job = scene.snapshot().unwrap().jobs(None, 1).unwrap().pop().unwrap();
+    assert_eq!((job.cursor, job.batches), (81, 81));
+}
+
+/// Promise 10: under Relaxed, too, a snapshot shows everything that was acknowledged.
+#[test]
+fn a_snapshot_of_a_relaxed_store_shows_what_is_not_synced_yet() {
+    let scene = Scene::with(relaxed);
+    scene.jobs(&["a"]);
+    let mut lease = lease(&scene.pc("pc-01"));
+
+    for n in 1..=200 {
+        advance(&mut lease, 1);
+        let view = scene.snapshot().unwrap();
+        assert_eq!(view.job(lease.job()).unwrap().unwrap().cursor, n);
+    }
+}

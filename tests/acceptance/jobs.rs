@@ -1,0 +1,322 @@
+//! Jobs: creating, finding, calling off, trying again, deleting.
+
+use milepost::storage::Table;
+use milepost::{Batch, Error, JobId, JobStatus, Leasing, NewJob};
+
+use crate::support::{DAY, MINUTE, Scene, advance, lease, refused, rows};
+
+/// Promise 2.
+#[test]
+fn many_jobs_are_created_in_one_step_and_their_ids_come_in_order() {
+    let scene = Scene::new();
+
+    let jobs = (0..1_000).map(|n| NewJob::new("keys", n * 10..n * 10 + 10));
+    let ids = scene.create_jobs(jobs).unwrap();
+
+    assert_eq!(ids.len(), 1_000);
+    assert!(ids.is_sorted_by(|a, b| a < b));
+    let view = scene.snapshot().unwrap();
+    assert_eq!(view.job_counts().pending, 1_000);
+    let job = view.job(ids[7]).unwrap().unwrap();
+    assert_eq!((job.start, job.end, job.cursor, job.status), (70, 80, 70, JobStatus::Pending));
+}
+
+/// Promises 2 and 13.
+#[test]
+fn an_overlap_names_the_job_that_stands_in_the_way() {
+    let scene = Scene::new();
+    let stands = scene.create_job(NewJob::new("site", 100..200)).unwrap();
+    scene.create_job(NewJob::new("site", 300..400)).unwrap();
+
+    for range in [100..200, 199..201, 50..101, 120..130, 0..1_000, 199..300] {
+        let new = NewJob::new("site", range.clone());
+        let error = refused(&scene, || scene.create_job(new));
+
+        let Error::Overlap { start, end, other, other_start, other_end } = error else {
+            panic!("{range:?}: {error:?}");
+        };
+        assert_eq!(start..end, range);
+        assert_eq!((other, other_start..other_end), (Some(stands), 100..200));
+        let text = error.to_string();
+        assert!(text.contains(&format!("job {stands}")) && text.contains("100..200"), "{text}");
+    }
+}
+
+/// Promise 2.
+#[test]
+fn ranges_that_touch_and_other_prefixes_do_not_overlap() {
+    let scene = Scene::new();
+    scene.create_job(NewJob::new("site", 100..200)).unwrap();
+
+    for (prefix, range) in [
+        ("site", 0..100),
+        ("site", 200..201),
+        ("site", 201..u64::MAX),
+        ("sit", 100..200),
+        ("site2", 100..200),
+        ("site\0", 100..200),
+    ] {
+        scene.create_job(NewJob::new(prefix, range)).unwrap();
+    }
+
+    assert_eq!(rows(&scene, Table::Jobs), 7);
+}
+
+/// Promises 2 and 13.
+#[test]
+fn of_many_jobs_with_one_overlap_none_is_created() {
+    let scene = Scene::new();
+    let stands = scene.create_job(NewJob::new("site", 500..600)).unwrap();
+    let ten = || (0..10).map(|n| NewJob::new("site", n * 10..n * 10 + 10));
+
+    let with_stored = ten().chain([NewJob::new("site", 550..560)]);
+    let error = refused(&scene, || scene.create_jobs(with_stored));
+    assert!(matches!(error, Error::Overlap { other: Some(job), .. } if job == stands), "{error:?}");
+
+    let among_themselves = ten().chain([NewJob::new("site", 99..101)]);
+    let error = refused(&scene, || scene.create_jobs(among_themselves));
+    assert!(matches!(error, Error::Overlap { other: None, start: 99, .. }), "{error:?}");
+    assert!(error.to_string().contains("another job of the same call"), "{error}");
+}
+
+/// Promise 2.
+#[test]
+fn find_or_create_finds_the_same_job_again_whatever_became_of_it() {
+    let scene = Scene::new();
+    let macro_job = || NewJob::new("site", 0..1_000).priority(5);
+
+    let (job, created) = scene.find_or_create_job(macro_job()).unwrap();
+    assert!(created);
+    assert_eq!(scene.find_or_create_job(macro_job()).unwrap(), (job, false));
+    let mut held = lease(&scene.pc("a"));
+    advance(&mut held, 1_000);
+    assert_eq!(scene.find_or_create_job(macro_job()).unwrap(), (job, false));
+    held.complete().unwrap();
+    assert_eq!(scene.find_or_create_job(macro_job()).unwrap(), (job, false));
+
+    let error = refused(&scene, || scene.find_or_create_job(NewJob::new("site", 0..999)));
+    assert!(
+        matches!(error, Error::Overlap { other: Some(other), .. } if other == job),
+        "{error:?}"
+    );
+    scene.delete_job(job).unwrap();
+    let (again, created) = scene.find_or_create_job(macro_job()).unwrap();
+    assert!(created && again > job, "a number is never given out twice");
+}
+
+/// Promises 2 and 13.
+#[test]
+fn completing_early_says_how_much_is_left() {
+    let scene = Scene::new();
+    let job = scene.create_job(NewJob::new("site", 100..1_100)).unwrap();
+    let mut lease = lease(&scene.pc("a"));
+    advance(&mut lease, 250);
+
+    let error = refused(&scene, || lease.complete());
+
+    assert!(matches!(error, Error::Incomplete { job: of, left: 750 } if of == job), "{error:?}");
+    assert!(error.to_string().contains("750 of its positions are left"), "{error}");
+    advance(&mut lease, 749);
+    let error = refused(&scene, || lease.complete());
+    assert!(matches!(error, Error::Incomplete { left: 1, .. }), "{error:?}");
+    advance(&mut lease, 1);
+    lease.complete().unwrap();
+}
+
+/// Promise 3.
+#[test]
+fn a_job_fails_after_its_last_attempt_and_goes_on_from_its_cursor_until_then() {
+    let scene = Scene::new();
+    let job = scene.create_job(NewJob::new("site", 0..1_000).max_attempts(3)).unwrap();
+    let worker = scene.pc("a");
+
+    for attempt in 0..3 {
+        let mut lease = lease(&worker);
+        assert_eq!((lease.attempts(), lease.resumed_at()), (attempt, u64::from(attempt) * 10));
+        advance(&mut lease, 10);
+        assert_eq!(lease.fail(format!("attempt {attempt}")).unwrap(), attempt == 2);
+    }
+
+    let view = scene.snapshot().unwrap();
+    let failed = view.job(job).unwrap().unwrap();
+    assert_eq!((failed.status, failed.attempts, failed.cursor), (JobStatus::Failed, 3, 30));
+    assert_eq!(failed.last_error.as_deref(), Some("attempt 2"));
+    assert!(matches!(worker.lease(MINUTE).unwrap(), Leasing::Finished));
+}
+
+/// Promise 3: a job that kills its workers ends as failed, and not in a loop.
+#[test]
+fn a_lease_that_lapses_counts_as_an_attempt() {
+    let scene = Scene::new();
+    let job = scene.create_job(NewJob::new("site", 0..1_000).max_attempts(2)).unwrap();
+    let worker = scene.pc("a");
+
+    for attempt in 0..2 {
+        let lease = lease(&worker);
+        assert_eq!(lease.attempts(), attempt);
+        lease.abandon();
+        scene.clock.advance(MINUTE);
+    }
+
+    assert!(matches!(worker.lease(MINUTE).unwrap(), Leasing::Finished));
+    let failed = scene.snapshot().unwrap().job(job).unwrap().unwrap();
+    assert_eq!((failed.status, failed.attempts), (JobStatus::Failed, 2));
+    assert!(failed.last_error.unwrap().contains("lease lapsed"));
+}
+
+/// Promise 3.
+#[test]
+fn a_job_without_max_attempts_is_tried_for_ever() {
+    let scene = Scene::new();
+    scene.jobs(&["a"]);
+    let worker = scene.pc("a");
+
+    for _ in 0..50 {
+        assert!(!lease(&worker).fail("again").unwrap());
+    }
+
+    assert_eq!(lease(&worker).attempts(), 50);
+}
+
+/// Promise 3.
+#[test]
+fn a_cancelled_job_is_lost_to_its_holder_and_leased_no_more() {
+    let scene = Scene::new();
+    let jobs = scene.jobs(&["a", "b"]);
+    let worker = scene.pc("a");
+    let mut held = lease(&worker);
+    advance(&mut held, 10);
+
+    scene.cancel_job(jobs[0]).unwrap();
+    scene.cancel_job(jobs[1]).unwrap();
+
+    let error =
+        refused(&scene, || held.checkpoint(20, Batch::of(&(10..20), std::time::Duration::ZERO)));
+    assert!(error.to_string().contains("cancelled"), "{error}");
+    assert!(matches!(worker.lease(MINUTE).unwrap(), Leasing::Finished));
+    assert_eq!(scene.snapshot().unwrap().job_counts().cancelled, 2);
+}
+
+/// Promises 2 and 3.
+#[test]
+fn a_failed_or_cancelled_job_can_be_retried_from_its_cursor() {
+    let scene = Scene::new();
+    let worker = scene.pc("a");
+    let failed = scene.create_job(NewJob::new("failed", 0..1_000).max_attempts(1)).unwrap();
+    let mut first = lease(&worker);
+    advance(&mut first, 100);
+    first.fail("no luck").unwrap();
+    let cancelled = scene.create_job(NewJob::new("cancelled", 0..1_000)).unwrap();
+    let mut second = lease(&worker);
+    advance(&mut second, 200);
+    scene.cancel_job(cancelled).unwrap();
+
+    for (job, cursor) in [(failed, 100), (cancelled, 200)] {
+        scene.retry_job(job).unwrap();
+        let again = worker.request(MINUTE).of_job(job).lease().unwrap().leased().unwrap();
+        assert_eq!((again.resumed_at(), again.attempts()), (cursor, 0));
+        assert_eq!(again.token().number(), 2);
+    }
+    assert!(refused(&scene, || second.renew()).to_string().contains("another one"));
+}
+
+/// Promises 8 and 14.
+#[test]
+fn a_deleted_job_takes_its_findings_along_and_leaves_the_statistics() {
+    let scene = Scene::new();
+    let job = scene.create_job(NewJob::new("site", 0..10)).unwrap();
+    let worker = scene.pc("a");
+    let mut lease = lease(&worker);
+    let batch = Batch::of(&(0..10), std::time::Duration::from_secs(1)).finding("key", "payload");
+    lease.checkpoint(10, batch).unwrap();
+    lease.complete().unwrap();
+
+    scene.delete_job(job).unwrap();
+
+    let view = scene.snapshot().unwrap();
+    assert_eq!(view.job(job).unwrap(), None);
+    assert_eq!(view.findings(None, 10).unwrap(), []);
+    for table in [Table::Jobs, Table::JobRanges, Table::Findings, Table::JobQueue] {
+        assert_eq!(rows(&scene, table), 0, "{}", table.name());
+    }
+    assert_eq!(view.lifetime(&worker).unwrap().totals.items, 10);
+    assert_eq!(view.newest_history(1).unwrap()[0].job, Some(job));
+    scene.create_job(NewJob::new("site", 0..10)).expect("the range is free again");
+}
+
+/// Promise 13.
+#[test]
+fn what_the_status_of_a_job_does_not_allow_is_refused() {
+    let scene = Scene::new();
+    let jobs = scene.jobs(&["pending", "leased", "completed", "failed", "cancelled"]);
+    let [pending, leased, completed, failed, cancelled] = jobs[..] else { unreachable!() };
+    let worker = scene.pc("a");
+    let get = |job: JobId| worker.request(MINUTE).of_job(job).lease().unwrap().leased().unwrap();
+    let _held = get(leased);
+    let mut done = get(completed);
+    advance(&mut done, 1_000);
+    done.complete().unwrap();
+    scene.cancel_job(failed).unwrap();
+    scene.delete_job(failed).unwrap();
+    let new = NewJob::new("failed", 0..1_000).max_attempts(1);
+    let failed = scene.create_job(new).unwrap();
+    get(failed).fail("no luck").unwrap();
+    scene.cancel_job(cancelled).unwrap();
+
+    let check = |action: &str, job: JobId, error: Error| {
+        assert!(matches!(error, Error::Status { job: of, .. } if of == job), "{error:?}");
+        assert!(error.to_string().starts_with(&format!("cannot {action} job {job}")), "{error}");
+    };
+    for job in [completed, failed, cancelled] {
+        check("cancel", job, refused(&scene, || scene.cancel_job(job)));
+    }
+    for job in [pending, leased, completed] {
+        check("retry", job, refused(&scene, || scene.retry_job(job)));
+    }
+    for job in [pending, leased] {
+        check("delete", job, refused(&scene, || scene.delete_job(job)));
+    }
+}
+
+/// Promises 3 and 12.
+#[test]
+fn jobs_long_without_a_checkpoint_are_handed_back_in_one_call() {
+    let scene = Scene::new();
+    let jobs = scene.jobs(&["quiet", "busy", "fresh", "waiting"]);
+    let worker = scene.pc("a");
+    let get = |job: JobId| worker.request(10 * DAY).of_job(job).lease().unwrap().leased().unwrap();
+    let (mut quiet, mut busy) = (get(jobs[0]), get(jobs[1]));
+    advance(&mut quiet, 10);
+    scene.clock.advance(2 * DAY);
+    quiet.renew().unwrap();
+    advance(&mut busy, 10);
+    let mut fresh = get(jobs[2]);
+
+    assert_eq!(scene.release_stale(2 * DAY).unwrap(), 0, "exactly as old is not older");
+    assert_eq!(scene.release_stale(DAY).unwrap(), 1);
+
+    let error = refused(&scene, || quiet.renew());
+    assert!(error.to_string().contains("released"), "{error}");
+    let job = scene.snapshot().unwrap().job(jobs[0]).unwrap().unwrap();
+    assert_eq!((job.status, job.cursor, job.attempts), (JobStatus::Pending, 10, 0));
+    busy.renew().unwrap();
+    fresh.renew().unwrap();
+    assert_eq!(scene.release_stale(DAY).unwrap(), 0);
+}
+
+/// Promises 3 and 14: more than one step of them.
+#[test]
+fn any_number_of_stale_jobs_is_handed_back_at_once() {
+    let scene = Scene::in_memory();
+    let jobs = (0..700).map(|n| NewJob::new("keys", n..n + 1));
+    scene.create_jobs(jobs).unwrap();
+    let worker = scene.pc("a");
+    for _ in 0..700 {
+        worker.lease(10 * DAY).unwrap().leased().unwrap().abandon();
+    }
+    scene.clock.advance(DAY);
+
+    assert_eq!(scene.release_stale(MINUTE).unwrap(), 700);
+
+    assert_eq!(scene.snapshot().unwrap().job_counts().pending, 700);
+}

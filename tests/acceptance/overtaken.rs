@@ -1,0 +1,71 @@
+//! Requests that wait for their turn, in one process and in several.
+
+use std::time::Duration;
+
+use milepost::{Batch, Leasing, NewJob, Scope, Sharing, Store};
+
+use crate::process::{answer, answers, child, order};
+use crate::support::{MINUTE, NOON, Scene, advance, at, lease};
+
+/// Promise 12. A request gets its time before it waits for its turn. It once took the lease of
+/// another one for the work of a clock that has gone back, because that had been stamped later
+/// and overtook it, and so took the job away.
+#[test]
+fn a_request_stamped_before_the_lease_it_finds_does_not_take_it() {
+    let scene = Scene::new();
+    scene.jobs(&["a"]);
+    scene.clock.advance(Duration::from_secs(30));
+    let mut overtook = lease(&scene.pc("overtook"));
+    scene.clock.set(at(NOON));
+
+    let waited = scene.pc("waited").lease(MINUTE).unwrap();
+
+    assert!(matches!(waited, Leasing::Busy(_)), "{waited:?}");
+    advance(&mut overtook, 10);
+}
+
+/// What a child does: works until nothing is left, and says how many positions it did.
+#[test]
+#[ignore = "run by another test, in a process of its own"]
+fn works_until_nothing_is_left() {
+    let Some(path) = order() else { return };
+    let store = Store::builder(path).sharing(Sharing::MultiWriter).open().unwrap();
+    let worker = store.worker(&format!("pc-{}", std::process::id()), "pc").unwrap();
+    let mut done = 0;
+    while let Some(mut lease) = worker.lease(MINUTE).unwrap().wait().unwrap() {
+        while let Some(range) = lease.next_batch(5) {
+            let batch = Batch::of(&range, Duration::from_millis(1));
+            lease.checkpoint(range.end, batch).unwrap();
+            done += range.end - range.start;
+        }
+        lease.complete().unwrap();
+    }
+    println!("{}", answer(done));
+}
+
+/// Promises 2, 3 and 4 across processes; this is where the one above was found.
+#[test]
+fn several_processes_share_a_file_and_do_every_position_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scan.milepost");
+    let store = Store::builder(&path).sharing(Sharing::MultiWriter).open().unwrap();
+    store.create_jobs((0..12).map(|n| NewJob::new("keys", n * 20..(n + 1) * 20))).unwrap();
+
+    let children: Vec<_> = (0..3)
+        .map(|_| {
+            let mut command =
+                child("overtaken::works_until_nothing_is_left", path.to_str().unwrap());
+            command.stdout(std::process::Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let done: Vec<u64> = children
+        .into_iter()
+        .map(|child| answers(&child.wait_with_output().unwrap())[0].parse().unwrap())
+        .collect();
+
+    let view = store.snapshot().unwrap();
+    assert_eq!(done.iter().sum::<u64>(), 240, "{done:?}");
+    assert_eq!(view.lifetime(Scope::Fleet).unwrap().totals.items, 240);
+    assert_eq!(view.job_counts().completed, 12);
+    view.verify().unwrap();
+}

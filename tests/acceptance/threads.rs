@@ -1,0 +1,332 @@
+//! Many threads at once. The only waits here are for other threads, and they are bounded.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use milepost::storage::{Engine, EngineResult, EngineSnapshot, Flush, MemoryEngine, Write};
+use milepost::{Batch, Error, JobId, Leasing, NewJob};
+use parking_lot::{Condvar, Mutex};
+
+use crate::support::{MINUTE, Scene, advance, lease};
+
+/// How long a thread may take for what should be done at once.
+const LONG: Duration = Duration::from_secs(20);
+
+/// Promise 3.
+#[test]
+fn find_or_create_cannot_be_won_twice_from_many_threads() {
+    let scene = Scene::in_memory();
+    for round in 0..50 {
+        let start = Barrier::new(8);
+        let answers: Vec<(JobId, bool)> = thread::scope(|threads| {
+            let call = || {
+                start.wait();
+                let job = NewJob::new(format!("site {round}"), 0..1_000);
+                scene.find_or_create_job(job).unwrap()
+            };
+            let running: Vec<_> = (0..8).map(|_| threads.spawn(call)).collect();
+            running.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+
+        assert_eq!(answers.iter().filter(|(_, created)| *created).count(), 1, "{answers:?}");
+        assert!(answers.iter().all(|(job, _)| *job == answers[0].0), "{answers:?}");
+    }
+}
+
+/// Promises 3 and 4.
+#[test]
+fn no_job_has_two_holders_at_once_however_many_threads_ask() {
+    const JOBS: u64 = 5;
+    let scene = Scene::in_memory();
+    scene.create_jobs((0..JOBS).map(|n| NewJob::new("keys", n * 200..n * 200 + 200))).unwrap();
+    let held: Vec<AtomicBool> = (0..JOBS).map(|_| AtomicBool::new(false)).collect();
+    let done: Vec<AtomicU64> = (0..JOBS * 200).map(|_| AtomicU64::new(0)).collect();
+
+    thread::scope(|threads| {
+        for n in 0..8u64 {
+            let worker = scene.pc(&format!("worker {n}"));
+            let (held, done) = (&held, &done);
+            threads.spawn(move || {
+                let mut turn = n;
+                while let Some(mut lease) = worker.lease(MINUTE).unwrap().wait().unwrap() {
+                    let flag = &held[(lease.range().start / 200) as usize];
+                    assert!(!flag.swap(true, Ordering::SeqCst), "two hold job {}", lease.job());
+                    for _ in 0..=turn % 4 {
+                        let Some(range) = lease.next_batch(7) else { break };
+                        lease.checkpoint(range.end, Batch::of(&range, MINUTE)).unwrap();
+                        for position in range {
+                            done[position as usize].fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                    turn += 1;
+                    flag.store(false, Ordering::SeqCst);
+                    if lease.next_batch(1).is_none() {
+                        lease.complete().unwrap();
+                    }
+                }
+            });
+        }
+    });
+
+    assert!(done.iter().all(|times| times.load(Ordering::SeqCst) == 1), "each position once");
+    let view = scene.snapshot().unwrap();
+    assert_eq!(view.job_counts().completed, JOBS);
+    let sum: u128 =
+        view.workers().unwrap().iter().map(|w| view.lifetime(w.id).unwrap().totals.items).sum();
+    assert_eq!(sum, 1_000);
+}
+
+/// Promise 3.
+#[test]
+fn one_named_job_is_leased_to_one_of_many_threads() {
+    let scene = Scene::in_memory();
+    let job = scene.jobs(&["a"])[0];
+    let start = Barrier::new(8);
+
+    let granted: Vec<_> = thread::scope(|threads| {
+        let running: Vec<_> = (0..8)
+            .map(|n| {
+                let worker = scene.pc(&format!("worker {n}"));
+                let start = &start;
+                threads.spawn(move || {
+                    start.wait();
+                    worker.request(MINUTE).of_job(job).lease().unwrap().leased()
+                })
+            })
+            .collect();
+        running.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+    });
+
+    assert_eq!(granted.len(), 1);
+    assert_eq!(granted[0].token().number(), 1);
+}
+
+/// Promise 4.
+#[test]
+fn commits_of_many_threads_are_each_answered_with_their_own_answer() {
+    let scene = Scene::new();
+    let workers: Vec<_> = (0..8).map(|n| scene.pc(&format!("worker {n}"))).collect();
+    scene.create_jobs((0..8).map(|n| NewJob::new("keys", n * 1_000..n * 1_000 + 1_000))).unwrap();
+
+    thread::scope(|threads| {
+        for worker in &workers {
+            threads.spawn(move || {
+                let mut lease = lease(worker);
+                let start = lease.range().start;
+                for n in 1..=100 {
+                    assert_eq!(advance(&mut lease, 10), start + n * 10);
+                }
+                lease.complete().unwrap();
+            });
+        }
+    });
+
+    let view = scene.snapshot().unwrap();
+    let records = view.newest_history(1_000).unwrap();
+    let ids: BTreeSet<u64> = records.iter().map(|record| record.id).collect();
+    assert_eq!((records.len(), ids.len()), (800, 800));
+    for worker in &workers {
+        assert_eq!(view.lifetime(worker).unwrap().totals.items, 1_000);
+    }
+}
+
+/// Promise 3.
+#[test]
+fn a_waiting_worker_is_woken_when_a_job_is_given_back() {
+    let scene = Scene::in_memory();
+    scene.jobs(&["a"]);
+    let mut held = lease(&scene.pc("a"));
+    advance(&mut held, 10);
+    let Leasing::Busy(busy) = scene.pc("b").lease(MINUTE).unwrap() else { panic!("it is held") };
+    let (told, tells) = mpsc::channel();
+
+    thread::scope(|threads| {
+        threads.spawn(move || told.send(busy.wait_at_most(2 * LONG).unwrap().leased()).unwrap());
+        // It cannot be seen to wait, only to have had the time to begin.
+        thread::sleep(Duration::from_millis(50));
+        held.release().unwrap();
+        let lease = tells.recv_timeout(LONG).unwrap().expect("it was given back");
+        assert_eq!(lease.resumed_at(), 10);
+    });
+}
+
+/// Promise 3.
+#[test]
+fn a_waiting_worker_goes_home_when_the_last_job_is_completed() {
+    let scene = Scene::in_memory();
+    scene.jobs(&["a"]);
+    let mut held = lease(&scene.pc("a"));
+    let asked = scene.pc("b").lease(MINUTE).unwrap();
+    let (told, tells) = mpsc::channel();
+
+    thread::scope(|threads| {
+        threads.spawn(move || told.send(asked.wait().unwrap().is_none()).unwrap());
+        advance(&mut held, 1_000);
+        held.complete().unwrap();
+        assert!(tells.recv_timeout(LONG).unwrap(), "nothing is left to do");
+    });
+}
+
+/// Waits for something that another thread is about to do.
+#[track_caller]
+fn eventually(done: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < LONG, "it does not happen");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Promise 3.
+#[test]
+fn a_lease_that_is_kept_alive_is_renewed_in_the_background_until_it_is_dropped() {
+    let scene = Scene::in_memory();
+    let job = scene.jobs(&["a"])[0];
+    let (worker, other) = (scene.pc("a"), scene.pc("b"));
+    let length = Duration::from_millis(30);
+    let mut kept = worker.request(length).keep_alive().lease().unwrap().leased().unwrap();
+
+    for _ in 0..3 {
+        scene.clock.advance(length - Duration::from_micros(1));
+        let renewed = scene.now().after(length);
+        eventually(|| kept.deadline() == renewed);
+        assert!(other.lease(MINUTE).unwrap().leased().is_none());
+    }
+    assert_eq!(advance(&mut kept, 10), 10, "its commands stay in sequence");
+    drop(kept);
+
+    let mut next = lease(&other);
+    assert_eq!((next.job(), next.resumed_at(), next.attempts()), (job, 10, 0));
+    next.renew().unwrap();
+}
+
+/// An engine whose commits wait for a gate to open.
+#[derive(Default)]
+struct Gated {
+    engine: MemoryEngine,
+    shut: Mutex<bool>,
+    opened: Condvar,
+    entered: AtomicU64,
+}
+
+impl Gated {
+    fn new() -> Arc<Gated> {
+        Arc::new(Gated { engine: MemoryEngine::new(), ..Gated::default() })
+    }
+
+    fn shut(&self) {
+        self.entered.store(0, Ordering::SeqCst);
+        *self.shut.lock() = true;
+    }
+
+    fn open(&self) {
+        *self.shut.lock() = false;
+        self.opened.notify_all();
+    }
+}
+
+impl Engine for Gated {
+    fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>> {
+        self.engine.snapshot()
+    }
+
+    fn write(
+        &self,
+        flush: Flush,
+        transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+    ) -> EngineResult<()> {
+        self.entered.fetch_add(1, Ordering::SeqCst);
+        let mut shut = self.shut.lock();
+        while *shut {
+            self.opened.wait(&mut shut);
+        }
+        drop(shut);
+        self.engine.write(flush, transaction)
+    }
+
+    fn stored_bytes(&self) -> EngineResult<u64> {
+        self.engine.stored_bytes()
+    }
+
+    fn reopen(&self) -> milepost::Result<()> {
+        self.engine.reopen()
+    }
+
+    fn close(&self) -> EngineResult<()> {
+        self.engine.close()
+    }
+}
+
+/// Promises 10 and 14.
+#[test]
+fn commands_that_wait_are_committed_together_and_readers_do_not_wait_for_them() {
+    let engine = Gated::new();
+    let scene = Scene::on(engine.clone());
+    engine.shut();
+
+    thread::scope(|threads| {
+        let spawn = |n: u64| {
+            let scene = &scene;
+            threads.spawn(move || scene.create_job(NewJob::new("keys", n..n + 1)).unwrap())
+        };
+        let first = spawn(0);
+        eventually(|| engine.entered.load(Ordering::SeqCst) == 1);
+        let others: Vec<_> = (1..20).map(spawn).collect();
+        assert_eq!(scene.snapshot().unwrap().job_counts().all(), 0, "reading does not block");
+        // They cannot be seen to wait, only to be still there.
+        thread::sleep(Duration::from_millis(100));
+        assert!(others.iter().all(|other| !other.is_finished()));
+        engine.open();
+        first.join().unwrap();
+        for other in others {
+            other.join().unwrap();
+        }
+    });
+
+    assert_eq!(scene.snapshot().unwrap().job_counts().pending, 20);
+    assert!(engine.entered.load(Ordering::SeqCst) < 20, "many to a commit");
+}
+
+/// Promise 13.
+#[test]
+fn closing_answers_everyone_who_waits_and_refuses_everyone_who_comes_later() {
+    let engine = Gated::new();
+    let mut scene = Scene::on(engine.clone());
+    scene.jobs(&["a"]);
+    let mut held = lease(&scene.pc("a"));
+    let waits_for_a_job = scene.pc("b").request(MINUTE).of_prefix("a").lease().unwrap();
+    let clone = (*scene).clone();
+    engine.shut();
+
+    let answers: Vec<milepost::Result<JobId>> = thread::scope(|threads| {
+        let waiting = threads.spawn(move || waits_for_a_job.wait().map(|_| ()));
+        let commands: Vec<_> = (0..8u64)
+            .map(|n| {
+                let scene = &scene;
+                threads.spawn(move || scene.create_job(NewJob::new("keys", n..n + 1)))
+            })
+            .collect();
+        eventually(|| engine.entered.load(Ordering::SeqCst) > 0);
+        let closing = threads.spawn(move || clone.close());
+        engine.open();
+        assert!(matches!(waiting.join().unwrap(), Err(Error::Closed)));
+        closing.join().unwrap().unwrap();
+        commands.into_iter().map(|command| command.join().unwrap()).collect()
+    });
+
+    assert!(
+        answers.iter().all(|answer| matches!(answer, Ok(_) | Err(Error::Closed))),
+        "{answers:?}"
+    );
+    assert!(matches!(held.renew(), Err(Error::Closed)));
+    assert!(matches!(scene.snapshot(), Err(Error::Closed)));
+    scene.close().expect("closing twice does nothing");
+    // What was answered is there, and nothing else.
+    let again = Scene::on(engine);
+    let created = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+    assert_eq!(again.snapshot().unwrap().job_counts().all(), 1 + created);
+    scene.closed = true;
+}
