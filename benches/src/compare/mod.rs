@@ -42,7 +42,7 @@ impl Extent {
     /// How often the rivals take turns.
     #[must_use]
     pub fn rounds(self) -> usize {
-        self.pick(3, 7)
+        self.pick(3, 5)
     }
 
     /// A target that only a full run can be held to.
@@ -51,13 +51,13 @@ impl Extent {
         self.pick(Target::FullOnly, target)
     }
 
-    /// A run of at most so many checkpoints. A quick one also ends by time, so that a slow
-    /// machine does not make it long.
+    /// A run of at most so many checkpoints, which also ends by time: a slow side is not measured
+    /// for longer than the others, and a slow machine does not make it long.
     #[must_use]
     pub fn length(self, quick: u64, full: u64) -> Length {
         Length {
             count: self.pick(quick, full),
-            most: self.pick(Duration::from_millis(300), Duration::from_secs(60)),
+            most: self.pick(Duration::from_millis(300), Duration::from_secs(6)),
         }
     }
 }
