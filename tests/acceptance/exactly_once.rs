@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a workload is a helper of tests")]
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use milepost::Batch;
 use milepost::storage::{Fault, MemoryEngine};
+use milepost::{Batch, Builder, Error, ManualClock, NewJob, Scope};
 
-use crate::support::{DAY, Scene, advance, lease, relaxed};
+use crate::failures::Disk;
+use crate::support::{DAY, NOON, Scene, advance, at, lease, relaxed};
 
 /// Promises 4 and 13: whichever call or commit fails, and in whichever way.
 #[test]
@@ -74,6 +76,46 @@ fn a_relaxed_store_loses_nothing_when_it_is_closed_or_reopened_in_order() {
 
     let job = scene.snapshot().unwrap().jobs(None, 1).unwrap().pop().unwrap();
     assert_eq!((job.cursor, job.batches), (81, 81));
+}
+
+/// Promises 4 and 11: what a relaxed store acknowledged and lost is the newest part, and a lease
+/// learns where it is and goes on from there.
+#[test]
+fn after_a_relaxed_store_lost_its_newest_commits_a_lease_goes_on_from_where_it_is() {
+    for lost in [1, 63, 64, 65, 200] {
+        let disk = Arc::new(Disk::default());
+        let clock = ManualClock::at(at(NOON));
+        let builder = relaxed(Builder::on_device(disk.clone())).clock(clock);
+        let store = builder.history_limit(9).open().unwrap();
+        let job = store.create_job(NewJob::new("a", 0..10_000)).unwrap();
+        let mut lease = lease(&store.worker("w", "pc").unwrap());
+        for _ in 0..30 {
+            advance(&mut lease, 10);
+        }
+        store.flush().unwrap();
+        for _ in 0..lost {
+            advance(&mut lease, 10);
+        }
+
+        disk.fails.store(true, Ordering::SeqCst);
+        assert!(store.flush().unwrap_err().needs_reopen());
+        disk.fails.store(false, Ordering::SeqCst);
+        store.reopen().unwrap();
+        let range = lease.next_batch(10).unwrap();
+        let error = lease.checkpoint(range.end, Batch::of(&range, DAY)).unwrap_err();
+
+        assert!(matches!(error, Error::RolledBack { cursor: 300, .. }), "{lost}: {error:?}");
+        assert_eq!(lease.cursor(), 300);
+        while lease.next_batch(100).is_some() {
+            advance(&mut lease, 100);
+        }
+        lease.complete().unwrap();
+        let view = store.snapshot().unwrap();
+        view.verify().unwrap();
+        let totals = view.lifetime(Scope::Fleet).unwrap().totals;
+        assert_eq!((totals.items, totals.batches), (10_000, 30 + 97), "{lost} lost");
+        assert_eq!(view.job(job).unwrap().unwrap().batches, 30 + 97);
+    }
 }
 
 /// Promise 10: under Relaxed, too, a snapshot shows everything that was acknowledged.

@@ -324,9 +324,9 @@ fn commands_sent_together_are_all_answered_and_repeated_once() {
 
 /// A disk in memory that can be told to fail.
 #[derive(Debug, Default)]
-struct Disk {
+pub struct Disk {
     bytes: Mutex<Vec<u8>>,
-    fails: AtomicBool,
+    pub fails: AtomicBool,
 }
 
 impl Disk {
