@@ -1,0 +1,172 @@
+//! Power is lost at every moment of a workload, and of the recovery from that, and once more.
+//!
+//! A disk in memory records every write, change of length and sync. From its log images are made
+//! as a real disk may leave them: what was not synced is lost, kept, there in part, in another
+//! order, or torn between sectors. Each image is opened and checked: it verifies, and holds what
+//! the store held after some command. Under `Immediate` that is the last one acknowledged, or the
+//! one in flight; under `Relaxed` none before the last that was synced (promises 4, 7 and 11).
+//!
+//! What the store held after each command comes from the same workload on the engine in memory.
+//!
+//! More images: `POWER_LOSS_SEEDS=200 cargo test --release --test power_loss -- --ignored`.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+#[path = "power_loss/dice.rs"]
+mod dice;
+#[path = "power_loss/disk.rs"]
+mod disk;
+#[path = "power_loss/script.rs"]
+mod script;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost::storage::MemoryEngine;
+use milepost::{Builder, Durability, ManualClock, Store};
+
+use dice::Dice;
+use disk::{Crash, Disk, Loss};
+use script::Script;
+
+const COMMANDS: usize = 120;
+const START: &str = "2026-02-16T12:00:00Z";
+
+/// A fingerprint of everything that a store holds.
+fn fingerprint(store: &Store) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let view = store.snapshot().unwrap();
+    view.dump(|table, key, value| (table.name(), key, value).hash(&mut hasher)).unwrap();
+    hasher.finish()
+}
+
+fn open(builder: Builder) -> (Store, ManualClock) {
+    let clock = ManualClock::at(START.parse().unwrap());
+    let builder = builder.history_limit(9).daily_limit(3).monthly_limit(2);
+    (builder.clock(clock.clone()).open().unwrap(), clock)
+}
+
+/// What a store holds when it is ready, and after each command.
+fn expected(seed: u64) -> Vec<u64> {
+    let (store, clock) = open(Builder::on_engine(Arc::new(MemoryEngine::new())));
+    let mut script = Script::new(store.clone(), clock, seed);
+    let mut states = vec![fingerprint(&store)];
+    for _ in 0..COMMANDS {
+        script.step();
+        states.push(fingerprint(&store));
+    }
+    states
+}
+
+/// The log of a disk, and where in it commands were acknowledged.
+struct Recorded {
+    disk: Arc<Disk>,
+    /// Where each command was acknowledged, and which one was certainly synced by then.
+    acknowledged: Vec<(usize, usize)>,
+}
+
+fn record(seed: u64, durability: Durability) -> Recorded {
+    let disk = Disk::new(Vec::new());
+    let (store, clock) = open(Builder::on_device(disk.clone()).durability(durability));
+    let mut script = Script::new(store, clock, seed);
+    let mut acknowledged = vec![(disk.position(), 0)];
+    let mut synced = 0;
+    for command in 1..=COMMANDS {
+        if script.step() || durability == Durability::Immediate {
+            synced = command;
+        }
+        acknowledged.push((disk.position(), synced));
+    }
+    // No orderly end: the disk is looked at as it was when the last command was acknowledged.
+    std::mem::forget(script);
+    Recorded { disk, acknowledged }
+}
+
+/// Opens an image, checks it, and gives the log of what opening did to it.
+fn check(image: Vec<u8>, states: &[u64], from: usize, to: usize, what: &str) -> Arc<Disk> {
+    let disk = Disk::new(image);
+    let store = Builder::on_device(disk.clone())
+        .open()
+        .unwrap_or_else(|error| panic!("{what}: it does not open: {error}"));
+    let view = store.snapshot().unwrap();
+    view.verify().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let found = fingerprint(&store);
+    let after = states.iter().position(|state| *state == found);
+    assert!(
+        states[from..=to].contains(&found),
+        "{what}: it holds what was there after command {after:?}, not {from} to {to}"
+    );
+    disk
+}
+
+/// Loses power at every operation of one recorded run; says how many images were checked.
+fn lose_power(seed: u64, durability: Durability) -> u64 {
+    let states = expected(seed);
+    let Recorded { disk, acknowledged } = record(seed, durability);
+    let log = disk.log();
+    let ready = acknowledged[0].0;
+    let mut dice = Dice::new(seed ^ 0xD15C);
+    let mut crash = Crash::new(Vec::new());
+    let mut images = 0;
+    for (at, op) in log.iter().enumerate() {
+        crash.pass(op);
+        let position = at + 1;
+        if position < ready {
+            continue;
+        }
+        let (done, synced) = acknowledged
+            .iter()
+            .enumerate()
+            .take_while(|(_, (acknowledged, _))| *acknowledged <= position)
+            .map(|(command, (_, synced))| (command, *synced))
+            .last()
+            .unwrap();
+        let loss = Loss::ALL[dice.roll(Loss::ALL.len() as u64) as usize];
+        let what = format!("seed {seed}, {durability:?}, operation {position}, {loss:?}");
+        let image = crash.image(loss, &mut dice);
+        let in_flight = (done + 1).min(COMMANDS);
+        let reopened = check(image.clone(), &states, synced, in_flight, &what);
+        images += 1;
+
+        // Then the recovery loses power, and the recovery from that.
+        let (mut bytes, mut disk) = (image, reopened);
+        for depth in 1..=2 {
+            let log = disk.log();
+            let until = dice.roll(log.len() as u64 + 1) as usize;
+            let mut crash = Crash::new(bytes);
+            log[..until].iter().for_each(|op| crash.pass(op));
+            let loss = Loss::ALL[dice.roll(Loss::ALL.len() as u64) as usize];
+            bytes = crash.image(loss, &mut dice);
+            let what = format!("{what}, then in recovery {depth} at {until}, {loss:?}");
+            disk = check(bytes.clone(), &states, synced, in_flight, &what);
+            images += 1;
+        }
+    }
+    images
+}
+
+const RELAXED: Durability = Durability::Relaxed { max_delay: Duration::from_secs(86_400) };
+
+#[test]
+fn what_was_acknowledged_under_immediate_survives_a_loss_of_power_at_any_moment() {
+    let images = lose_power(1, Durability::Immediate);
+    assert!(images > 3_000, "{images}");
+}
+
+#[test]
+fn under_relaxed_a_loss_of_power_at_any_moment_takes_only_the_newest_part() {
+    let images: u64 = (1..=3).map(|seed| lose_power(seed, RELAXED)).sum();
+    assert!(images > 1_000, "{images}");
+}
+
+#[test]
+#[ignore = "takes minutes: for long runs by hand"]
+fn power_is_lost_many_times() {
+    let seeds = std::env::var("POWER_LOSS_SEEDS").map_or(50, |seeds| seeds.parse().unwrap());
+    let mut images = 0;
+    for seed in 10..10 + seeds {
+        images += lose_power(seed, Durability::Immediate) + lose_power(seed, RELAXED);
+        println!("seed {seed}: {images} images");
+    }
+}

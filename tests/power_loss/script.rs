@@ -1,0 +1,146 @@
+//! A workload that touches every rule, the same for every store that it is run on. Each of its
+//! commands is one commit.
+
+use std::time::Duration;
+
+use milepost::{
+    Action, Batch, Caps, Import, Lease, LeaseCommand, ManualClock, NewJob, PastBatch, Store, Worker,
+};
+
+use crate::dice::Dice;
+
+const YEARS: Duration = Duration::from_secs(3 * 365 * 86_400);
+const WORKERS: usize = 3;
+
+/// A lease without its handle, which would give the job back when it is dropped.
+struct Held {
+    job: milepost::JobId,
+    token: milepost::Token,
+    range_end: u64,
+    cursor: u64,
+    sequence: u64,
+}
+
+impl Held {
+    fn new(lease: Lease) -> Held {
+        let held = Held {
+            job: lease.job(),
+            token: lease.token(),
+            range_end: lease.range().end,
+            cursor: lease.cursor(),
+            sequence: 0,
+        };
+        lease.abandon();
+        held
+    }
+}
+
+pub struct Script {
+    store: Store,
+    clock: ManualClock,
+    dice: Dice,
+    workers: Vec<Worker>,
+    held: Vec<Option<Held>>,
+    created: u64,
+    imports: u64,
+}
+
+impl Script {
+    /// Gets a store ready: what is done here is not looked at.
+    pub fn new(store: Store, clock: ManualClock, seed: u64) -> Script {
+        let workers =
+            (0..WORKERS).map(|n| store.worker(&format!("pc-{n}"), "pc").unwrap()).collect();
+        let held = (0..WORKERS).map(|_| None).collect();
+        let dice = Dice::new(seed);
+        Script { store, clock, dice, workers, held, created: 0, imports: 0 }
+    }
+
+    /// Carries out the next command; says whether it was synced, whatever the durability.
+    pub fn step(&mut self) -> bool {
+        self.clock.advance(Duration::from_secs(self.dice.roll(200_000)));
+        let who = self.dice.roll(WORKERS as u64) as usize;
+        match self.dice.roll(40) {
+            0 => {
+                self.import();
+                false
+            }
+            1 => {
+                let cap = |dice: &mut Dice| 1 + dice.roll(4) as u32;
+                let (history, daily, monthly) =
+                    (3 * cap(&mut self.dice), cap(&mut self.dice), cap(&mut self.dice));
+                self.store.set_caps(Caps { history, daily, monthly }).unwrap();
+                true
+            }
+            2 => {
+                self.create();
+                true
+            }
+            _ => self.work(who),
+        }
+    }
+
+    fn create(&mut self) {
+        let start = self.created * 100;
+        self.created += 1;
+        self.store.create_job(NewJob::new("keys", start..start + 100)).unwrap();
+    }
+
+    fn import(&mut self) {
+        self.imports += 1;
+        let now = self.store.now();
+        let worker = self.workers[self.dice.roll(WORKERS as u64) as usize].id();
+        let import = (0..3).fold(Import::new(self.imports.to_string()), |import, n| {
+            import.history(PastBatch {
+                worker,
+                job: None,
+                start: 0,
+                end: n,
+                items: n,
+                duration_us: 1_000 * n,
+                finished_at: now.before(Duration::from_secs(40 * 86_400 * n)),
+                error: None,
+            })
+        });
+        self.store.import(import).unwrap();
+    }
+
+    fn work(&mut self, who: usize) -> bool {
+        let Some(held) = &mut self.held[who] else {
+            match self.workers[who].lease(YEARS).unwrap().leased() {
+                Some(lease) => self.held[who] = Some(Held::new(lease)),
+                None => self.create(),
+            }
+            return true;
+        };
+        let left = held.range_end - held.cursor;
+        let (action, ends) = if left == 0 {
+            (Action::Complete, true)
+        } else {
+            match self.dice.roll(30) {
+                0 => (Action::Release, true),
+                1 => (Action::Fail { reason: "no luck".into() }, true),
+                2 => (Action::Renew, false),
+                _ => {
+                    let (from, to) = (held.cursor, held.cursor + 1 + self.dice.roll(left.min(30)));
+                    held.cursor = to;
+                    let took = Duration::from_millis(self.dice.roll(5_000));
+                    let mut batch = Batch::of(&(from..to), took);
+                    if self.dice.roll(4) == 0 {
+                        batch = batch.finding(from.to_be_bytes(), [7; 300]);
+                    }
+                    if self.dice.roll(6) == 0 {
+                        batch = batch.error("it timed out");
+                    }
+                    (Action::Checkpoint { from, to, batch }, false)
+                }
+            }
+        };
+        held.sequence += 1;
+        let (job, token, sequence) = (held.job, held.token, held.sequence);
+        self.store.submit(LeaseCommand { job, token, sequence, action }).unwrap();
+        if ends {
+            self.held[who] = None;
+        }
+        ends
+    }
+}
