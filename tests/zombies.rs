@@ -1,0 +1,216 @@
+//! Workers that sleep for longer than their lease, come back, and go on as if nothing had
+//! happened; that share a name; whose clocks are off, by up to a year either way.
+//!
+//! Each simulated process has a clock of its own, and holds its lease for as long as it likes. A
+//! ledger outside of the store decides: positions only move forward, from the position they are
+//! at, under the newest token of their job, and everything is counted once (promises 2, 3, 4
+//! and 12).
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost::storage::MemoryEngine;
+use milepost::{
+    Batch, Builder, Error, JobId, JobStatus, Lease, Leasing, ManualClock, NewJob, Scope, Store,
+    Timestamp, Worker,
+};
+
+const PROCESSES: u64 = 6;
+const JOBS: u64 = 4;
+const POSITIONS: u64 = 400;
+const YEAR: i64 = 365 * 86_400;
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
+    }
+}
+
+/// What is true of a job.
+#[derive(Debug, Default, Clone, Copy)]
+struct Truth {
+    cursor: u64,
+    token: u64,
+    batches: u64,
+}
+
+struct Process {
+    worker: Worker,
+    /// How far its clock is off, in seconds.
+    off: i64,
+    lease: Option<Lease>,
+    /// The simulated second at which it wakes up.
+    wakes: i64,
+}
+
+struct Simulation {
+    store: Store,
+    clock: ManualClock,
+    start: Timestamp,
+    seconds: i64,
+    dice: Dice,
+    jobs: BTreeMap<JobId, Truth>,
+    processes: Vec<Process>,
+    lost: u64,
+}
+
+impl Simulation {
+    fn new(builder: Builder, seed: u64) -> Simulation {
+        let start: Timestamp = "2026-02-16T12:00:00Z".parse().unwrap();
+        let clock = ManualClock::at(start);
+        let store = builder.history_limit(20).clock(clock.clone()).open().unwrap();
+        let range = |n| n * POSITIONS..(n + 1) * POSITIONS;
+        let ids = store.create_jobs((0..JOBS).map(|n| NewJob::new("keys", range(n)))).unwrap();
+        let truth =
+            |(n, id): (u64, JobId)| (id, Truth { cursor: n * POSITIONS, ..Truth::default() });
+        let jobs = (0..).zip(ids).map(truth).collect();
+        // Two processes share each name.
+        let process = |n: u64| Process {
+            worker: store.worker(&format!("pc-{}", n / 2), "pc").unwrap(),
+            off: 0,
+            lease: None,
+            wakes: 0,
+        };
+        let processes = (0..PROCESSES).map(process).collect();
+        let dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        Simulation { store, clock, start, seconds: 0, dice, jobs, processes, lost: 0 }
+    }
+
+    /// One process does something, by its own clock; says whether work is left.
+    fn step(&mut self) -> bool {
+        self.seconds += self.dice.roll(20) as i64;
+        let who = self.dice.roll(PROCESSES) as usize;
+        if self.processes[who].wakes > self.seconds {
+            return true;
+        }
+        if self.dice.roll(40) == 0 {
+            self.processes[who].off = self.dice.roll(2 * YEAR as u64) as i64 - YEAR;
+        }
+        let seconds = self.seconds + self.processes[who].off;
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        self.clock.set(if seconds < 0 { self.start.before(by) } else { self.start.after(by) });
+        if self.dice.roll(6) == 0 {
+            // Longer than any lease.
+            self.processes[who].wakes = self.seconds + 200 + self.dice.roll(2_000) as i64;
+        }
+        match self.processes[who].lease.take() {
+            Some(lease) => self.go_on(who, lease),
+            None => return self.ask(who),
+        }
+        true
+    }
+
+    fn ask(&mut self, who: usize) -> bool {
+        let length = Duration::from_secs(30 + self.dice.roll(100));
+        let mut request = self.processes[who].worker.request(length);
+        if self.dice.roll(3) == 0 {
+            request = request.resume();
+        }
+        match request.lease().unwrap() {
+            Leasing::Leased(lease) => {
+                let truth = self.jobs.get_mut(&lease.job()).unwrap();
+                assert!(lease.token().number() > truth.token, "a token was issued twice");
+                assert_eq!(lease.cursor(), truth.cursor, "a lease begins where the job is");
+                truth.token = lease.token().number();
+                self.processes[who].lease = Some(lease);
+                true
+            }
+            Leasing::Busy(_) => true,
+            Leasing::Finished => false,
+        }
+    }
+
+    fn go_on(&mut self, who: usize, mut lease: Lease) {
+        let truth = self.jobs.get_mut(&lease.job()).unwrap();
+        let is_newest = lease.token().number() == truth.token;
+        let outcome = match lease.next_batch(1 + self.dice.roll(30)) {
+            Some(range) => {
+                let batch = Batch::of(&range, Duration::from_secs(3));
+                let outcome = lease.checkpoint(range.end, batch).map(|_| ());
+                if outcome.is_ok() {
+                    assert!(is_newest && range.start == truth.cursor, "a zombie moved a cursor");
+                    truth.cursor = range.end;
+                    truth.batches += 1;
+                }
+                outcome
+            }
+            None => lease.complete(),
+        };
+        match outcome {
+            // It ended with its completion, or is held on.
+            Ok(()) if lease.next_batch(1).is_none() && self.dice.roll(2) == 0 => {
+                if let Err(error) = lease.complete() {
+                    assert!(matches!(error, Error::LeaseLost { .. }), "{error:?}");
+                }
+            }
+            Ok(()) => self.processes[who].lease = Some(lease),
+            Err(Error::LeaseLost { .. }) => {
+                // A newer token, or somebody completed the job under this one.
+                let job = self.store.snapshot().unwrap().job(lease.job()).unwrap().unwrap();
+                assert!(!is_newest || job.status == JobStatus::Completed, "lost without a reason");
+                self.lost += 1;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn check(&self) {
+        let view = self.store.snapshot().unwrap();
+        view.verify().unwrap();
+        let mut items = 0;
+        for (n, (id, truth)) in (0..).zip(&self.jobs) {
+            let job = view.job(*id).unwrap().unwrap();
+            assert_eq!((job.cursor, job.batches), (truth.cursor, truth.batches));
+            assert_eq!(job.token.number(), truth.token);
+            items += truth.cursor - n * POSITIONS;
+        }
+        let totals = view.lifetime(Scope::Fleet).unwrap().totals;
+        assert_eq!(totals.items, u128::from(items), "counted once, whoever did it");
+    }
+}
+
+/// Runs to the end; says how many steps that took, and how many leases were lost.
+fn run(builder: Builder, seed: u64) -> (u64, u64) {
+    let mut simulation = Simulation::new(builder, seed);
+    let mut steps = 0;
+    while simulation.step() {
+        steps += 1;
+        if steps % 10 == 0 {
+            simulation.check();
+        }
+        assert!(steps < 200_000, "seed {seed}: no job stays held for ever");
+    }
+    simulation.check();
+    let all = u128::from(JOBS * POSITIONS);
+    let totals = simulation.store.snapshot().unwrap().lifetime(Scope::Fleet).unwrap().totals;
+    assert_eq!(totals.items, all, "seed {seed}");
+    (steps, simulation.lost)
+}
+
+#[test]
+fn zombies_move_no_cursor_and_clocks_change_when_but_never_what() {
+    let (mut steps, mut lost) = (0, 0);
+    for seed in 1..=60 {
+        let engine = Arc::new(MemoryEngine::new());
+        let (more_steps, more_lost) = run(Builder::on_engine(engine), seed);
+        steps += more_steps;
+        lost += more_lost;
+    }
+    println!("{steps} steps, {lost} leases lost");
+    assert!(steps > 20_000 && lost > 500, "{steps} steps, {lost} leases lost");
+}
+
+#[test]
+fn zombies_move_no_cursor_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (steps, lost) = run(Store::builder(folder.path().join("zombies.milepost")), 7);
+    assert!(steps > 100 && lost > 0, "{steps} steps, {lost} leases lost");
+}
