@@ -455,15 +455,15 @@ fn put_right(
     sweep: Sweep,
 ) -> EngineResult<usize> {
     let most = step(txn);
-    let mut due: Vec<JobId> = Vec::new();
+    let mut due: Vec<(Timestamp, JobId)> = Vec::new();
     let mut look = |order: Order| {
         each(txn, ALL, order, |key, index: LeaseIndexRow| {
             let (Some(indexed), Some(id)) = (key::lease_deadline(key), key::last_job(key)) else {
                 return ControlFlow::Continue(());
             };
             if sweep == Sweep::All || has_lapsed(now, indexed, index.length_us) {
-                if !due.contains(&id) {
-                    due.push(id);
+                if !due.contains(&(indexed, id)) {
+                    due.push((indexed, id));
                 }
             } else {
                 return ControlFlow::Break(());
@@ -480,11 +480,11 @@ fn put_right(
         look(Order::Descending)?;
     }
     let mut changed = 0;
-    for id in due {
+    for (indexed, id) in due {
         if changed == most {
             break;
         }
-        let mut row = load_job(txn, id)?;
+        let mut row = load_leased(txn, indexed, id)?;
         if has_lapsed(now, row.deadline, row.length_us) {
             change(txn, control, id, &mut row, |row| lapse(row, now))?;
             changed += 1;
@@ -494,6 +494,17 @@ fn put_right(
         }
     }
     Ok(changed)
+}
+
+/// A job that the index of leases names: were it not held under this deadline, putting it right
+/// would leave the entry where it is, and never end.
+fn load_leased(txn: &dyn Write, indexed: Timestamp, id: JobId) -> EngineResult<JobRow> {
+    let row = load_job(txn, id)?;
+    if row.status != JobStatus::Leased || row.indexed != indexed {
+        let why = "its job is not held under this deadline";
+        return Err(undecodable(Table::JobLeases, &key::lease(indexed, id), why));
+    }
+    Ok(row)
 }
 
 /// Whether a deadline has passed. One further ahead than the lease is long counts as passed, too:
@@ -561,6 +572,9 @@ fn own_lease(
     for key in keys(txn, Table::JobHolders, under.range(), Order::Ascending, usize::MAX)? {
         let Some(id) = key::last_job(&key) else { continue };
         let row = load_job(txn, id)?;
+        if row.status != JobStatus::Leased || row.holder != Some(request.worker) {
+            return Err(undecodable(Table::JobHolders, &key, "its job is not held by this worker"));
+        }
         if is_wanted(&request.wanted, id, &row) && !has_lapsed(now, row.deadline, row.length_us) {
             return Ok(Some(id));
         }
@@ -586,6 +600,11 @@ fn grant(
     id: JobId,
 ) -> Applied<Grant> {
     let mut row = load_job(txn, id)?;
+    let is_own = row.status == JobStatus::Leased && row.holder == Some(request.worker);
+    if row.status != JobStatus::Pending && !is_own {
+        let why = format!("it is queued, but {}", row.status);
+        return Err(undecodable(Table::Jobs, &key::job(id), &why).into());
+    }
     change(txn, control, id, &mut row, |row| {
         row.status = JobStatus::Leased;
         row.holder = Some(request.worker);
@@ -648,8 +667,9 @@ pub(crate) fn release_stale(
     let most = step(txn);
     let mut released = 0;
     for key in keys(txn, Table::JobLeases, ALL, Order::Ascending, usize::MAX)? {
-        let Some(id) = key::last_job(&key) else { continue };
-        let mut row = load_job(txn, id)?;
+        let entry = key::lease_deadline(&key).zip(key::last_job(&key));
+        let Some((indexed, id)) = entry else { continue };
+        let mut row = load_leased(txn, indexed, id)?;
         if row.leased_at.max(row.checkpoint_at).is_some_and(|last| last >= since) {
             continue;
         }

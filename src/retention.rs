@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::jobs::{Applied, known_worker, step, sweep_findings};
 use crate::key;
 use crate::record::{Import, ImportRecord, Totals, WorkerId};
-use crate::storage::{EngineResult, Order, Table, Write};
+use crate::storage::{EngineResult, KeyRange, Order, Table, Write};
 use crate::tables::{
     self, ALL, Control, HistoryRow, ImportRow, LifetimeRow, Row, each, first_key, history_ends,
     load, store, undecodable,
@@ -150,9 +150,17 @@ fn settle_workers(txn: &mut dyn Write, control: &mut Control) -> EngineResult<()
 
 fn worker_after(txn: &dyn Write, worker: WorkerId) -> EngineResult<Option<WorkerId>> {
     let key = key::worker(worker);
-    let range = (std::ops::Bound::Excluded(&key[..]), std::ops::Bound::Unbounded);
-    Ok(first_key(txn, Table::Lifetime, range, Order::Ascending)?
-        .and_then(|key| key::first_worker(&key)))
+    first_with_lifetime(txn, (std::ops::Bound::Excluded(&key[..]), std::ops::Bound::Unbounded))
+}
+
+/// The first worker of a range that has a lifetime.
+fn first_with_lifetime(txn: &dyn Write, range: KeyRange<'_>) -> EngineResult<Option<WorkerId>> {
+    let Some(key) = first_key(txn, Table::Lifetime, range, Order::Ascending)? else {
+        return Ok(None);
+    };
+    let worker = key::first_worker(&key).filter(|worker| key::worker(*worker)[..] == key);
+    // Taken for a worker's all the same, such a key might be found again and again.
+    worker.map(Some).ok_or_else(|| undecodable(Table::Lifetime, &key, "its key is no worker"))
 }
 
 /// Takes other caps. Lowered ones are reached in steps that begin with this transaction.
@@ -166,8 +174,7 @@ pub(crate) fn set_caps(
         control.history_settling = true;
     }
     if caps.daily < control.caps.daily || caps.monthly < control.caps.monthly {
-        let first = first_key(txn, Table::Lifetime, ALL, Order::Ascending)?;
-        control.workers_settling = first.and_then(|key| key::first_worker(&key));
+        control.workers_settling = first_with_lifetime(txn, ALL)?;
     }
     control.caps = caps;
     Ok(())

@@ -127,6 +127,7 @@ fn prune_days(
         if days.len() < leaving { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     broken.map_or(Ok(()), Err)?;
+    check_count(worker, "days", days.len(), leaving)?;
     for (month, totals) in months {
         let key = key::month(worker, month);
         let mut row: MonthlyRow = load(txn, &key)?.ok_or_else(|| missing(Table::Monthly, &key))?;
@@ -139,6 +140,15 @@ fn prune_days(
         txn.delete(Table::Daily, &key::day(worker, *day))?;
     }
     life.days -= days.len() as u32;
+    Ok(())
+}
+
+/// A lifetime that counts more rows than there are would be pruned for ever.
+fn check_count(worker: WorkerId, what: &str, found: usize, counted: usize) -> EngineResult<()> {
+    if found < counted {
+        let why = format!("it counts more {what} than there are");
+        return Err(undecodable(Table::Lifetime, &key::worker(worker), &why));
+    }
     Ok(())
 }
 
@@ -170,6 +180,7 @@ fn prune_months(
         if months.len() < leaving { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     broken.map_or(Ok(()), Err)?;
+    check_count(worker, "months", months.len(), leaving)?;
     for month in &months {
         let first = key::day(worker, month.first_day());
         let last = key::day(worker, month.last_day());

@@ -1,7 +1,7 @@
 //! The engine that keeps a store in a redb file. The only file that names redb.
 
 use std::cell::OnceCell;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -621,11 +621,25 @@ fn scan(
         Order::Ascending => entries.next(),
         Order::Descending => entries.next_back(),
     };
+    // redb verifies no checksums here. In a damaged tree keys may be out of place, or come again and
+    // again: whoever looks for the next one must not be sent in circles.
+    let mut previous: Option<Vec<u8>> = None;
     while let Some(entry) = next() {
         let (key, value) = entry.map_err(storage)?;
-        if visit(key.value(), value.value()) == ControlFlow::Break(()) {
+        let key = key.value();
+        let follows = previous.as_deref().is_none_or(|previous| match order {
+            Order::Ascending => previous < key,
+            Order::Descending => previous > key,
+        });
+        if !follows || !RangeBounds::<[u8]>::contains(&range, key) {
+            return Err(EngineError::Corrupted("the keys of a table are out of order".into()));
+        }
+        if visit(key, value.value()) == ControlFlow::Break(()) {
             break;
         }
+        let previous = previous.get_or_insert_default();
+        previous.clear();
+        previous.extend_from_slice(key);
     }
     Ok(())
 }

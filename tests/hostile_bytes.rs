@@ -1,0 +1,247 @@
+//! Files that were damaged: cut, flipped bit by bit, overwritten with noise.
+//!
+//! Opened with `check_on_open`, a file gives the right answers or an error. Opened plainly, redb
+//! verifies no checksums, so an answer may be wrong: but it comes, in bounded time and memory, and
+//! a panic inside redb is an error that stops the store and does not unwind into the caller.
+//!
+//! More files: `HOSTILE_SEEDS=100 cargo test --release --test hostile_bytes -- --ignored`.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use milepost::storage::Device;
+use milepost::{Batch, Builder, Caps, Error, ManualClock, NewJob, Result, Scope, Store};
+use parking_lot::Mutex;
+
+/// How long anything may take with one file.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How large a damaged file may make the file.
+const LARGEST: u64 = 1 << 30;
+
+#[derive(Debug)]
+struct Disk(Mutex<Vec<u8>>);
+
+impl Device for Disk {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.lock().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let bytes = self.0.lock();
+        let end = (offset as usize).checked_add(out.len());
+        let found = end.and_then(|end| bytes.get(offset as usize..end));
+        out.copy_from_slice(found.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
+        Ok(())
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        if length > LARGEST {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.0.lock().resize(length as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut bytes = self.0.lock();
+        let from = offset as usize;
+        let place = from.checked_add(data.len()).and_then(|end| bytes.get_mut(from..end));
+        place.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?.copy_from_slice(data);
+        Ok(())
+    }
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
+    }
+}
+
+fn builder(bytes: Vec<u8>) -> Builder {
+    let clock = ManualClock::at("2026-02-16T12:00:00Z".parse().unwrap());
+    Builder::on_device(Arc::new(Disk(Mutex::new(bytes)))).clock(clock).cache_bytes(1 << 20)
+}
+
+/// The bytes of a store with something in every table, closed in order.
+fn good() -> Vec<u8> {
+    let clock = ManualClock::at("2026-01-01T12:00:00Z".parse().unwrap());
+    let disk = Arc::new(Disk(Mutex::new(Vec::new())));
+    let store = Builder::on_device(disk.clone()).clock(clock.clone()).open().unwrap();
+    store.set_caps(Caps { history: 60, daily: 20, monthly: 3 }).unwrap();
+    for n in 0..6u64 {
+        store.create_job(NewJob::new("keys", n * 100..(n + 1) * 100)).unwrap();
+    }
+    for n in 0..3 {
+        let worker = store.worker(&format!("pc-{n}"), "pc").unwrap();
+        let year = Duration::from_secs(365 * 86_400);
+        let mut lease = worker.lease(year).unwrap().leased().unwrap();
+        while let Some(range) = lease.next_batch(1) {
+            clock.advance(Duration::from_secs(20_000));
+            let batch = Batch::of(&range, Duration::from_secs(3));
+            let batch = batch.finding(range.end.to_be_bytes(), [9; 40]).error("it timed out");
+            lease.checkpoint(range.end, batch).unwrap();
+        }
+        if n > 0 { lease.complete().unwrap() } else { lease.abandon() }
+    }
+    store.close().unwrap();
+    disk.0.lock().clone()
+}
+
+/// Everything that a store can be asked, in short.
+fn ask(store: &Store) -> Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    let view = store.snapshot()?;
+    for worker in view.workers()? {
+        format!("{worker:?}").hash(&mut hasher);
+        format!("{:?}", view.daily(worker.id, ..)?).hash(&mut hasher);
+        format!("{:?}", view.monthly(worker.id, ..)?).hash(&mut hasher);
+    }
+    format!("{:?}", view.lifetime(Scope::Fleet)?).hash(&mut hasher);
+    format!("{:?}", view.jobs(None, 1_000)?).hash(&mut hasher);
+    format!("{:?}", view.newest_history(1_000)?).hash(&mut hasher);
+    format!("{:?}", view.findings(None, 1_000)?).hash(&mut hasher);
+    format!("{:?}", view.progress_all()?).hash(&mut hasher);
+    format!("{:?}", view.leases()?).hash(&mut hasher);
+    view.size()?;
+    view.verify()?;
+    Ok(hasher.finish())
+}
+
+/// Works on a store, as if nothing were wrong with it.
+fn work(store: &Store) -> Result<()> {
+    let worker = store.worker("pc-0", "pc")?;
+    store.find_or_create_job(NewJob::new("more", 0..100))?;
+    let lease = worker.request(Duration::from_secs(60)).resume().lease()?.leased();
+    if let Some(mut lease) = lease {
+        for _ in 0..5 {
+            if let Some(range) = lease.next_batch(3) {
+                lease.checkpoint(range.end, Batch::of(&range, Duration::from_secs(1)))?;
+            }
+        }
+        lease.release()?;
+    }
+    store.set_caps(Caps { history: 5, daily: 2, monthly: 1 })?;
+    store.settle()
+}
+
+fn damaged(good: &[u8], dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    let length = bytes.len() as u64;
+    match dice.roll(8) {
+        0 => bytes.truncate(dice.roll(length) as usize),
+        1 => {
+            let from = dice.roll(length) as usize;
+            let to = (from + 1 + dice.roll(9_000) as usize).min(bytes.len());
+            bytes[from..to].iter_mut().for_each(|byte| *byte = dice.roll(256) as u8);
+        }
+        2 => {
+            // One page in the place of another.
+            let page = |dice: &mut Dice| (dice.roll(length / 4096) * 4096) as usize;
+            let (from, to) = (page(dice), page(dice));
+            bytes.copy_within(from..from + 4096, to);
+        }
+        _ => {
+            for _ in 0..=dice.roll(3) {
+                bytes[dice.roll(length) as usize] ^= 1 << dice.roll(8);
+            }
+        }
+    }
+    bytes
+}
+
+/// What became of damaged files.
+#[derive(Debug, Default)]
+struct Tally {
+    files: u64,
+    refused: u64,
+    right: u64,
+    wrong: u64,
+    failed: u64,
+}
+
+/// Damages files in many ways, and uses each with and without a check when it is opened.
+fn damage(seed: u64, files: u64) -> Tally {
+    let good = good();
+    let answers = ask(&builder(good.clone()).open().unwrap()).unwrap();
+    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut tally = Tally::default();
+    for _ in 0..files {
+        let bytes = damaged(&good, &mut dice);
+        tally.files += 1;
+        match builder(bytes.clone()).check_on_open(true).open() {
+            Ok(store) => {
+                assert_eq!(ask(&store).unwrap(), answers, "seed {seed}: checked, but wrong");
+                tally.right += 1;
+            }
+            Err(_) => tally.refused += 1,
+        }
+        // Plainly: whatever it says, it says it.
+        let Ok(store) = builder(bytes).open() else { continue };
+        match ask(&store) {
+            Ok(found) if found == answers => {}
+            Ok(_) => tally.wrong += 1,
+            Err(_) => tally.failed += 1,
+        }
+        if let Err(Error::Corrupted { .. } | Error::Storage { .. }) = work(&store) {
+            let after = store.worker("pc-9", "pc");
+            assert!(after.is_err(), "seed {seed}: a store that is damaged has stopped writing");
+        }
+        let _closed_or_not = store.close();
+    }
+    tally
+}
+
+/// Runs something in a thread of its own, which must not panic, and end in time.
+fn within_patience(run: impl FnOnce() -> Tally + Send + 'static) -> Tally {
+    let (done, outcome) = channel();
+    let thread = std::thread::spawn(move || done.send(run()));
+    match outcome.recv_timeout(PATIENCE) {
+        Ok(tally) => tally,
+        Err(RecvTimeoutError::Timeout) => panic!("it does not end"),
+        Err(RecvTimeoutError::Disconnected) => {
+            std::panic::resume_unwind(thread.join().unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn damaged_files_give_the_right_answer_or_an_error_when_checked_and_never_a_panic() {
+    let tally = within_patience(|| damage(1, 400));
+
+    println!("{tally:?}");
+    assert!(tally.refused > 100 && tally.right > 20, "{tally:?}");
+}
+
+#[test]
+fn noise_is_no_store() {
+    let mut dice = Dice(99);
+    for length in [0, 1, 511, 4096, 100_000] {
+        let noise: Vec<u8> = (0..length).map(|_| dice.roll(256) as u8).collect();
+        let opened = builder(noise).open();
+        assert!(length == 0 || opened.is_err(), "{length} bytes of noise");
+    }
+}
+
+#[test]
+#[ignore = "takes minutes: for long runs by hand"]
+fn thousands_of_damaged_files() {
+    let seeds: u64 = std::env::var("HOSTILE_SEEDS").map_or(50, |seeds| seeds.parse().unwrap());
+    for seed in 2..2 + seeds {
+        let tally = within_patience(move || damage(seed, 400));
+        println!("seed {seed}: {tally:?}");
+    }
+}
