@@ -1,7 +1,5 @@
 //! A disk that is really full: a small file system in memory, where this user may mount one.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
