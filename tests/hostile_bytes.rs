@@ -8,18 +8,22 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+#[path = "support/dice.rs"]
+mod dice;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use dice::Dice;
 use milepost::storage::Device;
 use milepost::{Batch, Builder, Caps, Error, ManualClock, NewJob, Result, Scope, Store};
 use parking_lot::Mutex;
 
 /// How long anything may take with one file.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 /// How large a damaged file may make the file.
 const LARGEST: u64 = 1 << 30;
 
@@ -57,17 +61,6 @@ impl Device for Disk {
         let place = from.checked_add(data.len()).and_then(|end| bytes.get_mut(from..end));
         place.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?.copy_from_slice(data);
         Ok(())
-    }
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
     }
 }
 
@@ -177,7 +170,7 @@ struct Tally {
 fn damage(seed: u64, files: u64) -> Tally {
     let good = good();
     let answers = ask(&builder(good.clone()).open().unwrap()).unwrap();
-    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut dice = Dice::new(seed);
     let mut tally = Tally::default();
     for _ in 0..files {
         let bytes = damaged(&good, &mut dice);
@@ -228,7 +221,7 @@ fn damaged_files_give_the_right_answer_or_an_error_when_checked_and_never_a_pani
 
 #[test]
 fn noise_is_no_store() {
-    let mut dice = Dice(99);
+    let mut dice = Dice::new(99);
     for length in [0, 1, 511, 4096, 100_000] {
         let noise: Vec<u8> = (0..length).map(|_| dice.roll(256) as u8).collect();
         let opened = builder(noise).open();

@@ -9,6 +9,9 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+#[path = "support/dice.rs"]
+mod dice;
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -17,13 +20,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dice::Dice;
 use milepost::{Batch, Error, JobId, NewJob, Scope, Sharing, Store};
 
 const ORDER: &str = "MILEPOST_TEST_ORDER";
 const LEASE: Duration = Duration::from_millis(250);
 const JOBS: u64 = 8;
 /// How long anything may take that depends on a lease lapsing, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 fn sharing(mode: &str) -> Sharing {
     match mode {
@@ -90,18 +94,6 @@ fn start(path: &Path, mode: &str, name: &str) -> Child {
         .unwrap()
 }
 
-/// Random numbers (xorshift64*); the seed is printed by what fails.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
-    }
-}
-
 /// A line of a log: whether it is an acknowledgement, the job and the positions.
 type Line = (bool, u64, Range<u64>);
 
@@ -138,7 +130,7 @@ impl Fleet {
         store.close().unwrap();
         let names: Vec<String> = (0..processes).map(|n| format!("pc-{n}")).collect();
         let children = names.iter().map(|name| start(&path, mode, name)).collect();
-        let dice = Dice(seed | 1);
+        let dice = Dice::new(seed);
         Fleet { path, mode, names, children, kills: 0, dice, _folder: folder }
     }
 

@@ -12,7 +12,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "power_loss/dice.rs"]
+#[path = "support/dice.rs"]
 mod dice;
 #[path = "power_loss/disk.rs"]
 mod disk;

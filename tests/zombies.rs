@@ -8,10 +8,14 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+#[path = "support/dice.rs"]
+mod dice;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dice::Dice;
 use milepost::storage::MemoryEngine;
 use milepost::{
     Batch, Builder, Error, JobId, JobStatus, Lease, Leasing, ManualClock, NewJob, Scope, Store,
@@ -22,17 +26,6 @@ const PROCESSES: u64 = 6;
 const JOBS: u64 = 4;
 const POSITIONS: u64 = 400;
 const YEAR: i64 = 365 * 86_400;
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
-    }
-}
 
 /// What is true of a job.
 #[derive(Debug, Default, Clone, Copy)]
@@ -80,7 +73,7 @@ impl Simulation {
             wakes: 0,
         };
         let processes = (0..PROCESSES).map(process).collect();
-        let dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let dice = Dice::new(seed);
         Simulation { store, clock, start, seconds: 0, dice, jobs, processes, lost: 0 }
     }
 

@@ -1,4 +1,5 @@
-//! Random numbers that are the same in every run (xorshift64*, Vigna 2016).
+//! Random numbers that are the same in every run: xorshift64* (S. Vigna, "An experimental exploration
+//! of Marsaglia's xorshift generators, scrambled", 2016).
 
 pub struct Dice(u64);
 
