@@ -74,6 +74,8 @@ impl<C> Decode<C> for Timestamp {
 }
 
 bincode::impl_borrow_decode!(Timestamp);
+bincode::impl_borrow_decode!(Day);
+bincode::impl_borrow_decode!(Month);
 bincode::impl_borrow_decode!(Totals);
 bincode::impl_borrow_decode!(HistoryRow);
 
@@ -168,9 +170,22 @@ impl Encode for Day {
     }
 }
 
+impl<C> Decode<C> for Day {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Day::from_number(i32::decode(decoder)?).map_err(|e| DecodeError::OtherString(e.to_string()))
+    }
+}
+
 impl Encode for Month {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         self.number().encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for Month {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Month::from_number(i32::decode(decoder)?)
+            .map_err(|e| DecodeError::OtherString(e.to_string()))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::record::{JobId, JobStatus, Token, Totals, WorkerId};
 use crate::storage::Table;
 use crate::tables::{
     self, Answered, Control, DailyRow, FindingRow, HistoryRow, ImportRow, JobRow, LeaseIndexRow,
-    LifetimeRow, MonthlyRow, Number, Rolled, WorkerRow, hex,
+    LifetimeRow, MonthlyRow, Newest, Number, Rolled, WorkerRow, hex,
 };
 use crate::time::Timestamp;
 
@@ -122,8 +122,15 @@ fn records_keep_their_bytes() {
         "010301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec10201",
     );
     check(
-        &LifetimeRow { totals: totals(), rolled: Rolled::Part(totals()), days: 2, months: 1 },
-        "010301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec102020301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec1020201",
+        &LifetimeRow {
+            totals: totals(),
+            rolled: Rolled::Part(totals()),
+            days: 2,
+            months: 0,
+            day: Newest(Some((at("2026-02-16T12:00:00Z").day(), DailyRow(totals())))),
+            month: Newest(None),
+        },
+        "010301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec102020301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec102020001fb28a00301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec10200",
     );
     check(
         &FindingRow {

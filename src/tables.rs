@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::key;
 use crate::record::{JobId, JobStatus, Token, Totals, WorkerId};
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Read, Table, Write};
-use crate::time::Timestamp;
+use crate::time::{Day, Month, Timestamp};
 
 /// The format of the file: what tables there are, their keys and their records.
 pub(crate) const FORMAT: u32 = 1;
@@ -191,14 +191,27 @@ pub(crate) struct LifetimeRow {
     pub(crate) totals: Totals,
     /// The part of the totals whose months have left, or never were.
     pub(crate) rolled: Rolled,
-    /// How many daily rows the worker has.
+    /// How many daily rows the worker has, the newest included.
     pub(crate) days: u32,
-    /// How many monthly rows the worker has.
+    /// How many monthly rows the worker has, the newest included.
     pub(crate) months: u32,
+    pub(crate) day: Newest<Day, DailyRow>,
+    pub(crate) month: Newest<Month, MonthlyRow>,
 }
 
 impl Row for LifetimeRow {
     const TABLE: Table = Table::Lifetime;
+}
+
+/// The newest row of a worker's tier, if it has any. It stands in the worker's lifetime row until a
+/// newer one comes, because nearly every record belongs to it: a fold then writes one row, not three.
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+pub(crate) struct Newest<P, R>(pub(crate) Option<(P, R)>);
+
+impl<P, R> Default for Newest<P, R> {
+    fn default() -> Newest<P, R> {
+        Newest(None)
+    }
 }
 
 /// The rolled part of a row's totals: nothing or all of them for most rows, which costs a byte.

@@ -4,6 +4,8 @@
 //! At every commit point, for every worker:
 //! - a month's totals are its rolled part plus its days;
 //! - the lifetime's totals are its rolled part plus the months.
+//!
+//! The newest day and month of a worker stand in its lifetime row, all older ones in their tables.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -13,7 +15,8 @@ use crate::key;
 use crate::record::{Totals, WorkerId};
 use crate::storage::{EngineResult, Order, Read, Table, Write};
 use crate::tables::{
-    DailyRow, LifetimeRow, MonthlyRow, Rolled, each, keys, load, missing, store, undecodable,
+    DailyRow, LifetimeRow, MonthlyRow, Newest, Rolled, Row, each, keys, load, missing, store,
+    undecodable,
 };
 use crate::time::{Day, Month};
 
@@ -41,6 +44,57 @@ impl Fold {
     }
 }
 
+/// A period that a tier keeps a row of for each worker.
+pub(crate) trait Period: Copy + Ord {
+    type Row: Row + Copy;
+
+    fn key(self, worker: WorkerId) -> [u8; 8];
+}
+
+impl Period for Day {
+    type Row = DailyRow;
+
+    fn key(self, worker: WorkerId) -> [u8; 8] {
+        key::day(worker, self)
+    }
+}
+
+impl Period for Month {
+    type Row = MonthlyRow;
+
+    fn key(self, worker: WorkerId) -> [u8; 8] {
+        key::month(worker, self)
+    }
+}
+
+impl<P: Period> Newest<P, P::Row> {
+    /// A worker's row of a period, wherever it stands.
+    fn load(&self, txn: &dyn Write, worker: WorkerId, at: P) -> EngineResult<Option<P::Row>> {
+        match self.0 {
+            Some((newest, row)) if at == newest => Ok(Some(row)),
+            Some((newest, _)) if at < newest => load(txn, &at.key(worker)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Puts a worker's row of a period where it belongs. The newest so far makes room for a newer.
+    fn store(
+        &mut self,
+        txn: &mut dyn Write,
+        worker: WorkerId,
+        at: P,
+        row: P::Row,
+    ) -> EngineResult<()> {
+        match self.0 {
+            Some((newest, _)) if at < newest => return store(txn, &at.key(worker), &row),
+            Some((newest, held)) if at > newest => store(txn, &newest.key(worker), &held)?,
+            _ => {}
+        }
+        self.0 = Some((at, row));
+        Ok(())
+    }
+}
+
 pub(crate) fn lifetime(txn: &(impl Read + ?Sized), worker: WorkerId) -> EngineResult<LifetimeRow> {
     Ok(load(txn, &key::worker(worker))?.unwrap_or_default())
 }
@@ -61,13 +115,12 @@ pub(crate) fn apply(
     // What each month gains: its totals, and the part of them that has no days.
     let mut months: BTreeMap<Month, (Totals, Totals)> = BTreeMap::new();
     for (day, totals) in &fold.days {
-        let key = key::day(worker, *day);
-        let mut row = load(txn, &key)?.unwrap_or_else(|| {
+        let mut row = life.day.load(txn, worker, *day)?.unwrap_or_else(|| {
             life.days += 1;
             DailyRow(Totals::default())
         });
         row.0.merge(totals);
-        store(txn, &key, &row)?;
+        life.day.store(txn, worker, *day, row)?;
         months.entry(day.month()).or_default().0.merge(totals);
     }
     for (month, totals) in &fold.months {
@@ -76,8 +129,7 @@ pub(crate) fn apply(
         gain.1.merge(totals);
     }
     for (month, (totals, rolled)) in &months {
-        let key = key::month(worker, *month);
-        let mut row: MonthlyRow = load(txn, &key)?.unwrap_or_else(|| {
+        let mut row = life.month.load(txn, worker, *month)?.unwrap_or_else(|| {
             life.months += 1;
             MonthlyRow::default()
         });
@@ -85,7 +137,7 @@ pub(crate) fn apply(
         part.merge(rolled);
         row.totals.merge(totals);
         row.rolled = Rolled::new(part, &row.totals);
-        store(txn, &key, &row)?;
+        life.month.store(txn, worker, *month, row)?;
         life.totals.merge(totals);
     }
     part.merge(&fold.lifetime);
@@ -100,7 +152,8 @@ pub(crate) fn apply(
     Ok(life.days <= caps.daily && life.months <= caps.monthly)
 }
 
-/// Lets the oldest days over the cap go, at most so many. Their totals stay in their months.
+/// Lets the oldest days over the cap go, at most so many. Their totals stay in their months. The
+/// newest is never one of them, since every cap is at least 1.
 fn prune_days(
     txn: &mut dyn Write,
     caps: &Caps,
@@ -129,12 +182,12 @@ fn prune_days(
     broken.map_or(Ok(()), Err)?;
     check_count(worker, "days", days.len(), leaving)?;
     for (month, totals) in months {
-        let key = key::month(worker, month);
-        let mut row: MonthlyRow = load(txn, &key)?.ok_or_else(|| missing(Table::Monthly, &key))?;
+        let row = life.month.load(txn, worker, month)?;
+        let mut row = row.ok_or_else(|| missing(Table::Monthly, &month.key(worker)))?;
         let mut part = row.rolled.of(&row.totals);
         part.merge(&totals);
         row.rolled = Rolled::new(part, &row.totals);
-        store(txn, &key, &row)?;
+        life.month.store(txn, worker, month, row)?;
     }
     for day in &days {
         txn.delete(Table::Daily, &key::day(worker, *day))?;
@@ -187,6 +240,10 @@ fn prune_months(
         let range = (std::ops::Bound::Included(&first[..]), std::ops::Bound::Included(&last[..]));
         for day in keys(txn, Table::Daily, range, Order::Ascending, 31)? {
             txn.delete(Table::Daily, &day)?;
+            life.days = life.days.saturating_sub(1);
+        }
+        if life.day.0.is_some_and(|(day, _)| day.month() <= *month) {
+            life.day = Newest(None);
             life.days = life.days.saturating_sub(1);
         }
         txn.delete(Table::Monthly, &key::month(worker, *month))?;

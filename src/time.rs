@@ -120,6 +120,11 @@ impl FromStr for Timestamp {
 pub struct Day(i32);
 
 impl Day {
+    /// The calendar's first day and last, as numbers: rows name so many that each should not have
+    /// to be looked up there.
+    const MIN: i32 = -4_371_587;
+    const MAX: i32 = 2_932_896;
+
     /// The day of a date.
     ///
     /// # Errors
@@ -135,10 +140,10 @@ impl Day {
     /// # Errors
     /// [`Error::Invalid`] outside the years -9999 to 9999.
     pub fn from_number(number: i32) -> Result<Day> {
-        EPOCH
-            .checked_add(SignedDuration::from_hours(24 * i64::from(number)))
-            .map(Day::from_date)
-            .map_err(|e| Error::invalid(format!("day {number} is outside the calendar: {e}")))
+        if !(Day::MIN..=Day::MAX).contains(&number) {
+            return Err(Error::invalid(format!("day {number} is outside the calendar")));
+        }
+        Ok(Day(number))
     }
 
     /// Days since 1970-01-01.
@@ -198,6 +203,10 @@ impl FromStr for Day {
 pub struct Month(i32);
 
 impl Month {
+    /// The calendar's first month and last, as numbers.
+    const MIN: i32 = -143_628;
+    const MAX: i32 = 96_359;
+
     /// A month of a year; January is 1.
     ///
     /// # Errors
@@ -213,12 +222,10 @@ impl Month {
     /// # Errors
     /// [`Error::Invalid`] outside the years -9999 to 9999.
     pub fn from_number(number: i32) -> Result<Month> {
-        EPOCH
-            .checked_add(Span::new().try_months(number).unwrap_or_default())
-            .ok()
-            .map(Month::from_date)
-            .filter(|month| month.0 == number)
-            .ok_or_else(|| Error::invalid(format!("month {number} is outside the calendar")))
+        if !(Month::MIN..=Month::MAX).contains(&number) {
+            return Err(Error::invalid(format!("month {number} is outside the calendar")));
+        }
+        Ok(Month(number))
     }
 
     /// Months since 1970-01.
@@ -357,6 +364,16 @@ mod tests {
         assert_eq!(Timestamp::MIN.0, jiff::Timestamp::MIN.as_microsecond());
         assert!(Timestamp::MAX.0 <= jiff::Timestamp::MAX.as_microsecond());
         assert!(Timestamp::from_micros(i64::MAX).is_err());
+        for (number, date) in [(Day::MIN, Date::MIN), (Day::MAX, Date::MAX)] {
+            assert_eq!(Day::from_number(number).unwrap(), Day::from_date(date));
+            assert_eq!(Day(number).date(), date);
+        }
+        for (number, date) in [(Month::MIN, Date::MIN), (Month::MAX, Date::MAX)] {
+            assert_eq!(Month::from_number(number).unwrap(), Month::from_date(date));
+        }
+        assert!(Day::from_number(Day::MIN - 1).is_err() && Day::from_number(Day::MAX + 1).is_err());
+        assert!(Month::from_number(Month::MIN - 1).is_err());
+        assert!(Month::from_number(Month::MAX + 1).is_err());
         assert_eq!(Timestamp::MIN.to_string().parse::<Timestamp>().unwrap(), Timestamp::MIN);
         assert_eq!(Timestamp::MAX.to_string().parse::<Timestamp>().unwrap(), Timestamp::MAX);
     }

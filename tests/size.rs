@@ -21,7 +21,7 @@ impl Content {
     /// Bytes of the compacted file at most, by `docs/tuning.md`.
     fn bytes(self) -> u64 {
         let Content { history, workers, days, months } = self;
-        (56 << 10) + 50 * history + workers * (300 + 72 * (days + months))
+        (56 << 10) + 50 * history + workers * (600 + 72 * (days + months))
     }
 }
 

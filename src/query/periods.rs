@@ -9,7 +9,8 @@ use super::{Scope, Snapshot};
 use crate::error::Result;
 use crate::key;
 use crate::record::{Totals, WorkerId};
-use crate::tables::{DailyRow, LifetimeRow, MonthlyRow, Row, load};
+use crate::tables::Newest;
+use crate::tiers::{self, Period};
 use crate::time::{Day, Month};
 
 /// What was done on one UTC day.
@@ -75,7 +76,8 @@ impl Snapshot {
     ) -> Result<Vec<DayStats>> {
         let mut sums: BTreeMap<Day, Totals> = BTreeMap::new();
         for worker in self.workers_in(scope.into())? {
-            self.each_period(worker, &days, key::day, key::as_day, |day, row: DailyRow| {
+            let newest = tiers::lifetime(self.txn(), worker)?.day;
+            self.each_period(worker, &days, newest, key::as_day, |day, row| {
                 sums.entry(day).or_default().merge(&row.0);
             })?;
             for (day, totals) in self.live_days(worker)?.filter(|(day, _)| days.contains(day)) {
@@ -98,17 +100,12 @@ impl Snapshot {
     ) -> Result<Vec<MonthStats>> {
         let mut sums: BTreeMap<Month, (Totals, Totals)> = BTreeMap::new();
         for worker in self.workers_in(scope.into())? {
-            self.each_period(
-                worker,
-                &months,
-                key::month,
-                key::as_month,
-                |month, row: MonthlyRow| {
-                    let (totals, rolled) = sums.entry(month).or_default();
-                    totals.merge(&row.totals);
-                    rolled.merge(&row.rolled.of(&row.totals));
-                },
-            )?;
+            let newest = tiers::lifetime(self.txn(), worker)?.month;
+            self.each_period(worker, &months, newest, key::as_month, |month, row| {
+                let (totals, rolled) = sums.entry(month).or_default();
+                totals.merge(&row.totals);
+                rolled.merge(&row.rolled.of(&row.totals));
+            })?;
             let live = self.live_days(worker)?.map(|(day, totals)| (day.month(), totals));
             for (month, totals) in live.filter(|(month, _)| months.contains(month)) {
                 sums.entry(month).or_default().0.merge(totals);
@@ -127,7 +124,7 @@ impl Snapshot {
     pub fn lifetime<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<LifetimeStats> {
         let mut sum = LifetimeStats::default();
         for worker in self.workers_in(scope.into())? {
-            let row: LifetimeRow = load(self.txn(), &key::worker(worker))?.unwrap_or_default();
+            let row = tiers::lifetime(self.txn(), worker)?;
             sum.totals.merge(&row.totals);
             sum.totals.extend(self.live_days(worker)?.map(|(_, totals)| *totals));
             sum.rolled.merge(&row.rolled.of(&row.totals));
@@ -153,22 +150,26 @@ impl Snapshot {
     }
 
     /// Shows one worker's rows of a tier within a range of periods, and looks at no others.
-    fn each_period<P: Copy, R: Row>(
+    fn each_period<P: Period>(
         &self,
         worker: WorkerId,
         periods: &impl RangeBounds<P>,
-        to_key: impl Fn(WorkerId, P) -> [u8; 8],
+        newest: Newest<P, P::Row>,
         of_key: impl Fn(&[u8]) -> Option<(WorkerId, P)>,
-        mut visit: impl FnMut(P, R),
+        mut visit: impl FnMut(P, P::Row),
     ) -> Result<()> {
         let all = key::Under::new(key::worker(worker));
-        let from = periods.start_bound().map(|period| to_key(worker, *period));
-        let to = periods.end_bound().map(|period| to_key(worker, *period));
+        let from = periods.start_bound().map(|period| period.key(worker));
+        let to = periods.end_bound().map(|period| period.key(worker));
         let range = (or(&from, all.range().0), or(&to, all.range().1));
         self.each_row(range, of_key, |(_, period), row| {
             visit(period, row);
             Ok(())
-        })
+        })?;
+        if let Some((period, row)) = newest.0.filter(|(period, _)| periods.contains(period)) {
+            visit(period, row);
+        }
+        Ok(())
     }
 }
 

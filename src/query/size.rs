@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::Snapshot;
+use super::{Snapshot, rows};
 use crate::error::Result;
 use crate::storage::{Order, Table};
-use crate::tables::ALL;
+use crate::tables::{ALL, LifetimeRow};
 
 /// How large a store is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,6 +30,9 @@ impl Size {
 }
 
 /// How large one table is.
+///
+/// The newest day and month of a worker stand in its lifetime row. They are counted as rows of
+/// `daily` and `monthly`, and their bytes as bytes of `lifetime`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TableStats {
@@ -53,6 +56,11 @@ impl Snapshot {
             let size = self.txn().table_size(table)?;
             tables.push(TableStats { name: table.name(), rows: size.rows, bytes: size.bytes });
         }
+        self.each_row(ALL, rows::worker, |_, life: LifetimeRow| {
+            tables[Table::Daily as usize].rows += u64::from(life.day.0.is_some());
+            tables[Table::Monthly as usize].rows += u64::from(life.month.0.is_some());
+            Ok(())
+        })?;
         let used_bytes = tables.iter().map(|table| table.bytes).sum();
         Ok(Size { tables, stored_bytes: self.inner.stored_bytes, used_bytes })
     }

@@ -10,7 +10,8 @@ use crate::key;
 use crate::query::rows;
 use crate::record::{Totals, WorkerId};
 use crate::storage::{Order, Table};
-use crate::tables::{ALL, DailyRow, LifetimeRow, MonthlyRow, first_key};
+use crate::tables::{ALL, LifetimeRow, Newest, Row, first_key};
+use crate::tiers::Period;
 use crate::time::{Day, Month};
 
 impl Check<'_> {
@@ -30,29 +31,27 @@ impl Check<'_> {
     }
 
     fn tiers_of(&self, worker: WorkerId, life: &LifetimeRow) -> Result<(u64, u64)> {
-        let under = key::Under::new(key::worker(worker));
         // Of each month, the first day that is still there, and the sum of all of them.
         let mut sums: BTreeMap<Month, (Day, Totals)> = BTreeMap::new();
-        let days = self.each_row(under.range(), key::as_day, |(_, day), row: DailyRow| {
+        let days = self.each_period(worker, life.day, key::as_day, |day, row| {
             let (_, sum) = sums.entry(day.month()).or_insert((day, Totals::default()));
             sum.merge(&row.0);
             Ok(())
         })?;
 
         let mut whole = life.rolled.of(&life.totals);
-        let months =
-            self.each_row(under.range(), key::as_month, |(_, month), row: MonthlyRow| {
-                let mut sum = row.rolled.of(&row.totals);
-                sum.extend(sums.remove(&month).map(|(_, days)| days));
-                whole.merge(&row.totals);
-                let name = format_args!("worker {worker} in {month}");
-                ensure(
-                    sum == row.totals,
-                    Table::Monthly,
-                    name,
-                    "its totals are its rolled part plus its days",
-                )
-            })?;
+        let months = self.each_period(worker, life.month, key::as_month, |month, row| {
+            let mut sum = row.rolled.of(&row.totals);
+            sum.extend(sums.remove(&month).map(|(_, days)| days));
+            whole.merge(&row.totals);
+            let name = format_args!("worker {worker} in {month}");
+            ensure(
+                sum == row.totals,
+                Table::Monthly,
+                name,
+                "its totals are its rolled part plus its days",
+            )
+        })?;
         if let Some((day, _)) = sums.into_values().next() {
             ensure(
                 false,
@@ -78,6 +77,30 @@ impl Check<'_> {
         let rule_of_months = format_args!("{months} months are within the cap of {}", caps.monthly);
         rule(within(months, caps.monthly), &rule_of_months)?;
         Ok((days, months))
+    }
+
+    /// Shows a worker's rows of a tier, the newest last, and says how many there are.
+    fn each_period<P: Period + Display>(
+        &self,
+        worker: WorkerId,
+        newest: Newest<P, P::Row>,
+        parse: impl Fn(&[u8]) -> Option<(WorkerId, P)>,
+        mut visit: impl FnMut(P, P::Row) -> Result<()>,
+    ) -> Result<u64> {
+        let under = key::Under::new(key::worker(worker));
+        let older = self.each_row(under.range(), parse, |(_, period), row| {
+            ensure(
+                newest.0.is_some_and(|(newest, _)| period < newest),
+                <P::Row as Row>::TABLE,
+                format_args!("worker {worker} at {period}"),
+                "its worker's newest row, in the lifetime, is newer",
+            )?;
+            visit(period, row)
+        })?;
+        let Some((period, row)) = newest.0 else { return Ok(older) };
+        visit(period, row)?;
+        self.rows.set(self.rows.get() + 1);
+        Ok(older + 1)
     }
 
     /// Looks at the first row of each worker in a tier: there has to be a lifetime with it.

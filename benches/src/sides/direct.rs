@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bincode::Decode;
+use bincode::{Decode, Encode};
 use milepost::{Day, Month, Timestamp, Totals};
 use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransaction};
 
@@ -215,35 +215,35 @@ fn fold(
     let mut life_rolled = life.rolled.of(&life.totals.0);
     let mut months: BTreeMap<Month, Totals> = BTreeMap::new();
     for (day, totals) in days {
-        let key = period_key(worker, day.number());
-        let mut row: Sums = load(daily, &key)?.unwrap_or_else(|| {
+        let mut row = load_period(daily, &life.day, worker, day.number())?.unwrap_or_else(|| {
             life.days += 1;
             Sums::default()
         });
         row.0.merge(totals);
-        store(daily, &key, &row)?;
+        store_period(daily, &mut life.day, worker, day.number(), row)?;
         months.entry(day.month()).or_default().merge(totals);
     }
     for (month, totals) in &months {
-        let key = period_key(worker, month.number());
-        let mut row: MonthlyRow = load(monthly, &key)?.unwrap_or_else(|| {
+        let number = month.number();
+        let mut row = load_period(monthly, &life.month, worker, number)?.unwrap_or_else(|| {
             life.months += 1;
             MonthlyRow::default()
         });
         let rolled = row.rolled.of(&row.totals.0);
         row.totals.0.merge(totals);
         row.rolled = Rolled::new(rolled, &row.totals.0);
-        store(monthly, &key, &row)?;
+        store_period(monthly, &mut life.month, worker, number, row)?;
         life.totals.0.merge(totals);
     }
     while life.days > caps.daily {
         let (day, row) = pop_oldest::<Sums>(daily, worker)?;
-        let key = period_key(worker, Day::from_number(day)?.month().number());
-        let mut month: MonthlyRow = load(monthly, &key)?.context("a day has no month")?;
+        let number = Day::from_number(day)?.month().number();
+        let month = load_period(monthly, &life.month, worker, number)?;
+        let mut month: MonthlyRow = month.context("a day has no month")?;
         let mut rolled = month.rolled.of(&month.totals.0);
         rolled.merge(&row.0);
         month.rolled = Rolled::new(rolled, &month.totals.0);
-        store(monthly, &key, &month)?;
+        store_period(monthly, &mut life.month, worker, number, month)?;
         life.days -= 1;
     }
     while life.months > caps.monthly {
@@ -259,6 +259,36 @@ fn fold(
     }
     life.rolled = Rolled::new(life_rolled, &life.totals.0);
     store(lifetime, &worker.to_be_bytes(), &life)
+}
+
+/// A worker's row of a day or month: the newest stands in its lifetime row.
+fn load_period<R: Copy + Decode<()>>(
+    table: &Table<'_>,
+    newest: &Option<(i32, R)>,
+    worker: u32,
+    number: i32,
+) -> Result<Option<R>> {
+    match newest {
+        Some((at, row)) if *at == number => Ok(Some(*row)),
+        Some((at, _)) if *at > number => load(table, &period_key(worker, number)),
+        _ => Ok(None),
+    }
+}
+
+fn store_period<R: Copy + Encode>(
+    table: &mut Table<'_>,
+    newest: &mut Option<(i32, R)>,
+    worker: u32,
+    number: i32,
+    row: R,
+) -> Result<()> {
+    match newest {
+        Some((at, _)) if *at > number => return store(table, &period_key(worker, number), &row),
+        Some((at, held)) if *at < number => store(table, &period_key(worker, *at), held)?,
+        _ => {}
+    }
+    *newest = Some((number, row));
+    Ok(())
 }
 
 /// Takes out a worker's oldest row of a tier, with the number of its day or month.

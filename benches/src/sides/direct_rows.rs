@@ -189,7 +189,7 @@ impl<C> Decode<C> for HistoryRow {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Sums(pub(super) Totals);
 
 impl Encode for Sums {
@@ -228,7 +228,7 @@ impl<C> Decode<C> for Sums {
     }
 }
 
-#[derive(Default, Encode, Decode)]
+#[derive(Clone, Copy, Default, Encode, Decode)]
 pub(super) struct MonthlyRow {
     pub(super) totals: Sums,
     pub(super) rolled: Rolled,
@@ -240,9 +240,12 @@ pub(super) struct LifetimeRow {
     pub(super) rolled: Rolled,
     pub(super) days: u32,
     pub(super) months: u32,
+    /// The newest day and month, by their numbers.
+    pub(super) day: Option<(i32, Sums)>,
+    pub(super) month: Option<(i32, MonthlyRow)>,
 }
 
-#[derive(Default, Encode, Decode)]
+#[derive(Clone, Copy, Default, Encode, Decode)]
 pub(super) enum Rolled {
     #[default]
     Nothing,

@@ -4,7 +4,7 @@ use super::{ANNE, BERT, check, scene};
 use crate::key;
 use crate::query::scene::{day, month};
 use crate::storage::Table;
-use crate::tables::{DailyRow, HistoryRow, LifetimeRow, MonthlyRow, Rolled};
+use crate::tables::{DailyRow, HistoryRow, LifetimeRow, MonthlyRow, Newest, Rolled};
 
 #[test]
 fn totals_that_do_not_add_up_are_named() {
@@ -64,6 +64,16 @@ fn totals_that_do_not_add_up_are_named() {
         (
             |scene| scene.delete(Table::Monthly, &key::month(BERT, month("2026-01"))),
             (Table::Daily, "worker 2 on 2026-01-30", "no day outlives its month"),
+        ),
+        (
+            |scene| scene.put(&key::day(BERT, day("2026-02-17")), &DailyRow(Default::default())),
+            (Table::Daily, "worker 2 at 2026-02-17", "newest row, in the lifetime, is newer"),
+        ),
+        (
+            |scene| {
+                scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.month = Newest(None))
+            },
+            (Table::Monthly, "worker 2 at 2025-12", "newest row, in the lifetime, is newer"),
         ),
         (
             |scene| scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.days += 1),
