@@ -1,6 +1,5 @@
 //! Workers as they are now.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use serde::Serialize;
@@ -10,9 +9,7 @@ use crate::error::Result;
 use crate::key;
 use crate::record::{Prefix, Totals, WorkerId};
 use crate::storage::{Order, Table};
-use crate::tables::{
-    ALL, HistoryRow, LifetimeRow, Number, WorkerRow, load, load_from, undecodable,
-};
+use crate::tables::{ALL, LifetimeRow, Number, WorkerRow, load, load_from, undecodable};
 use crate::time::Timestamp;
 
 /// A worker.
@@ -103,7 +100,7 @@ impl Snapshot {
     /// # Errors
     /// What the storage meets.
     pub fn active_since(&self, since: Timestamp) -> Result<Vec<ActiveWorker>> {
-        let recent = self.recent(since)?;
+        let recent = self.add_up_since(since)?;
         let mut active = Vec::new();
         self.each_row(ALL, rows::worker, |id, row| {
             let worker = self.info(id, row)?;
@@ -124,23 +121,11 @@ impl Snapshot {
     /// # Errors
     /// What the storage meets.
     pub fn fleet_rate(&self, since: Timestamp) -> Result<FleetRate> {
-        let recent = self.recent(since)?;
+        let recent = self.add_up_since(since)?;
         let totals: Totals = recent.values().copied().collect();
         let seconds = self.taken_at().since(since).as_secs_f64();
         let per_second = (seconds > 0.0).then(|| totals.items as f64 / seconds);
         Ok(FleetRate { workers: recent.len() as u64, totals, per_second })
-    }
-
-    /// What each worker finished at or after a time, as far as it is live.
-    fn recent(&self, since: Timestamp) -> Result<HashMap<WorkerId, Totals>> {
-        let mut recent: HashMap<WorkerId, Totals> = HashMap::new();
-        self.each_row(ALL, rows::number, |_, row: HistoryRow| {
-            if row.finished_at >= since {
-                recent.entry(row.worker).or_default().merge(&row.totals());
-            }
-            Ok(())
-        })?;
-        Ok(recent)
     }
 
     /// How many jobs a worker holds.

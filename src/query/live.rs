@@ -4,7 +4,7 @@
 //! sums over a stretch of consecutive numbers that are all there stay right, and a store keeps
 //! them. A question then only has to add up the two ends of history, record by record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -57,7 +57,41 @@ impl Snapshot {
     /// Adds up live history.
     pub(super) fn add_up_live(&self) -> Result<Live> {
         let mut live = Live::new();
-        let Some((first, last)) = history_ends(self.txn())? else { return Ok(live) };
+        self.each_stretch(|_, _, sums| {
+            for (worker, day, totals) in sums {
+                live.entry(*worker).or_default().entry(*day).or_default().merge(totals);
+            }
+            Ok(())
+        })?;
+        Ok(live)
+    }
+
+    /// Adds up what each worker finished at or after a time, as far as it is live. Only stretches
+    /// that the time falls into are read record by record.
+    pub(super) fn add_up_since(&self, since: Timestamp) -> Result<HashMap<WorkerId, Totals>> {
+        let mut recent: HashMap<WorkerId, Totals> = HashMap::new();
+        self.each_stretch(|from, to, sums| {
+            let since = Some(since);
+            let is_split = |sum: &Totals| sum.first_at < since && sum.last_at >= since;
+            if sums.iter().any(|(_, _, sum)| is_split(sum)) {
+                return self.each_record(from, to, |row| {
+                    if Some(row.finished_at) >= since {
+                        recent.entry(row.worker).or_default().merge(&row.totals());
+                    }
+                });
+            }
+            for (worker, _, sum) in sums.iter().filter(|(_, _, sum)| sum.last_at >= since) {
+                recent.entry(*worker).or_default().merge(sum);
+            }
+            Ok(())
+        })?;
+        Ok(recent)
+    }
+
+    /// Shows the stretches of live history: first and last record, and the sums over them. Those
+    /// at the two ends may be part of a stretch.
+    fn each_stretch(&self, mut visit: impl FnMut(u64, u64, &Sums) -> Result<()>) -> Result<()> {
+        let Some((first, last)) = history_ends(self.txn())? else { return Ok(()) };
         let mut from = first;
         while from <= last {
             let stretch = from / STRETCH;
@@ -68,28 +102,33 @@ impl Snapshot {
             } else {
                 Arc::new(self.sums(from, to)?)
             };
-            for (worker, day, totals) in &*sums {
-                live.entry(*worker).or_default().entry(*day).or_default().merge(totals);
-            }
+            visit(from, to, &sums)?;
             let Some(next) = to.checked_add(1) else { break };
             from = next;
         }
         self.stretches().drop_before(first / STRETCH);
-        Ok(live)
+        Ok(())
     }
 
     /// Adds up the records from one number to another.
     fn sums(&self, from: u64, to: u64) -> Result<Sums> {
         let mut sums: BTreeMap<(WorkerId, Day), Totals> = BTreeMap::new();
         let mut days = Days::default();
-        let (from, to) = (key::number(from), key::number(to));
-        let range = (Bound::Included(&from[..]), Bound::Included(&to[..]));
-        self.each_row(range, rows::number, |_, row: HistoryRow| {
+        self.each_record(from, to, |row| {
             let day = days.of(row.finished_at);
             sums.entry((row.worker, day)).or_default().merge(&row.totals());
-            Ok(())
         })?;
         Ok(sums.into_iter().map(|((worker, day), totals)| (worker, day, totals)).collect())
+    }
+
+    /// Shows the records from one number to another.
+    fn each_record(&self, from: u64, to: u64, mut visit: impl FnMut(&HistoryRow)) -> Result<()> {
+        let (from, to) = (key::number(from), key::number(to));
+        let range = (Bound::Included(&from[..]), Bound::Included(&to[..]));
+        self.each_row(range, rows::number, |_, row| {
+            visit(&row);
+            Ok(())
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use super::scene::{MINUTE, Scene, batch, day, month};
 use super::{Scope, Snapshot};
 use crate::error::Error;
 use crate::key;
-use crate::record::{Batch, Import, NewJob, Totals, WorkerId};
+use crate::record::{Batch, Import, NewJob, PastBatch, Totals, WorkerId};
 use crate::storage::Table;
 use crate::time::Timestamp;
 
@@ -214,6 +214,45 @@ fn a_checkpoint_makes_its_worker_seen() {
     let rate = view.fleet_rate(start).unwrap();
     assert_eq!((rate.workers, rate.totals.items, rate.per_second), (1, 50, Some(50.0 / 120.0)));
     assert_eq!(view.fleet_rate(scene.store.now()).unwrap().per_second, None);
+}
+
+#[test]
+fn what_was_done_since_a_time_is_added_up_from_whole_stretches_and_single_records() {
+    let scene = Scene::new(1_000);
+    let workers = ["pc-01", "pc-02", "pc-03"].map(|name| scene.worker(name).id());
+    // Times go up and down within a stretch, and from one to the next; the first records leave.
+    let start = scene.store.now();
+    let finished = |n: u64| start.before(Duration::from_secs((n * 37 % 400) * 60 + 1_600 - n));
+    let mut import = Import::new("many");
+    for n in 0..1_600 {
+        let worker = workers[n as usize * 7 % 3];
+        import = import.history(PastBatch {
+            worker,
+            job: None,
+            start: 0,
+            end: n,
+            items: n,
+            duration_us: 1_000_000,
+            finished_at: finished(n),
+            error: None,
+        });
+    }
+    scene.store.import(import).unwrap();
+    let view = scene.view();
+    let live = view.newest_history(2_000).unwrap();
+    assert_eq!(live.len(), 1_000);
+
+    for minutes in [0u64, 1, 26, 27, 100, 399, 400, 10_000] {
+        for since in [start.before(minutes as u32 * MINUTE), finished(minutes.min(1_599))] {
+            let expected: Totals =
+                live.iter().filter(|batch| batch.finished_at >= since).map(totals).collect();
+            assert_eq!(view.fleet_rate(since).unwrap().totals, expected, "since {since}");
+        }
+    }
+}
+
+fn totals(batch: &super::HistoryRecord) -> Totals {
+    Totals::of_batch(batch.items, batch.duration_us, false, batch.finished_at)
 }
 
 #[test]
