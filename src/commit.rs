@@ -27,6 +27,10 @@ const QUEUE: usize = 1024;
 /// Commands applied in one transaction.
 const BATCH: usize = 1024;
 
+/// Commands that may wait for a sync, however soon they came. Synced pages that they replaced cannot
+/// be used again before it: the fewer they are, the smaller the file.
+const UNSYNCED: usize = 2048;
+
 type Answers = Vec<Result<Answer>>;
 
 /// Applies commands to an engine, many callers' in one transaction.
@@ -50,6 +54,8 @@ struct State {
     closed: bool,
     /// When the oldest commit was made that is not synced yet.
     unsynced_since: Option<Instant>,
+    /// How many commands wait for a sync.
+    unsynced: usize,
     /// How many callers the last commit answered, with those that waited when it was done.
     company: usize,
     /// How long the last commit took.
@@ -279,7 +285,7 @@ impl Committer {
             evicted = apply_all(txn, commands, &mut answers)?;
             Ok(())
         })?;
-        self.note_flush(flush);
+        self.note_flush(flush, commands.len());
         if evicted.records > 0 {
             tracing::trace!(
                 records = evicted.records,
@@ -298,23 +304,30 @@ impl Committer {
     /// Whether this transaction has to be on disk before it is answered.
     fn flush_of(&self, commands: &[&Stamped]) -> Flush {
         let Durability::Relaxed { max_delay } = self.durability else { return Flush::Now };
-        let overdue =
-            self.state.lock().unsynced_since.is_some_and(|since| since.elapsed() >= max_delay);
-        if overdue || commands.iter().any(|stamped| !stamped.command.may_wait()) {
+        let is_due = {
+            let state = self.state.lock();
+            state.unsynced >= UNSYNCED
+                || state.unsynced_since.is_some_and(|since| since.elapsed() >= max_delay)
+        };
+        if is_due || commands.iter().any(|stamped| !stamped.command.may_wait()) {
             Flush::Now
         } else {
             Flush::Later
         }
     }
 
-    fn note_flush(&self, flush: Flush) {
+    fn note_flush(&self, flush: Flush, commands: usize) {
         if self.durability == Durability::Immediate {
             return;
         }
         let mut state = self.state.lock();
         match flush {
-            Flush::Now => state.unsynced_since = None,
+            Flush::Now => {
+                state.unsynced_since = None;
+                state.unsynced = 0;
+            }
             Flush::Later => {
+                state.unsynced += commands;
                 if state.unsynced_since.is_none() {
                     state.unsynced_since = Some(Instant::now());
                     drop(state);
@@ -369,6 +382,7 @@ impl Committer {
             let reopened = engine.reopen();
             let mut state = self.state.lock();
             state.unsynced_since = None;
+            state.unsynced = 0;
             state.stopped = reopened.as_ref().err().map(cause_of);
             reopened
         });

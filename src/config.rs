@@ -160,7 +160,8 @@ pub enum Durability {
     #[default]
     Immediate,
     /// Commits are synced together: a sync starts within `max_delay` of the first commit that
-    /// waits for one, and writers wait while one is overdue.
+    /// waits for one, and writers wait while one is overdue. After 2,048 commands a sync starts
+    /// however soon they came, which keeps the file small when they come fast.
     Relaxed {
         /// The longest that a commit waits before its sync starts.
         max_delay: Duration,
