@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::command::{Answer, Command, LeaseAnswer, Stamped};
 use crate::config::Durability;
@@ -19,13 +18,14 @@ use crate::jobs::{self, Applied, Failure};
 use crate::keeper::Bell;
 use crate::retention::{self, Evicted, HistoryTail};
 use crate::storage::{Engine, EngineError, EngineResult, Flush, Write};
+use crate::sync::{Condvar, Mutex, MutexGuard, Patience, yield_now};
 use crate::tables::{self, Control};
 
 /// Callers that may wait for a commit; more than that wait to be let in.
-const QUEUE: usize = 1024;
+const QUEUE: usize = if cfg!(all(test, shuttle)) { 2 } else { 1024 };
 
 /// Commands applied in one transaction.
-const BATCH: usize = 1024;
+const BATCH: usize = if cfg!(all(test, shuttle)) { 3 } else { 1024 };
 
 /// Commands that may wait for a sync, however soon they came. Synced pages that they replaced cannot
 /// be used again before it: the fewer they are, the smaller the file.
@@ -173,13 +173,12 @@ impl Committer {
     /// the next one: without this, callers part into two halves that take turns. Whoever is alone
     /// never gets here, and where they do not come back this costs an eighth of a commit at most.
     fn gather(&self) {
-        let (company, patience) = {
+        let (company, mut patience) = {
             let state = self.state.lock();
-            (state.company, state.took / 8)
+            (state.company, Patience::of(state.took / 8))
         };
-        let since = Instant::now();
-        while self.state.lock().waiting.len() < company && since.elapsed() < patience {
-            std::thread::yield_now();
+        while self.state.lock().waiting.len() < company && patience.lasts() {
+            yield_now();
         }
     }
 

@@ -5,8 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::command::{
     Action, Answer, Command, Grant, LeaseAnswer, LeaseCommand, LeaseRequest, Receipt, Wanted,
 };
@@ -14,6 +12,7 @@ use crate::error::{Error, Lost, Result};
 use crate::query::Scope;
 use crate::record::{Batch, JobId, NewFinding, Prefix, Token, WorkerId, short};
 use crate::store::Store;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Timestamp;
 
 /// The longest that a waiting worker sleeps before it looks again: another process may have given

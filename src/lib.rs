@@ -69,6 +69,7 @@
 //! From the ground up; each uses only those before it:
 //!
 //! - `error`, `time`, `config`, `record`, `command`: the words.
+//! - `sync`: the locks, which tests replace by those of an explorer of schedules.
 //! - [`storage`]: the seam to the engine that keeps the bytes, with redb and memory behind it.
 //! - `key`, `codec`, `tables`: how records become rows.
 //! - `jobs`: creating, leasing, fencing, moving cursors.
@@ -93,6 +94,7 @@ mod record;
 mod retention;
 pub mod storage;
 mod store;
+mod sync;
 mod tables;
 mod tiers;
 mod time;

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
-
 use crate::command::{Answer, Command, LeaseCommand, Receipt, Stamped};
 use crate::commit::{Committer, Events};
 use crate::config::{Caps, CapsChange, Durability, Sharing};
@@ -16,6 +14,7 @@ use crate::lease::{Held, Worker, unexpected};
 use crate::query::{Snapshot, Stretches, WorkerInfo};
 use crate::record::{Import, JobId, NewJob};
 use crate::storage::{Access, Device, Engine, Flush, MemoryEngine, RedbEngine, Source};
+use crate::sync::{Mutex, RwLock};
 use crate::tables;
 use crate::time::{Clock, SystemClock, Timestamp};
 
