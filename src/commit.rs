@@ -4,6 +4,9 @@
 //! them in one transaction, commits, and answers every caller. Then it hands the lead to the next
 //! one that waits. There is no timer, and no added latency when alone.
 
+#[cfg(all(test, shuttle))]
+pub(crate) mod explored;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -38,7 +41,7 @@ pub(crate) struct Committer {
     engine: Arc<dyn Engine>,
     durability: Durability,
     state: Mutex<State>,
-    /// Told when the queue has room again, and when nobody leads any more.
+    /// Told whenever a lead has ended: the queue may have room again, or let nobody in any more.
     moved: Condvar,
     events: Events,
     /// Rung when a commit begins to wait for its sync.
@@ -62,7 +65,8 @@ struct State {
     took: Duration,
 }
 
-/// One caller's commands, and the place where it waits for the answers.
+/// One caller's commands, and the place where it waits for the answers. One without commands is to
+/// lead alone: its caller wants the store held still.
 struct Request {
     commands: Vec<Stamped>,
     reply: Mutex<Reply>,
@@ -77,6 +81,15 @@ enum Reply {
 }
 
 impl Request {
+    fn new(commands: Vec<Stamped>) -> Arc<Request> {
+        let reply = Mutex::new(Reply::Waiting);
+        Arc::new(Request { commands, reply, ready: Condvar::new() })
+    }
+
+    fn leads_alone(&self) -> bool {
+        self.commands.is_empty()
+    }
+
     fn reply(&self, reply: Reply) {
         *self.reply.lock() = reply;
         self.ready.notify_one();
@@ -129,11 +142,7 @@ impl Committer {
         if commands.is_empty() {
             return Vec::new();
         }
-        let request = Arc::new(Request {
-            commands,
-            reply: Mutex::new(Reply::Waiting),
-            ready: Condvar::new(),
-        });
+        let request = Request::new(commands);
         match self.enter(&request) {
             Err(refused) => request.commands.iter().map(|_| Err(refused.clone())).collect(),
             Ok(Entered::Leads) => self.lead(),
@@ -190,6 +199,7 @@ impl Committer {
             let mut batch = Vec::new();
             let mut commands = 0;
             while let Some(request) = state.waiting.front()
+                && !request.leads_alone()
                 && (batch.is_empty() || commands + request.commands.len() <= BATCH)
             {
                 commands += request.commands.len();
@@ -344,21 +354,25 @@ impl Committer {
         self.state.lock().unsynced_since.map(|since| since.elapsed())
     }
 
-    /// Waits until nobody leads, and leads without committing: the store is held still.
-    fn hold_still(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock();
-        while state.led {
-            self.moved.wait(&mut state);
+    /// Waits for its turn, and leads without committing: the store is held still until the lead is
+    /// passed on. Its place is in the queue with the others, since callers that keep coming back
+    /// may never leave a gap.
+    fn hold_still(&self, mut state: MutexGuard<'_, State>) {
+        if !state.led {
+            state.led = true;
+            return;
         }
-        state.led = true;
-        state
+        let request = Request::new(Vec::new());
+        state.waiting.push_back(request.clone());
+        drop(state);
+        request.wait();
+        self.state.lock().waiting.pop_front();
     }
 
     /// Runs something while nobody commits.
     pub(crate) fn while_still<T>(&self, run: impl FnOnce(&dyn Engine) -> Result<T>) -> Result<T> {
-        let state = self.hold_still();
-        let closed = state.closed;
-        drop(state);
+        self.hold_still(self.state.lock());
+        let closed = self.state.lock().closed;
         let result = if closed {
             Err(Error::Closed)
         } else {
@@ -389,26 +403,29 @@ impl Committer {
         result
     }
 
-    /// Takes no more commands, answers those that wait, and closes the storage.
+    /// Takes no more commands, answers those that wait, and closes the storage. Whoever closes a
+    /// second time waits for the first to have done so.
     pub(crate) fn close(&self) -> Result<()> {
         let mut state = self.state.lock();
-        if state.closed {
-            return Ok(());
-        }
-        state.closed = true;
-        self.moved.notify_all();
-        while state.led {
-            self.moved.wait(&mut state);
-        }
-        let healthy = state.stopped.is_none();
-        state.led = true;
-        drop(state);
-        let synced = if healthy { self.engine.write(Flush::Now, &mut |_| Ok(())) } else { Ok(()) };
-        let closed = catch_unwind(AssertUnwindSafe(|| self.engine.close()))
-            .unwrap_or_else(|_| Err(uncertain("closing the storage panicked")));
+        let first = !std::mem::replace(&mut state.closed, true);
+        self.hold_still(state);
+        let closed = if first { self.shut() } else { Ok(()) };
         self.pass_on(self.state.lock());
         self.events.happened();
-        Ok(synced.and(closed)?)
+        Ok(closed?)
+    }
+
+    fn shut(&self) -> EngineResult<()> {
+        let guarded = |call: &dyn Fn() -> EngineResult<()>| {
+            catch_unwind(AssertUnwindSafe(call))
+                .unwrap_or_else(|_| Err(uncertain("closing the storage panicked")))
+        };
+        let healthy = self.state.lock().stopped.is_none();
+        let synced = match healthy {
+            true => guarded(&|| self.engine.write(Flush::Now, &mut |_| Ok(()))),
+            false => Ok(()),
+        };
+        synced.and(guarded(&|| self.engine.close()))
     }
 }
 

@@ -1,5 +1,8 @@
 //! Workers and the leases they hold.
 
+#[cfg(all(test, shuttle))]
+mod explored;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;

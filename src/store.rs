@@ -542,7 +542,10 @@ impl Store {
     /// What the storage meets.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let stretches = self.inner.stretches.read();
-        snapshot(self.inner.committer.engine()?, self.now(), &stretches)
+        let committer = &self.inner.committer;
+        snapshot(committer.engine()?, self.now(), &stretches)
+            // Closed meanwhile: that is then the reason.
+            .map_err(|error| committer.engine().err().unwrap_or(error))
     }
 
     /// What is known of the worker of this name; `None` if it never registered.

@@ -1,0 +1,198 @@
+//! The group commit under an explorer of schedules: many orders in which threads can run, by chance
+//! and by priorities that change (PCT), each run through to its end. A deadlock is a failure.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg shuttle" cargo test --profile explore --lib explored
+//! ```
+//!
+//! Queue and batch are small here, so that few callers fill them.
+
+mod callers;
+mod watched;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use callers::{Callers, create};
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, Runner, thread};
+pub(crate) use watched::Watched;
+
+use super::*;
+use crate::storage::Fault;
+
+const SEED: u64 = 20_260_216;
+
+/// Runs a test under as many schedules of each kind as `SCHEDULES` says, or a share of 1,000.
+pub(crate) fn explore(share: usize, test: impl Fn() + Send + Sync + 'static) {
+    let schedules = match std::env::var("SCHEDULES") {
+        Ok(number) => number.parse().expect("SCHEDULES is a number"),
+        Err(_) => 1_000 / share,
+    };
+    let mut config = Config::new();
+    config.stack_size = 1 << 18;
+    let test = Arc::new(test);
+    let once = test.clone();
+    Runner::new(RandomScheduler::new_from_seed(SEED, schedules), config.clone())
+        .run(move || once());
+    Runner::new(PctScheduler::new_from_seed(SEED, 3, schedules), config).run(move || test());
+    println!("{schedules} random schedules, and as many by PCT");
+}
+
+/// A number below `sides` that a replayed schedule gives again.
+pub(crate) fn roll(sides: u64) -> u64 {
+    thread_rng().gen_range(0..sides)
+}
+
+/// Promises 4 and 13.
+#[test]
+fn every_caller_gets_its_own_answers_and_they_are_true() {
+    explore(1, || {
+        let callers = Callers::on(Watched::new());
+        // Few positions, so that some commands are refused for overlap.
+        callers.submit_from(4, 2, Some(9));
+        callers.while_still_from(1);
+        let outcomes = callers.join();
+
+        outcomes.agree_with_the_store();
+        assert!(outcomes.all().all(|answer| matches!(answer, Ok(_) | Err(Error::Overlap { .. }))));
+    });
+}
+
+/// Promise 4. Each position once, so that nothing hides behind another's command.
+#[test]
+fn after_a_failed_commit_everybody_is_answered_and_nothing_is_written_until_reopened() {
+    explore(1, || {
+        let engine = Watched::new();
+        let callers = Callers::on(engine.clone());
+        let fault = [Fault::Call, Fault::CommitLost, Fault::CommitKept][roll(3) as usize];
+        engine.memory.fail_after(roll(if fault == Fault::Call { 60 } else { 5 }), fault);
+        callers.submit_from(4, 2, None);
+        if roll(2) == 0 {
+            callers.reopen_from(1);
+        }
+        let outcomes = callers.join();
+
+        outcomes.agree_with_the_store();
+        assert!(outcomes.all().all(|answer| match answer {
+            Ok(_) | Err(Error::Stopped { .. }) => true,
+            Err(Error::Storage { .. }) => fault == Fault::Call,
+            Err(Error::Uncertain { .. }) => fault != Fault::Call,
+            Err(_) => false,
+        }));
+        if engine.is_broken() {
+            let refused = callers.committer.submit(create(900));
+            assert!(matches!(refused, Err(Error::Stopped { .. })), "{refused:?}");
+            callers.committer.reopen().unwrap();
+        }
+        assert!(engine.memory.fault_is_pending() || callers.committer.submit(create(901)).is_ok());
+    });
+}
+
+/// Promise 13. Few schedules: shuttle prints each panic, though it is caught.
+#[test]
+fn a_panic_of_the_engine_leaves_nobody_waiting() {
+    explore(20, || {
+        let engine = Watched::new();
+        let callers = Callers::on(engine.clone());
+        engine.memory.fail_after(roll(40), Fault::Panic);
+        callers.submit_from(3, 2, None);
+        callers.panic_while_still();
+        let outcomes = callers.join();
+
+        outcomes.agree_with_the_store();
+        callers.committer.reopen().unwrap();
+        callers.committer.close().unwrap();
+    });
+}
+
+/// Promise 13.
+#[test]
+fn closing_answers_all_who_wait_and_whoever_closes_returns_when_it_is_closed() {
+    explore(1, || {
+        let engine = Watched::new();
+        let callers = Callers::on(engine.clone());
+        callers.submit_from(3, 2, None);
+        match roll(3) {
+            0 => callers.while_still_from(1),
+            1 => callers.reopen_from(1),
+            _ => {}
+        }
+        callers.close_from(2);
+        let outcomes = callers.join();
+
+        outcomes.agree_with_the_store();
+        assert!(outcomes.all().all(|answer| matches!(answer, Ok(_) | Err(Error::Closed))));
+        let late = callers.committer.submit(create(900));
+        assert!(matches!(late, Err(Error::Closed)), "{late:?}");
+        assert!(matches!(callers.committer.reopen(), Err(Error::Closed)));
+    });
+}
+
+/// Promise 13: a panic while closing, a failure while closing, or a store that had stopped.
+#[test]
+fn closing_ends_whatever_the_engine_does() {
+    explore(20, || {
+        let engine = Watched::new();
+        let callers = Callers::on(engine.clone());
+        match roll(3) {
+            0 => engine.panics_at_last.store(true, Ordering::SeqCst),
+            1 => engine.memory.fail_after(roll(3), Fault::CommitLost),
+            _ => engine.memory.fail_after(roll(3), Fault::CommitKept),
+        }
+        callers.submit_from(2, 1, None);
+        callers.close_from(2);
+        let outcomes = callers.join();
+
+        outcomes.agree_with_the_store();
+        assert!(matches!(callers.committer.while_still(|_| Ok(())), Err(Error::Closed)));
+    });
+}
+
+/// Promise 14, and a caller whose commands need several transactions.
+#[test]
+fn what_is_too_large_for_one_transaction_is_still_answered_in_order() {
+    explore(4, || {
+        let callers = Callers::on(Watched::limited(8));
+        callers.submit_at_once(100..108);
+        callers.submit_from(2, 2, None);
+        let outcomes = callers.join();
+
+        outcomes.agree_with_the_store();
+        assert!(outcomes.all().all(Result::is_ok));
+    });
+}
+
+/// A waiting worker must hear of what happens between its look and its sleep.
+#[test]
+fn whoever_waits_for_an_event_hears_of_it() {
+    explore(2, || {
+        let engine = Watched::new();
+        let committer = Committer::watched(&engine);
+        let closes = roll(2) == 0;
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let (committer, engine) = (committer.clone(), engine.clone());
+                thread::spawn(move || {
+                    loop {
+                        let seen = committer.events().count();
+                        if committer.engine().is_err() || !engine.jobs().is_empty() {
+                            return;
+                        }
+                        committer.events().wait(seen, Duration::MAX / 4);
+                    }
+                })
+            })
+            .collect();
+        let acting = thread::spawn(move || match closes {
+            true => committer.close().unwrap(),
+            false => drop(committer.submit(create(0)).unwrap()),
+        });
+
+        acting.join().unwrap();
+        for waiter in waiting {
+            waiter.join().unwrap();
+        }
+    });
+}

@@ -1,0 +1,171 @@
+//! An engine in memory that lets others run while it commits, and sees to it that commits come one
+//! at a time, in turn, and only when they may.
+
+use std::panic::resume_unwind;
+use std::sync::{Mutex as Plain, OnceLock, Weak};
+
+use shuttle::sync::atomic::{AtomicBool, Ordering};
+use shuttle::thread;
+
+use super::*;
+use crate::config::Caps;
+use crate::query::Snapshot;
+use crate::storage::{EngineSnapshot, MemoryEngine};
+use crate::time::Timestamp;
+
+pub(crate) struct Watched {
+    pub(crate) memory: MemoryEngine,
+    /// Whether to panic in the last transaction before it is closed.
+    pub(super) panics_at_last: AtomicBool,
+    /// Whether somebody commits, or has the store held still.
+    busy: AtomicBool,
+    /// Whether a commit failed, and the storage was not opened again since.
+    broken: AtomicBool,
+    closed: AtomicBool,
+    /// Whether each transaction is another lead's: not if a lead needs several.
+    one_each: bool,
+    committer: OnceLock<Weak<Committer>>,
+    /// Who waited when the last commit began.
+    waited: Plain<Vec<Arc<Request>>>,
+    /// What was seen that must not be: a panic here would be taken for one of the storage.
+    complaints: Plain<Vec<&'static str>>,
+}
+
+impl Watched {
+    pub(crate) fn new() -> Arc<Watched> {
+        Watched::on(|memory| memory, true)
+    }
+
+    /// One whose transactions hold no more than so many puts and deletes.
+    pub(super) fn limited(operations: usize) -> Arc<Watched> {
+        Watched::on(|memory| memory.limits(operations, usize::MAX), false)
+    }
+
+    fn on(set: impl Fn(MemoryEngine) -> MemoryEngine, one_each: bool) -> Arc<Watched> {
+        let memory = MemoryEngine::new();
+        memory.write(Flush::Now, &mut |txn| tables::initialize(txn, Caps::default())).unwrap();
+        Arc::new(Watched {
+            memory: set(memory),
+            panics_at_last: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            one_each,
+            committer: OnceLock::new(),
+            waited: Plain::default(),
+            complaints: Plain::default(),
+        })
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn view(&self) -> Snapshot {
+        let view = self.memory.snapshot().unwrap();
+        Snapshot::new(view, Timestamp::EPOCH, 0, Arc::default()).unwrap()
+    }
+
+    /// The jobs that are stored, by the first position and the number of each.
+    pub(super) fn jobs(&self) -> Vec<(u64, u64)> {
+        let view = self.view();
+        view.verify().unwrap();
+        view.jobs(None, 1_000).unwrap().iter().map(|job| (job.start, job.id.number())).collect()
+    }
+
+    fn see_to_it(&self, holds: bool, complaint: &'static str) {
+        if !holds {
+            self.complaints.lock().unwrap().push(complaint);
+        }
+    }
+
+    pub(crate) fn assert_in_order(&self) {
+        let complaints = self.complaints.lock().unwrap();
+        assert!(complaints.is_empty(), "{complaints:?}");
+    }
+
+    /// Uses the store for a moment, which nobody else may do meanwhile.
+    pub(super) fn alone<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.see_to_it(!self.busy.swap(true, Ordering::SeqCst), "two at once");
+        self.see_to_it(!self.is_closed(), "used once closed");
+        thread::yield_now();
+        let result = catch_unwind(AssertUnwindSafe(run));
+        thread::yield_now();
+        self.busy.store(false, Ordering::SeqCst);
+        result.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Nobody overtakes: each commit takes those who waited longest, and one at least.
+    fn take_turns(&self, waiting: Vec<Arc<Request>>) {
+        let let_in = waiting.iter().filter(|request| !request.leads_alone()).count();
+        self.see_to_it(let_in <= QUEUE, "too many were let in");
+        let mut waited = self.waited.lock().unwrap();
+        let left = waited.iter().filter(|a| waiting.iter().any(|b| Arc::ptr_eq(a, b))).count();
+        let gone = waited.len() - left;
+        let took = gone > 0 || waited.is_empty() || !self.one_each;
+        self.see_to_it(took, "a commit took nobody");
+        let in_order = waited[gone..].iter().zip(&waiting).all(|(a, b)| Arc::ptr_eq(a, b));
+        self.see_to_it(in_order, "somebody was overtaken");
+        *waited = waiting;
+    }
+}
+
+impl Committer {
+    pub(super) fn watched(engine: &Arc<Watched>) -> Arc<Committer> {
+        let committer = Arc::new(Committer::new(engine.clone(), Durability::Immediate));
+        assert!(engine.committer.set(Arc::downgrade(&committer)).is_ok());
+        committer
+    }
+}
+
+impl Engine for Watched {
+    fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>> {
+        thread::yield_now();
+        if self.is_closed() {
+            return Err(EngineError::failed("the storage is closed"));
+        }
+        self.memory.snapshot()
+    }
+
+    fn write(
+        &self,
+        flush: Flush,
+        transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+    ) -> EngineResult<()> {
+        self.see_to_it(!self.is_broken(), "written to after a failure");
+        if let Some(committer) = self.committer.get().and_then(Weak::upgrade) {
+            let state = committer.state.lock();
+            let last = state.closed && state.waiting.is_empty();
+            let waiting = state.waiting.iter().cloned().collect();
+            drop(state);
+            self.take_turns(waiting);
+            assert!(!last || !self.panics_at_last.load(Ordering::SeqCst), "as told");
+        }
+        self.alone(|| {
+            self.broken.store(true, Ordering::SeqCst);
+            let result = self.memory.write(flush, transaction);
+            let failed = !matches!(result, Ok(()) | Err(EngineError::TooLarge));
+            self.broken.store(failed, Ordering::SeqCst);
+            result
+        })
+    }
+
+    fn stored_bytes(&self) -> EngineResult<u64> {
+        self.memory.stored_bytes()
+    }
+
+    fn reopen(&self) -> crate::Result<()> {
+        self.alone(|| self.broken.store(false, Ordering::SeqCst));
+        Ok(())
+    }
+
+    fn close(&self) -> EngineResult<()> {
+        self.alone(|| ());
+        self.closed.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
