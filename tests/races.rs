@@ -227,8 +227,8 @@ fn round(path: &Path, number: u64, ledger: &Ledger) -> bool {
             })
         };
         let running: Vec<_> = (0..THREADS).map(run).collect();
-        let ended = running.into_iter().map(|thread| thread.join().unwrap());
-        ended.fold(true, |all, one| all && one)
+        let ended: Vec<bool> = running.into_iter().map(|thread| thread.join().unwrap()).collect();
+        ended.into_iter().all(|is_done| is_done)
     })
 }
 

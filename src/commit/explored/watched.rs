@@ -124,7 +124,10 @@ impl Committer {
 
 impl Engine for Watched {
     fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>> {
-        thread::yield_now();
+        // Long enough for others to close the storage from beginning to end.
+        for _ in 0..20 {
+            thread::yield_now();
+        }
         if self.is_closed() {
             return Err(EngineError::failed("the storage is closed"));
         }
