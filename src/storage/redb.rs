@@ -134,7 +134,10 @@ impl RedbEngine {
     ) -> EngineResult<()> {
         self.commit_open()?;
         let txn = guarded(&self.broken, || database.begin_write().map_err(transaction_error))?;
-        let wrote = self.run(&txn, transaction)?;
+        let wrote = match self.run(&txn, transaction) {
+            Ok(wrote) => wrote,
+            Err(error) => return Err(self.abandon(txn, error)),
+        };
         if !wrote && !self.unsynced.load(Ordering::SeqCst) {
             return guarded(&self.broken, || txn.abort().map_err(storage));
         }
@@ -167,7 +170,7 @@ impl RedbEngine {
                 if gathering.gathered > 0 {
                     self.broken.store(true, Ordering::SeqCst);
                 }
-                return Err(error);
+                return Err(self.abandon(gathering.txn, error));
             }
         }
         *open = Some(gathering);
@@ -207,6 +210,15 @@ impl RedbEngine {
             transaction(&mut tables)?;
             Ok(tables.wrote)
         })
+    }
+
+    /// Rolls a transaction back that met an error. In a damaged file that may fail as well, or panic,
+    /// but the first error says more.
+    fn abandon(&self, txn: WriteTransaction, error: EngineError) -> EngineError {
+        if let Err(also) = guarded(&self.broken, || txn.abort().map_err(storage)) {
+            tracing::debug!(%also, "rolling back");
+        }
+        error
     }
 
     fn commit(&self, txn: WriteTransaction) -> EngineResult<()> {
