@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use milepost::storage::Table;
 use milepost::{Scope, Snapshot};
 
 use crate::Result;
@@ -70,7 +71,10 @@ fn jobs(view: &Snapshot) -> Result<()> {
 fn stored(view: &Snapshot) -> Result<()> {
     let mut dumped = 0;
     view.dump(|_, _, _| dumped += 1)?;
-    let rows: u64 = view.size()?.tables.iter().map(|table| table.rows).sum();
-    assert_eq!(dumped, rows);
+    let size = view.size()?;
+    let rows: u64 = size.tables.iter().map(|table| table.rows).sum();
+    assert_eq!(rows, view.verify()?.rows);
+    // The newest day and month of each worker stand in its lifetime row.
+    assert_eq!(rows, dumped + 2 * size.rows(Table::Lifetime));
     Ok(())
 }

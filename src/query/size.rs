@@ -66,7 +66,7 @@ impl Snapshot {
     }
 
     /// Shows every row of every table as its key and value, in order: for comparing whole stores,
-    /// and for the curious.
+    /// and for the curious. The newest day and month of a worker are part of its lifetime row.
     ///
     /// # Errors
     /// What the storage meets.
