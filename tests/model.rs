@@ -6,7 +6,7 @@
 //! 9, 12 and 13 of `docs/design.md`, and 10 for the snapshots that are held across writes.
 //!
 //! A case that fails is made smaller, printed, and kept in `tests/model.proptest-regressions`.
-//! Millions of steps: `MODEL_CASES=40000 cargo test --release --test model -- --ignored`.
+//! Millions of steps: `MODEL_CASES=80000 cargo test --release --test model -- --ignored`.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -110,14 +110,14 @@ fn the_store_does_what_the_model_does_in_a_file() {
 }
 
 #[test]
-#[ignore = "takes hours: for long runs by hand"]
+#[ignore = "takes half an hour or more: for long runs by hand"]
 fn the_store_does_what_the_model_does_for_long_on_redb() {
     check(cases() / 2, on_redb);
     check(cases() / 2, relaxed);
 }
 
 #[test]
-#[ignore = "takes hours: for long runs by hand"]
+#[ignore = "takes half an hour or more: for long runs by hand"]
 fn the_store_does_what_the_model_does_for_long_in_memory() {
     check(cases() / 2, in_memory);
     check(cases() / 2, in_little_room);
