@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Decode, Encode};
 use crate::error::{Error, Result};
+use crate::schema::codec::{Decode, Encode};
 
 /// The lengths beyond which input is refused.
 pub mod limits {

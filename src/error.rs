@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::record::{JobId, JobStatus, Token};
 use crate::time::Timestamp;
+use crate::types::{JobId, JobStatus, Token};
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -66,51 +66,47 @@
 //!
 //! ## Tour of the modules
 //!
-//! From the ground up; each uses only those before it:
+//! From the ground up:
 //!
-//! - `error`, `time`, `config`, `record`, `command`: the words.
+//! - `error`, `time`, `config`, `types`: the words of the store.
 //! - `sync`: the locks, which tests replace by those of an explorer of schedules.
 //! - [`storage`]: the seam to the engine that keeps the bytes, with redb and memory behind it.
-//! - `key`, `codec`, `tables`: how records become rows.
-//! - `jobs`: creating, leasing, fencing, moving cursors.
-//! - `tiers`, `retention`: the law of the tiers, and the engine that keeps them within caps.
-//! - `query`, `verify`: reading a snapshot, and checking it.
+//! - `schema`: tables, keys, rows and codec.
+//! - `rules`: what each command does: creating, leasing, fencing, moving cursors, tiers, retention.
 //! - `commit`: group commit.
-//! - `store`, `lease`, `keeper`: the handles a user holds, and the background threads.
+//! - `query`, `verify`: reading a snapshot, and checking it.
+//! - `builder`, `store`, `worker`, `lease`, `keepalive`: the handles a user holds.
 
-mod codec;
-mod command;
+mod builder;
 mod commit;
 mod config;
 mod error;
-#[cfg(test)]
-mod golden;
-mod jobs;
-mod keeper;
-mod key;
+mod keepalive;
 mod lease;
 mod query;
-mod record;
-mod retention;
+mod rules;
+mod schema;
 pub mod storage;
 mod store;
 mod sync;
-mod tables;
-mod tiers;
 mod time;
+mod types;
 mod verify;
+mod worker;
 
-pub use command::{Action, LeaseCommand, Receipt};
+pub use builder::Builder;
 pub use config::{Caps, CapsChange, Durability, Sharing, limits};
 pub use error::{Cause, Error, Lost, Result};
-pub use lease::{Busy, Lease, Leasing, Request, Worker};
+pub use lease::Lease;
 pub use query::*;
-pub use record::{
-    Batch, Import, JobId, JobStatus, NewFinding, NewJob, PastBatch, Prefix, Token, Totals, WorkerId,
-};
-pub use store::{Builder, Reader, Store};
+pub use store::{Reader, Store};
 pub use time::{Clock, Day, ManualClock, Month, SystemClock, Timestamp};
+pub use types::{
+    Action, Batch, Import, JobId, JobStatus, LeaseCommand, NewFinding, NewJob, PastBatch, Prefix,
+    Receipt, Token, Totals, WorkerId,
+};
 pub use verify::Verified;
+pub use worker::{Busy, Leasing, Request, Worker};
 
 /// The README's code is tested with the rest.
 #[cfg(doctest)]

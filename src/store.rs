@@ -1,267 +1,22 @@
-//! The store: opening, commands, snapshots, closing.
+//! The store: commands, snapshots, closing.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{Answer, Command, LeaseCommand, Receipt, Stamped};
-use crate::commit::{Committer, Events};
-use crate::config::{Caps, CapsChange, Durability, Sharing};
+use crate::commit::{Committer, Events, Flusher};
+use crate::config::{Caps, CapsChange};
 use crate::error::{Error, Result};
-use crate::keeper::{Flusher, Keeper};
-use crate::lease::{Held, Worker, unexpected};
+use crate::keepalive::Keeper;
+use crate::lease::Held;
 use crate::query::{Snapshot, Stretches, WorkerInfo};
-use crate::record::{Import, JobId, NewJob};
-use crate::storage::{Access, Device, Engine, Flush, MemoryEngine, RedbEngine, Source};
+use crate::schema::{key, rows, tables};
+use crate::storage::Engine;
 use crate::sync::{Mutex, RwLock};
-use crate::tables;
-use crate::time::{Clock, SystemClock, Timestamp};
-
-/// Opens a store, with every setting at a default that suits most.
-///
-/// ```no_run
-/// use milepost::{Durability, Store};
-/// use std::time::Duration;
-///
-/// let store = Store::builder("scan.milepost")
-///     .history_limit(50_000)
-///     .durability(Durability::Relaxed { max_delay: Duration::from_millis(100) })
-///     .open()?;
-/// # Ok::<(), milepost::Error>(())
-/// ```
-#[derive(Clone)]
-#[must_use = "a builder does nothing until `open` is called"]
-pub struct Builder {
-    place: Place,
-    caps: CapsChange,
-    caps_from_env: bool,
-    durability: Durability,
-    sharing: Sharing,
-    cache_bytes: usize,
-    check_on_open: bool,
-    clock: Arc<dyn Clock>,
-}
-
-#[derive(Clone)]
-enum Place {
-    File(PathBuf),
-    Device(Arc<dyn Device>),
-    Engine(Arc<dyn Engine>),
-}
-
-/// What redb may keep in memory unless told otherwise: its own default is 1 GiB a process.
-const CACHE_BYTES: usize = 16 << 20;
-
-impl Builder {
-    fn new(place: Place) -> Builder {
-        Builder {
-            place,
-            caps: CapsChange::default(),
-            caps_from_env: false,
-            durability: Durability::default(),
-            sharing: Sharing::default(),
-            cache_bytes: CACHE_BYTES,
-            check_on_open: false,
-            clock: Arc::new(SystemClock),
-        }
-    }
-
-    /// A store on a device: for simulated disks. Nothing guards it against a second opener.
-    pub fn on_device(device: Arc<dyn Device>) -> Builder {
-        Builder::new(Place::Device(device))
-    }
-
-    /// A store on an engine of the caller's, such as a [`MemoryEngine`] that is told to fail.
-    pub fn on_engine(engine: Arc<dyn Engine>) -> Builder {
-        Builder::new(Place::Engine(engine))
-    }
-
-    /// Changes how many history records are kept, over all workers. The default of a new store is
-    /// 10,000. A cap is kept in the file, and stays until somebody changes it again.
-    pub fn history_limit(mut self, records: u32) -> Builder {
-        self.caps.history = Some(records);
-        self
-    }
-
-    /// Changes how many daily rows of each worker are kept. The default of a new store is 1,000.
-    pub fn daily_limit(mut self, rows: u32) -> Builder {
-        self.caps.daily = Some(rows);
-        self
-    }
-
-    /// Changes how many monthly rows of each worker are kept. The default of a new store is 1,000.
-    pub fn monthly_limit(mut self, rows: u32) -> Builder {
-        self.caps.monthly = Some(rows);
-        self
-    }
-
-    /// Takes caps from the environment where it names some; see [`CapsChange::from_env`]. The
-    /// limits set on this builder come before those of the environment, and both before those of
-    /// the file.
-    pub fn caps_from_env(mut self) -> Builder {
-        self.caps_from_env = true;
-        self
-    }
-
-    /// Sets what an acknowledged command survives. The default is [`Durability::Immediate`].
-    pub fn durability(mut self, durability: Durability) -> Builder {
-        self.durability = durability;
-        self
-    }
-
-    /// Sets which processes may have the file open together. The default is
-    /// [`Sharing::Exclusive`].
-    pub fn sharing(mut self, sharing: Sharing) -> Builder {
-        self.sharing = sharing;
-        self
-    }
-
-    /// Sets how many bytes of the file are cached in memory. The default is 16 MiB.
-    pub fn cache_bytes(mut self, bytes: usize) -> Builder {
-        self.cache_bytes = bytes;
-        self
-    }
-
-    /// Verifies every page of the file when it is opened, so that a flipped bit is an error now
-    /// and not a wrong answer later. It reads the whole file: about as long as copying it. Off by
-    /// default; without effect on [`open_read_only`](Builder::open_read_only).
-    pub fn check_on_open(mut self, check: bool) -> Builder {
-        self.check_on_open = check;
-        self
-    }
-
-    /// Sets where the time comes from. The default is the [`SystemClock`].
-    pub fn clock(mut self, clock: impl Clock) -> Builder {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Opens the store for reading and writing, making it first if there is no file.
-    ///
-    /// # Errors
-    /// - [`Error::Locked`] if another handle excludes this one.
-    /// - [`Error::NotAStore`] or [`Error::FormatVersion`] if the file is something else.
-    /// - [`Error::Corrupted`] if it is damaged and that shows.
-    /// - [`Error::Io`] if the file or its folder cannot be used.
-    /// - [`Error::Environment`] if a variable that was asked for is not a number.
-    /// - [`Error::Invalid`] if a cap is 0, or the settings contradict each other.
-    pub fn open(self) -> Result<Store> {
-        let mut wishes = self.caps;
-        if self.caps_from_env {
-            wishes = CapsChange::from_env()?.overridden_by(wishes);
-        }
-        wishes.check()?;
-        if self.sharing != Sharing::Exclusive && self.durability != Durability::Immediate {
-            return Err(Error::invalid(
-                "a shared file cannot be Relaxed: commits held back in one process would be invisible to the \
-                 others; use Sharing::Exclusive or Durability::Immediate",
-            ));
-        }
-        let path = self.path();
-        let engine = self.open_engine(false)?;
-        let committer = Arc::new(Committer::new(engine, self.durability));
-        let flusher = match self.durability {
-            Durability::Immediate => None,
-            Durability::Relaxed { max_delay } => {
-                Some(Flusher::start(committer.clone(), self.clock.clone(), max_delay)?)
-            }
-        };
-        let store = Store {
-            inner: Arc::new(Inner {
-                committer,
-                clock: self.clock,
-                path: path.clone(),
-                keeper: Mutex::new(None),
-                flusher: Mutex::new(flusher),
-                stretches: RwLock::default(),
-            }),
-        };
-        if !wishes.is_empty() && wishes.apply(store.caps()?) != store.caps()? {
-            store.set_caps(wishes)?;
-        }
-        tracing::info!(path = %path.display(), sharing = ?self.sharing, durability = ?self.durability, "store opened");
-        Ok(store)
-    }
-
-    /// Opens the store for reading only. Beside a writer this needs the writer to have named
-    /// [`Sharing::SingleWriter`] or [`Sharing::MultiWriter`], and the same mode here.
-    ///
-    /// # Errors
-    /// - [`Error::NeedsRecovery`] if the last writer did not close the file.
-    /// - else as [`open`](Builder::open); a missing file is an [`Error::Io`].
-    pub fn open_read_only(self) -> Result<Reader> {
-        let engine = self.open_engine(true)?;
-        Ok(Reader { engine, clock: self.clock, stretches: Arc::default() })
-    }
-
-    fn path(&self) -> PathBuf {
-        match &self.place {
-            Place::File(path) => path.clone(),
-            Place::Device(_) => PathBuf::from("(device)"),
-            Place::Engine(_) => PathBuf::from("(memory)"),
-        }
-    }
-
-    fn open_engine(&self, read_only: bool) -> Result<Arc<dyn Engine>> {
-        let access = Access {
-            sharing: self.sharing,
-            read_only,
-            cache_bytes: self.cache_bytes,
-            check_on_open: self.check_on_open,
-        };
-        let source = match &self.place {
-            Place::File(path) => Source::File(path.clone()),
-            Place::Device(device) => Source::Device(device.clone()),
-            Place::Engine(engine) => {
-                match tables::format(&*engine.snapshot()?)? {
-                    Some(found) => self.check_version(found)?,
-                    None => engine
-                        .write(Flush::Now, &mut |txn| tables::initialize(txn, Caps::default()))?,
-                }
-                return Ok(engine.clone());
-            }
-        };
-        let open = |access| {
-            RedbEngine::open(source.clone(), access, &mut |txn| {
-                tables::initialize(txn, Caps::default())
-            })
-        };
-        // Opening a file for writing rewrites parts of it, even if it turns out not to be ours: so
-        // look first. What keeps a reader from looking, the opening itself will tell.
-        if !read_only
-            && matches!(source, Source::File(_))
-            && let Ok(reader) = open(Access { read_only: true, ..access })
-        {
-            self.check_format(&reader)?;
-        }
-        let engine = open(access)?;
-        self.check_format(&engine)?;
-        Ok(Arc::new(engine))
-    }
-
-    fn check_format(&self, engine: &RedbEngine) -> Result<()> {
-        let not_ours = || Error::NotAStore {
-            path: self.path(),
-            why: "it is a redb file of another program".into(),
-        };
-        if !engine.has_meta()? {
-            return Err(not_ours());
-        }
-        self.check_version(tables::format(&*engine.snapshot()?)?.ok_or_else(not_ours)?)
-    }
-
-    fn check_version(&self, found: u64) -> Result<()> {
-        if found != u64::from(tables::FORMAT) {
-            return Err(Error::FormatVersion {
-                path: self.path(),
-                found: u32::try_from(found).unwrap_or(u32::MAX),
-                supported: tables::FORMAT,
-            });
-        }
-        Ok(())
-    }
-}
+use crate::time::{Clock, Timestamp};
+use crate::types::command::{Answer, Command, LeaseCommand, Receipt, Stamped};
+use crate::types::{Import, JobId, NewJob};
 
 /// A store of jobs and of what workers did. Cheap to clone; all clones are one store.
 ///
@@ -311,49 +66,28 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store in a file, making it if there is none, with default settings.
-    ///
-    /// # Errors
-    /// As [`Builder::open`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
-        Store::builder(path).open()
-    }
-
-    /// Begins opening the store in a file with settings of your own.
-    pub fn builder(path: impl AsRef<Path>) -> Builder {
-        Builder::new(Place::File(path.as_ref().to_path_buf()))
-    }
-
-    /// A store that lives in memory and ends with its last handle.
-    ///
-    /// # Errors
-    /// None in practice.
-    pub fn in_memory() -> Result<Store> {
-        Builder::on_engine(Arc::new(MemoryEngine::new())).open()
+    pub(crate) fn start(
+        committer: Arc<Committer>,
+        clock: Arc<dyn Clock>,
+        path: PathBuf,
+        flusher: Option<Flusher>,
+    ) -> Store {
+        Store {
+            inner: Arc::new(Inner {
+                committer,
+                clock,
+                path,
+                keeper: Mutex::new(None),
+                flusher: Mutex::new(flusher),
+                stretches: RwLock::default(),
+            }),
+        }
     }
 
     /// Where the store is kept.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
-    }
-
-    // Workers
-
-    /// The worker of this name, known from now on if it was not. The kind (such as `pc` or
-    /// `gpu`) groups workers in statistics; naming another one changes it.
-    ///
-    /// A name stands for one worker at a time, but does not guard anything: leases are guarded by
-    /// their tokens.
-    ///
-    /// # Errors
-    /// [`Error::Length`] if name or kind is empty, or longer than 255 and 64 bytes.
-    pub fn worker(&self, name: &str, kind: &str) -> Result<Worker> {
-        let register = Command::Register { name: name.to_string(), kind: kind.to_string() };
-        match self.submit_one(register)? {
-            Answer::Worker(id) => Ok(Worker::new(self.clone(), id, name)),
-            other => Err(unexpected(&other)),
-        }
     }
 
     // Jobs
@@ -629,7 +363,7 @@ impl Store {
     /// Sequence number of the last command under the lease of a job, and the job's cursor.
     pub(crate) fn lease_position(&self, job: JobId) -> Result<(u64, u64)> {
         let snapshot = self.inner.committer.engine()?.snapshot()?;
-        let row: Option<tables::JobRow> = tables::load(&*snapshot, &crate::key::job(job))?;
+        let row: Option<rows::JobRow> = tables::load(&*snapshot, &key::job(job))?;
         row.map(|row| (row.sequence, row.cursor)).ok_or(Error::UnknownJob(job))
     }
 }
@@ -652,6 +386,10 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
+    pub(crate) fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>) -> Reader {
+        Reader { engine, clock, stretches: Arc::default() }
+    }
+
     /// All that is stored, as of now.
     ///
     /// # Errors
@@ -659,4 +397,8 @@ impl Reader {
     pub fn snapshot(&self) -> Result<Snapshot> {
         snapshot(&*self.engine, self.clock.now(), &self.stretches)
     }
+}
+
+pub(crate) fn unexpected(answer: &Answer) -> Error {
+    Error::invalid(format!("a command was answered as another one is: {answer:?}"))
 }

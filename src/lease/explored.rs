@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use shuttle::thread;
 
 use super::*;
+use crate::builder::Builder;
 use crate::commit::explored::{Watched, explore, roll};
-use crate::record::NewJob;
+use crate::query::Scope;
 use crate::storage::Fault;
-use crate::store::Builder;
 use crate::time::ManualClock;
+use crate::types::NewJob;
 
 const LENGTH: Duration = Duration::from_secs(60);
 const JOBS: u64 = 2;

@@ -7,11 +7,12 @@ use serde::{Serialize, Serializer};
 
 use super::{Snapshot, rows};
 use crate::error::Result;
-use crate::key;
-use crate::record::{JobId, WorkerId};
+use crate::schema::key;
+use crate::schema::rows::FindingRow;
+use crate::schema::tables::hex;
 use crate::storage::KeyRange;
-use crate::tables::{FindingRow, hex};
 use crate::time::Timestamp;
+use crate::types::{JobId, WorkerId};
 
 /// A result that was reported with a checkpoint, or late.
 ///

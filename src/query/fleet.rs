@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use super::{Snapshot, rows};
 use crate::error::Result;
-use crate::key;
-use crate::record::{Prefix, Totals, WorkerId};
+use crate::schema::key;
+use crate::schema::rows::{LifetimeRow, Number, WorkerRow};
+use crate::schema::tables::{ALL, load, load_from, undecodable};
 use crate::storage::{Order, Table};
-use crate::tables::{ALL, LifetimeRow, Number, WorkerRow, load, load_from, undecodable};
 use crate::time::Timestamp;
+use crate::types::{Prefix, Totals, WorkerId};
 
 /// A worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

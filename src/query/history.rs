@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use super::{Snapshot, rows};
 use crate::error::Result;
-use crate::record::{JobId, WorkerId};
+use crate::schema::rows::HistoryRow;
+use crate::schema::tables::ALL;
 use crate::storage::{Order, Table};
-use crate::tables::{ALL, HistoryRow};
 use crate::time::Timestamp;
+use crate::types::{JobId, WorkerId};
 
 /// One batch, as it stands in history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,11 +7,12 @@ use serde::Serialize;
 use super::{Snapshot, rows};
 use crate::config::limits;
 use crate::error::Result;
-use crate::key;
-use crate::record::{JobId, JobStatus, Prefix, Token, WorkerId};
+use crate::schema::key;
+use crate::schema::rows::{JobRow, Number};
+use crate::schema::tables::{ALL, first_key, load};
 use crate::storage::{Order, Table};
-use crate::tables::{ALL, JobRow, Number, first_key, load};
 use crate::time::Timestamp;
+use crate::types::{JobId, JobStatus, Prefix, Token, WorkerId};
 
 /// A job as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -12,10 +12,11 @@ use parking_lot::Mutex;
 
 use super::{Snapshot, rows};
 use crate::error::Result;
-use crate::key;
-use crate::record::{Totals, WorkerId};
-use crate::tables::{HistoryRow, history_ends};
+use crate::schema::key;
+use crate::schema::rows::HistoryRow;
+use crate::schema::tables::history_ends;
 use crate::time::{Day, Timestamp};
+use crate::types::{Totals, WorkerId};
 
 /// Live history added up by worker and day.
 pub(super) type Live = BTreeMap<WorkerId, BTreeMap<Day, Totals>>;

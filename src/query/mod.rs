@@ -32,10 +32,11 @@ pub(crate) use live::Stretches;
 
 use crate::config::Caps;
 use crate::error::Result;
-use crate::record::{Totals, WorkerId};
+use crate::schema::rows::{Control, WorkerRow};
+use crate::schema::tables::{self, ALL};
 use crate::storage::EngineSnapshot;
-use crate::tables::{self, ALL, Control, WorkerRow};
 use crate::time::{Day, Timestamp};
+use crate::types::{Totals, WorkerId};
 
 /// All that is stored, as of one instant: later writes do not show in it, and it neither blocks
 /// nor is blocked by them. Made by [`Store::snapshot`](crate::Store::snapshot); cheap to clone.

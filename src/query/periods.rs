@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::{Scope, Snapshot};
 use crate::error::Result;
-use crate::key;
-use crate::record::{Totals, WorkerId};
-use crate::tables::Newest;
-use crate::tiers::{self, Period};
+use crate::rules::tiers::{self, Period};
+use crate::schema::key;
+use crate::schema::rows::Newest;
 use crate::time::{Day, Month};
+use crate::types::{Totals, WorkerId};
 
 /// What was done on one UTC day.
 ///

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::{Job, JobCounts, Snapshot, rows};
 use crate::error::Result;
-use crate::record::{JobId, JobStatus, Prefix, WorkerId};
-use crate::tables::{ALL, HistoryRow};
+use crate::schema::rows::HistoryRow;
+use crate::schema::tables::ALL;
 use crate::time::Timestamp;
+use crate::types::{JobId, JobStatus, Prefix, WorkerId};
 
 /// How far the jobs of one prefix are.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -4,13 +4,14 @@
 use std::ops::ControlFlow;
 
 use super::Snapshot;
-use crate::codec::{self, Decode};
 use crate::error::Result;
-use crate::key;
-use crate::record::{JobId, WorkerId};
+use crate::schema::codec::{self, Decode};
+use crate::schema::key;
+use crate::schema::rows::{JobRow, Row};
+use crate::schema::tables::{load, missing, undecodable};
 use crate::storage::{KeyRange, Order, Table};
-use crate::tables::{JobRow, Row, load, missing, undecodable};
 use crate::time::Timestamp;
+use crate::types::{JobId, WorkerId};
 
 impl Snapshot {
     /// Shows the entries of a range, in order, until `visit` breaks off or fails.

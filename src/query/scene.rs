@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Snapshot;
-use crate::record::{Batch, Import, JobId, NewJob, PastBatch, Totals, WorkerId};
+use crate::builder::Builder;
+use crate::schema::rows::{Control, Row};
+use crate::schema::tables::{self};
 use crate::storage::{Engine, Flush, MemoryEngine, Table, Write};
-use crate::store::{Builder, Store};
-use crate::tables::{self, Control, Row};
+use crate::store::Store;
 use crate::time::{Day, ManualClock, Month, Timestamp};
+use crate::types::{Batch, Import, JobId, NewJob, PastBatch, Totals, WorkerId};
 use crate::{Lease, Worker};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::{Snapshot, rows};
 use crate::error::Result;
+use crate::schema::rows::LifetimeRow;
+use crate::schema::tables::ALL;
 use crate::storage::{Order, Table};
-use crate::tables::{ALL, LifetimeRow};
 
 /// How large a store is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

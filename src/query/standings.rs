@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::{Scope, Snapshot, WorkerInfo, rows};
 use crate::error::{Error, Result};
-use crate::record::{Totals, WorkerId};
-use crate::tables::{ALL, WorkerRow};
+use crate::schema::rows::WorkerRow;
+use crate::schema::tables::ALL;
+use crate::types::{Totals, WorkerId};
 
 /// A place in the leaderboard.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::scene::{MINUTE, Scene, batch, day, month};
 use super::{Scope, Snapshot};
 use crate::error::Error;
-use crate::key;
-use crate::record::{Batch, Import, NewJob, PastBatch, Totals, WorkerId};
+use crate::schema::key;
 use crate::storage::Table;
 use crate::time::Timestamp;
+use crate::types::{Batch, Import, NewJob, PastBatch, Totals, WorkerId};
 
 /// Three records of one worker in a store that keeps two: the oldest has left history.
 fn one_archived_two_live() -> (Scene, WorkerId) {

@@ -3,11 +3,12 @@
 use super::{Check, ensure};
 use crate::config::limits;
 use crate::error::Result;
-use crate::key;
 use crate::query::rows;
-use crate::record::{JobId, JobStatus, Prefix};
+use crate::schema::key;
+use crate::schema::rows::{JobRow, LeaseIndexRow, Number};
+use crate::schema::tables::{ALL, load};
 use crate::storage::Table;
-use crate::tables::{ALL, JobRow, LeaseIndexRow, Number, load};
+use crate::types::{JobId, JobStatus, Prefix};
 
 impl Check<'_> {
     /// Jobs and their indexes; says how many jobs there are.

@@ -3,16 +3,17 @@
 mod jobs;
 mod tiers;
 
-use crate::codec::encode;
 use crate::config::limits;
 use crate::error::Error;
-use crate::key;
 use crate::query::scene::{Scene, batch, day, month};
-use crate::record::{Import, JobId, NewJob, WorkerId};
-use crate::storage::Table;
-use crate::tables::{
-    self, FindingRow, HistoryRow, ImportRow, LifetimeRow, MonthlyRow, Number, Rolled, WorkerRow,
+use crate::schema::codec::encode;
+use crate::schema::key;
+use crate::schema::rows::{
+    FindingRow, HistoryRow, ImportRow, LifetimeRow, MonthlyRow, Number, Rolled, WorkerRow,
 };
+use crate::schema::tables::{self};
+use crate::storage::Table;
+use crate::types::{Import, JobId, NewJob, WorkerId};
 
 const ANNE: WorkerId = WorkerId(1);
 const BERT: WorkerId = WorkerId(2);

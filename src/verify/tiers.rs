@@ -6,13 +6,14 @@ use std::ops::Bound;
 
 use super::{Check, ensure};
 use crate::error::Result;
-use crate::key;
 use crate::query::rows;
-use crate::record::{Totals, WorkerId};
+use crate::rules::tiers::Period;
+use crate::schema::key;
+use crate::schema::rows::{LifetimeRow, Newest, Row};
+use crate::schema::tables::{ALL, first_key};
 use crate::storage::{Order, Table};
-use crate::tables::{ALL, LifetimeRow, Newest, Row, first_key};
-use crate::tiers::Period;
 use crate::time::{Day, Month};
+use crate::types::{Totals, WorkerId};
 
 impl Check<'_> {
     /// Days, months and lifetimes; says how many days and months there are.

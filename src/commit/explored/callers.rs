@@ -7,8 +7,8 @@ use std::ops::Range;
 use shuttle::thread::{self, JoinHandle};
 
 use super::*;
-use crate::record::NewJob;
 use crate::time::Timestamp;
+use crate::types::NewJob;
 
 /// The command to create a job of one position, which may be created once.
 pub(super) fn create(position: u64) -> Stamped {

@@ -10,7 +10,8 @@ use shuttle::thread;
 use super::*;
 use crate::config::Caps;
 use crate::query::Snapshot;
-use crate::storage::{EngineSnapshot, MemoryEngine};
+use crate::schema::tables;
+use crate::storage::{EngineSnapshot, MemoryEngine, Write};
 use crate::time::Timestamp;
 
 pub(crate) struct Watched {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::query::Job;
 use crate::query::scene::{MINUTE, Scene};
-use crate::record::JobId;
+use crate::types::JobId;
 
 #[test]
 fn progress_counts_what_is_done_and_tells_when_the_rest_will_be() {

@@ -1,12 +1,13 @@
 //! Jobs and their indexes.
 
 use super::{ANNE, BERT, COMPLETED, FAILED, HELD, NO_JOB, NOBODY, WAITING, check};
-use crate::codec::encode;
-use crate::key;
 use crate::query::scene::{MINUTE, Scene};
-use crate::record::JobId;
+use crate::schema::codec::encode;
+use crate::schema::key;
+use crate::schema::rows::{JobRow, LeaseIndexRow, Number};
+use crate::schema::tables::{self};
 use crate::storage::Table;
-use crate::tables::{self, JobRow, LeaseIndexRow, Number};
+use crate::types::JobId;
 
 #[test]
 fn jobs_that_contradict_themselves_are_named() {

@@ -1,10 +1,10 @@
 //! Totals, caps and history.
 
 use super::{ANNE, BERT, check, scene};
-use crate::key;
 use crate::query::scene::{day, month};
+use crate::schema::key;
+use crate::schema::rows::{DailyRow, HistoryRow, LifetimeRow, MonthlyRow, Newest, Rolled};
 use crate::storage::Table;
-use crate::tables::{DailyRow, HistoryRow, LifetimeRow, MonthlyRow, Newest, Rolled};
 
 #[test]
 fn totals_that_do_not_add_up_are_named() {

@@ -6,12 +6,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::codec::{self, Encode};
 use crate::config::{CapsChange, limits};
 use crate::error::{Error, Result, check_length};
-use crate::record::{Batch, Import, JobId, NewFinding, NewJob, Token, WorkerId};
-use crate::tables::Answered;
+use crate::schema::codec::{self, Encode};
+use crate::schema::rows::Answered;
 use crate::time::Timestamp;
+use crate::types::{Batch, Import, JobId, NewFinding, NewJob, Token, WorkerId};
 
 /// A command under a lease, as plain data: for callers that keep their leases elsewhere, such as
 /// a server that relays for remote workers. [`Lease`](crate::Lease) sends the same.

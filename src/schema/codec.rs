@@ -12,9 +12,9 @@ use bincode::error::{DecodeError, EncodeError};
 pub(crate) use bincode::{Decode, Encode};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::record::Totals;
-use crate::tables::HistoryRow;
+use crate::schema::rows::HistoryRow;
 use crate::time::{Day, Month, Timestamp};
+use crate::types::Totals;
 
 /// The version that every record starts with.
 pub(crate) const VERSION: u8 = 1;

@@ -1,20 +1,10 @@
-//! The rows of each table, and typed reading and writing of them.
+//! The rows of each table.
 
-use std::ops::{Bound, ControlFlow};
-
-use crate::codec::{self, Decode, Encode};
 use crate::config::Caps;
-use crate::error::Error;
-use crate::key;
-use crate::record::{JobId, JobStatus, Token, Totals, WorkerId};
-use crate::storage::{EngineError, EngineResult, KeyRange, Order, Read, Table, Write};
+use crate::schema::codec::{self, Decode, Encode};
+use crate::storage::Table;
 use crate::time::{Day, Month, Timestamp};
-
-/// The format of the file: what tables there are, their keys and their records.
-pub(crate) const FORMAT: u32 = 1;
-
-const FORMAT_KEY: &[u8] = b"format";
-const CONTROL_KEY: &[u8] = b"control";
+use crate::types::{JobId, JobStatus, Token, Totals, WorkerId};
 
 /// A record kept in one table.
 pub(crate) trait Row: Encode + Decode<()> {
@@ -44,7 +34,7 @@ impl Row for Control {
 }
 
 impl Control {
-    fn new(caps: Caps) -> Control {
+    pub(crate) fn new(caps: Caps) -> Control {
         Control {
             caps,
             next_job: 1,
@@ -271,144 +261,3 @@ impl Row for ImportRow {
 /// A number as the whole of a row: a job id, a worker number, the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Number(pub(crate) u64);
-
-/// Fills an empty store.
-pub(crate) fn initialize(txn: &mut dyn Write, caps: Caps) -> EngineResult<()> {
-    txn.put(Table::Meta, FORMAT_KEY, &codec::encode(&Number(FORMAT.into())))?;
-    store(txn, CONTROL_KEY, &Control::new(caps))?;
-    for table in Table::ALL {
-        // Touching a table creates it, so that readers find it.
-        txn.delete(table, b"")?;
-    }
-    Ok(())
-}
-
-/// The format version of a store; `None` if this is not one.
-pub(crate) fn format(txn: &(impl Read + ?Sized)) -> EngineResult<Option<u64>> {
-    let mut found = None;
-    txn.get(Table::Meta, FORMAT_KEY, &mut |bytes| found = codec::decode::<Number>(bytes).ok())?;
-    Ok(found.map(|number| number.0))
-}
-
-pub(crate) fn control(txn: &(impl Read + ?Sized)) -> EngineResult<Control> {
-    load(txn, CONTROL_KEY)?.ok_or_else(|| missing(Table::Meta, CONTROL_KEY))
-}
-
-pub(crate) fn store_control(txn: &mut dyn Write, control: &Control) -> EngineResult<()> {
-    store(txn, CONTROL_KEY, control)
-}
-
-pub(crate) fn import_key(id: &str) -> Vec<u8> {
-    [b"import/", id.as_bytes()].concat()
-}
-
-pub(crate) fn import_log_key(number: u64) -> Vec<u8> {
-    [&b"imported/"[..], &key::number(number)].concat()
-}
-
-/// Reads one row.
-pub(crate) fn load<R: Row>(txn: &(impl Read + ?Sized), key: &[u8]) -> EngineResult<Option<R>> {
-    load_from(txn, R::TABLE, key)
-}
-
-/// Reads one row of a table that holds rows of several types.
-pub(crate) fn load_from<R: Decode<()>>(
-    txn: &(impl Read + ?Sized),
-    table: Table,
-    key: &[u8],
-) -> EngineResult<Option<R>> {
-    let mut found = None;
-    txn.get(table, key, &mut |bytes| found = Some(codec::decode(bytes)))?;
-    found.transpose().map_err(|why| undecodable(table, key, &why))
-}
-
-/// Writes one row.
-pub(crate) fn store<R: Row>(txn: &mut dyn Write, key: &[u8], row: &R) -> EngineResult<()> {
-    txn.put(R::TABLE, key, &codec::encode(row))
-}
-
-/// Shows every row of a range, in order, until `visit` breaks off.
-pub(crate) fn each<R: Row>(
-    txn: &(impl Read + ?Sized),
-    range: KeyRange<'_>,
-    order: Order,
-    mut visit: impl FnMut(&[u8], R) -> ControlFlow<()>,
-) -> EngineResult<()> {
-    let mut broken = None;
-    txn.scan(R::TABLE, range, order, &mut |key, bytes| match codec::decode(bytes) {
-        Ok(row) => visit(key, row),
-        Err(why) => {
-            broken = Some(undecodable(R::TABLE, key, &why));
-            ControlFlow::Break(())
-        }
-    })?;
-    broken.map_or(Ok(()), Err)
-}
-
-/// The first keys of a range, at most `most` of them.
-pub(crate) fn keys(
-    txn: &(impl Read + ?Sized),
-    table: Table,
-    range: KeyRange<'_>,
-    order: Order,
-    most: usize,
-) -> EngineResult<Vec<Vec<u8>>> {
-    let mut keys = Vec::new();
-    if most > 0 {
-        txn.scan(table, range, order, &mut |key, _| {
-            keys.push(key.to_vec());
-            if keys.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-    }
-    Ok(keys)
-}
-
-/// The first key of a range.
-pub(crate) fn first_key(
-    txn: &(impl Read + ?Sized),
-    table: Table,
-    range: KeyRange<'_>,
-    order: Order,
-) -> EngineResult<Option<Vec<u8>>> {
-    Ok(keys(txn, table, range, order, 1)?.pop())
-}
-
-/// The ids of the oldest and newest history record. Ids have no gaps, since only the oldest leave.
-pub(crate) fn history_ends(txn: &(impl Read + ?Sized)) -> EngineResult<Option<(u64, u64)>> {
-    let end = |order| -> EngineResult<Option<u64>> {
-        first_key(txn, Table::History, ALL, order)?
-            .map(|key| {
-                key::as_number(&key)
-                    .ok_or_else(|| undecodable(Table::History, &key, "its key is no number"))
-            })
-            .transpose()
-    };
-    Ok(end(Order::Ascending)?.zip(end(Order::Descending)?))
-}
-
-/// Every key of a table.
-pub(crate) const ALL: KeyRange<'static> = (Bound::Unbounded, Bound::Unbounded);
-
-pub(crate) fn missing(table: Table, key: &[u8]) -> EngineError {
-    EngineError::Corrupted(format!("the {} table has no row {}", table.name(), hex(key)))
-}
-
-pub(crate) fn undecodable(table: Table, key: &[u8], why: &str) -> EngineError {
-    EngineError::Corrupted(format!("row {} of the {} table: {why}", hex(key), table.name()))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-impl From<EngineError> for Error {
-    fn from(error: EngineError) -> Error {
-        match error {
-            EngineError::Failed(source) => Error::Storage { source },
-            EngineError::Uncertain(source) => Error::Uncertain { source },
-            EngineError::Corrupted(what) => Error::Corrupted { what },
-            EngineError::TooLarge => Error::TooLarge,
-            EngineError::InUse(what) => Error::InUse { what },
-        }
-    }
-}

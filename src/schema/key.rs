@@ -2,9 +2,9 @@
 
 use std::ops::Bound;
 
-use crate::record::{JobId, WorkerId};
 use crate::storage::KeyRange;
 use crate::time::{Day, Month, Timestamp};
+use crate::types::{JobId, WorkerId};
 
 /// A key of history, or of the log of imports: a number.
 pub(crate) fn number(number: u64) -> [u8; 8] {

@@ -4,8 +4,11 @@
 //! them in one transaction, commits, and answers every caller. Then it hands the lead to the next
 //! one that waits. There is no timer, and no added latency when alone.
 
+mod events;
 #[cfg(all(test, shuttle))]
 pub(crate) mod explored;
+mod flusher;
+mod thread;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,15 +17,16 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use crate::command::{Answer, Command, LeaseAnswer, Stamped};
+pub(crate) use events::Events;
+pub(crate) use flusher::{Bell, Flusher};
+pub(crate) use thread::{join, spawn};
+
 use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
-use crate::jobs::{self, Applied, Failure};
-use crate::keeper::Bell;
-use crate::retention::{self, Evicted, HistoryTail};
-use crate::storage::{Engine, EngineError, EngineResult, Flush, Write};
+use crate::rules::{Evicted, apply_all};
+use crate::storage::{Engine, EngineError, EngineResult, Flush};
 use crate::sync::{Condvar, Mutex, MutexGuard, Patience, yield_now};
-use crate::tables::{self, Control};
+use crate::types::command::{Answer, Command, LeaseAnswer, Stamped};
 
 /// Callers that may wait for a commit; more than that wait to be let in.
 const QUEUE: usize = if cfg!(all(test, shuttle)) { 2 } else { 1024 };
@@ -434,39 +438,9 @@ enum Entered {
     Waits,
 }
 
-/// Tells waiting threads that something happened.
-#[derive(Default)]
-pub(crate) struct Events {
-    count: Mutex<u64>,
-    changed: Condvar,
-}
-
-impl Events {
-    /// How much has happened so far: to be passed to [`Events::wait`].
-    pub(crate) fn count(&self) -> u64 {
-        *self.count.lock()
-    }
-
-    fn happened(&self) {
-        *self.count.lock() += 1;
-        self.changed.notify_all();
-    }
-
-    /// Waits until more than `seen` has happened, but not longer than `most`.
-    pub(crate) fn wait(&self, seen: u64, most: Duration) {
-        let until = Instant::now() + most;
-        let mut count = self.count.lock();
-        while *count == seen {
-            if self.changed.wait_until(&mut count, until).timed_out() {
-                return;
-            }
-        }
-    }
-}
-
 /// Whether somebody who waits for a job may find one now.
 fn frees_a_job(command: &Command, answer: &Result<Answer>) -> bool {
-    use crate::command::Receipt::{Completed, Failed, Released};
+    use crate::types::command::Receipt::{Completed, Failed, Released};
     matches!(
         (command, answer),
         (Command::Create(_) | Command::Cancel(_) | Command::Retry(_), Ok(_))
@@ -474,93 +448,6 @@ fn frees_a_job(command: &Command, answer: &Result<Answer>) -> bool {
             | (_, Ok(Answer::Receipt(Completed | Failed { .. } | Released)))
             | (_, Ok(Answer::Lease(LeaseAnswer::Again)))
     )
-}
-
-/// Applies commands in order, then lets retention follow.
-fn apply_all(
-    txn: &mut dyn Write,
-    commands: &[&Stamped],
-    answers: &mut Answers,
-) -> EngineResult<Evicted> {
-    let mut control = tables::control(txn)?;
-    let before = control.clone();
-    let mut tail = HistoryTail::default();
-    for stamped in commands {
-        answers.push(match apply_one(txn, &mut control, &mut tail, stamped) {
-            Ok(answer) => Ok(answer),
-            Err(Failure::Rejected(error)) => Err(error),
-            Err(Failure::Engine(error)) => return Err(error),
-        });
-    }
-    // A transaction of nothing but rejected commands changes nothing.
-    if answers.iter().all(Result::is_err) {
-        return Ok(Evicted::default());
-    }
-    let evicted = retention::settle(txn, &mut control, &mut tail)?;
-    for (stamped, answer) in commands.iter().zip(answers) {
-        if let (Command::Settle, Ok(Answer::Settling { more })) = (&stamped.command, answer) {
-            *more = control.is_settling();
-        }
-    }
-    if control != before {
-        tables::store_control(txn, &control)?;
-    }
-    Ok(evicted)
-}
-
-fn apply_one(
-    txn: &mut dyn Write,
-    control: &mut Control,
-    tail: &mut HistoryTail,
-    stamped: &Stamped,
-) -> Applied<Answer> {
-    let now = stamped.now;
-    Ok(match &stamped.command {
-        Command::Register { name, kind } => {
-            Answer::Worker(jobs::register(txn, control, now, name, kind)?)
-        }
-        Command::Create(new) => Answer::Jobs(jobs::create(txn, control, now, new)?),
-        Command::FindOrCreate(new) => {
-            let (job, created) = jobs::find_or_create(txn, control, now, new)?;
-            Answer::Found { job, created }
-        }
-        Command::Lease(request) => Answer::Lease(jobs::lease(txn, control, now, request)?),
-        Command::Held { command, digest } => {
-            let (receipt, record) = jobs::held(txn, control, now, command, *digest)?;
-            if let Some(record) = record {
-                tail.append(txn, &record)?;
-            }
-            Answer::Receipt(receipt)
-        }
-        Command::Cancel(job) => {
-            jobs::cancel(txn, control, now, *job)?;
-            Answer::Done
-        }
-        Command::Retry(job) => {
-            jobs::retry(txn, control, *job)?;
-            Answer::Done
-        }
-        Command::Delete(job) => {
-            jobs::delete(txn, control, *job)?;
-            Answer::Done
-        }
-        Command::ReleaseStale { since } => {
-            let (jobs, more) = jobs::release_stale(txn, control, *since)?;
-            Answer::Released { jobs, more }
-        }
-        Command::Late { worker, job, finding } => {
-            Answer::Stored { new: jobs::late_finding(txn, now, *worker, *job, finding)? }
-        }
-        Command::Import { import, digest } => {
-            Answer::Stored { new: retention::import(txn, control, tail, import, *digest)? }
-        }
-        Command::SetCaps(change) => {
-            retention::set_caps(txn, control, *change)?;
-            Answer::Done
-        }
-        Command::Settle => Answer::Settling { more: false },
-        Command::Flush => Answer::Done,
-    })
 }
 
 fn uncertain(what: &str) -> EngineError {

@@ -11,14 +11,12 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use crate::config::Caps;
-use crate::key;
-use crate::record::{Totals, WorkerId};
+use crate::schema::key;
+use crate::schema::rows::{DailyRow, LifetimeRow, MonthlyRow, Newest, Rolled, Row};
+use crate::schema::tables::{each, keys, load, missing, store, undecodable};
 use crate::storage::{EngineResult, Order, Read, Table, Write};
-use crate::tables::{
-    DailyRow, LifetimeRow, MonthlyRow, Newest, Rolled, Row, each, keys, load, missing, store,
-    undecodable,
-};
 use crate::time::{Day, Month};
+use crate::types::{Totals, WorkerId};
 
 /// What is to be added to one worker's tiers, summed up in memory so that each row is written once.
 #[derive(Debug, Default)]

@@ -14,13 +14,12 @@ use serde::Serialize;
 
 use crate::config::limits;
 use crate::error::{Error, Result};
-use crate::key;
 use crate::query::{Snapshot, rows};
-use crate::record::{JobId, WorkerId};
+use crate::schema::key;
+use crate::schema::rows::{Control, FindingRow, HistoryRow, ImportRow, Number, Row, WorkerRow};
+use crate::schema::tables::{self, ALL, load, load_from};
 use crate::storage::{KeyRange, Order, Table};
-use crate::tables::{
-    self, ALL, Control, FindingRow, HistoryRow, ImportRow, Number, Row, WorkerRow, load, load_from,
-};
+use crate::types::{JobId, WorkerId};
 
 /// What [`Snapshot::verify`] looked at and found in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -4,16 +4,17 @@
 
 use std::fmt::Debug;
 
-use crate::codec::{Decode, Encode, decode, encode};
 use crate::config::Caps;
-use crate::key;
-use crate::record::{JobId, JobStatus, Token, Totals, WorkerId};
-use crate::storage::Table;
-use crate::tables::{
-    self, Answered, Control, DailyRow, FindingRow, HistoryRow, ImportRow, JobRow, LeaseIndexRow,
-    LifetimeRow, MonthlyRow, Newest, Number, Rolled, WorkerRow, hex,
+use crate::schema::codec::{Decode, Encode, decode, encode};
+use crate::schema::key;
+use crate::schema::rows::{
+    Answered, Control, DailyRow, FindingRow, HistoryRow, ImportRow, JobRow, LeaseIndexRow,
+    LifetimeRow, MonthlyRow, Newest, Number, Rolled, WorkerRow,
 };
+use crate::schema::tables::{self, hex};
+use crate::storage::Table;
 use crate::time::Timestamp;
+use crate::types::{JobId, JobStatus, Token, Totals, WorkerId};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -179,8 +180,8 @@ fn tables_keep_their_names() {
 
 #[test]
 fn digests_keep_their_values() {
-    use crate::command::{Action, Command, LeaseCommand};
-    use crate::record::Batch;
+    use crate::types::Batch;
+    use crate::types::command::{Action, Command, LeaseCommand};
 
     let batch =
         Batch::of(&(5..9), std::time::Duration::from_millis(2)).error("e").finding(b"k", b"p");

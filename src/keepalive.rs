@@ -5,13 +5,11 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
-use crate::command::{Command, Stamped};
-use crate::commit::Committer;
+use crate::commit::{join, spawn};
 use crate::error::{Error, Result};
 use crate::lease::Held;
-use crate::time::Clock;
 
 /// How soon after a failed renewal the next one is tried.
 const RETRY: Duration = Duration::from_millis(200);
@@ -90,76 +88,5 @@ impl Kept {
                 true
             }
         }
-    }
-}
-
-/// The thread that syncs what no later commit synced in time.
-pub(crate) struct Flusher {
-    bell: Sender<Bell>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// What wakes the flusher.
-pub(crate) enum Bell {
-    /// A commit has begun to wait for its sync.
-    Unsynced,
-    Stop,
-}
-
-impl Flusher {
-    pub(crate) fn start(
-        committer: Arc<Committer>,
-        clock: Arc<dyn Clock>,
-        max_delay: Duration,
-    ) -> Result<Flusher> {
-        let (bell, rings) = bounded(1);
-        committer.set_bell(bell.clone());
-        let thread =
-            spawn("milepost-flusher", move || flush(&committer, &*clock, max_delay, &rings))?;
-        Ok(Flusher { bell, thread: Some(thread) })
-    }
-
-    pub(crate) fn stop(mut self) {
-        let _ = self.bell.send(Bell::Stop);
-        join(self.thread.take());
-    }
-}
-
-fn flush(committer: &Committer, clock: &dyn Clock, max_delay: Duration, rings: &Receiver<Bell>) {
-    let mut failed = false;
-    loop {
-        let ring = match committer.unsynced_for() {
-            Some(waited) if !failed => rings.recv_timeout(max_delay.saturating_sub(waited)),
-            // After a failure nothing can be synced until the store was reopened and written to.
-            _ => rings.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match ring {
-            Ok(Bell::Unsynced) => failed = false,
-            Ok(Bell::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                let flush = Stamped { now: clock.now(), command: Command::Flush };
-                if let Err(error) = committer.submit(flush) {
-                    tracing::warn!(%error, "a sync that was due failed");
-                    failed = true;
-                }
-            }
-        }
-    }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name(name.to_string())
-        .spawn(run)
-        .map_err(|source| Error::Storage { source: Arc::new(source) })
-}
-
-/// Waits for a thread to end, unless it is this one: a thread may come to drop the last handle.
-fn join(thread: Option<JoinHandle<()>>) {
-    if let Some(thread) = thread
-        && thread.thread().id() != std::thread::current().id()
-        && thread.join().is_err()
-    {
-        tracing::error!("a background thread panicked");
     }
 }

@@ -1,0 +1,23 @@
+//! Starting and ending background threads.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::error::{Error, Result};
+
+pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_string())
+        .spawn(run)
+        .map_err(|source| Error::Storage { source: Arc::new(source) })
+}
+
+/// Waits for a thread to end, unless it is this one: a thread may come to drop the last handle.
+pub(crate) fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread
+        && thread.thread().id() != std::thread::current().id()
+        && thread.join().is_err()
+    {
+        tracing::error!("a background thread panicked");
+    }
+}

@@ -1,0 +1,311 @@
+//! Creating and ending jobs.
+
+use std::ops::ControlFlow;
+
+use crate::error::Error;
+use crate::rules::outcome::{Applied, Failure, step};
+use crate::schema::key;
+use crate::schema::rows::{Answered, Control, JobRow, LeaseIndexRow, Number};
+use crate::schema::tables::{keys, load, load_from, missing, store, undecodable};
+use crate::storage::{EngineResult, Order, Read, Table, Write};
+use crate::time::Timestamp;
+use crate::types::{JobId, JobStatus, NewJob, Token};
+
+/// Creates all of the jobs, or none.
+pub(crate) fn create(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    now: Timestamp,
+    jobs: &[NewJob],
+) -> Applied<Vec<JobId>> {
+    check_among_themselves(jobs)?;
+    for job in jobs {
+        check_neighbours(txn, job)?;
+    }
+    let mut ids = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        ids.push(insert(txn, control, now, job)?);
+    }
+    Ok(ids)
+}
+
+/// Finds the job with exactly this prefix and range, or creates it.
+pub(crate) fn find_or_create(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    now: Timestamp,
+    job: &NewJob,
+) -> Applied<(JobId, bool)> {
+    let found: Option<Number> =
+        load_from(txn, Table::JobRanges, &key::job_range(&job.prefix, job.start))?;
+    if let Some(Number(number)) = found
+        && load_job(txn, JobId(number))?.end == job.end
+    {
+        return Ok((JobId(number), false));
+    }
+    check_neighbours(txn, job)?;
+    Ok((insert(txn, control, now, job)?, true))
+}
+
+fn check_among_themselves(jobs: &[NewJob]) -> Result<(), Error> {
+    let mut sorted: Vec<&NewJob> = jobs.iter().collect();
+    sorted.sort_by_key(|job| (&job.prefix, job.start));
+    for pair in sorted.windows(2) {
+        if pair[0].prefix == pair[1].prefix && pair[1].start < pair[0].end {
+            return Err(Error::Overlap {
+                start: pair[1].start,
+                end: pair[1].end,
+                other: None,
+                other_start: pair[0].start,
+                other_end: pair[0].end,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Jobs of one prefix do not overlap, so only the two neighbours can be in the way.
+fn check_neighbours(txn: &dyn Write, job: &NewJob) -> Applied<()> {
+    use std::ops::Bound::{Excluded, Included};
+
+    let first = key::of_prefix(&job.prefix);
+    let at = key::job_range(&job.prefix, job.start);
+    let last = key::job_range(&job.prefix, job.end);
+    let before = (Included(&first[..]), Excluded(&at[..]));
+    let within = (Included(&at[..]), Excluded(&last[..]));
+    for (range, order) in [(before, Order::Descending), (within, Order::Ascending)] {
+        let mut neighbour = None;
+        txn.scan(Table::JobRanges, range, order, &mut |key, value| {
+            neighbour = Some((key.to_vec(), crate::schema::codec::decode::<Number>(value)));
+            ControlFlow::Break(())
+        })?;
+        let Some((key, id)) = neighbour else { continue };
+        let id = JobId(id.map_err(|why| undecodable(Table::JobRanges, &key, &why))?.0);
+        let other = load_job(txn, id)?;
+        if other.start < job.end && job.start < other.end {
+            return Err(Failure::Rejected(Error::Overlap {
+                start: job.start,
+                end: job.end,
+                other: Some(id),
+                other_start: other.start,
+                other_end: other.end,
+            }));
+        }
+    }
+    Ok(())
+}
+
+fn insert(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    now: Timestamp,
+    job: &NewJob,
+) -> Applied<JobId> {
+    let id = JobId(control.next_job);
+    control.next_job += 1;
+    let mut row = JobRow {
+        prefix: job.prefix.clone(),
+        start: job.start,
+        end: job.end,
+        cursor: job.start,
+        status: JobStatus::Pending,
+        holder: None,
+        token: Token(0),
+        token_live: false,
+        sequence: 0,
+        digest: 0,
+        answer: Answered::None,
+        deadline: Timestamp::EPOCH,
+        length_us: 0,
+        indexed: Timestamp::EPOCH,
+        priority: job.priority,
+        attempts: 0,
+        max_attempts: job.max_attempts,
+        batches: 0,
+        items: 0,
+        duration_us: 0,
+        created_at: now,
+        leased_at: None,
+        checkpoint_at: None,
+        ended_at: None,
+        last_error: None,
+    };
+    txn.put(
+        Table::JobRanges,
+        &key::job_range(&job.prefix, job.start),
+        &crate::schema::codec::encode(&Number(id.0)),
+    )?;
+    index(txn, control, id, &mut row)?;
+    store(txn, &key::job(id), &row)?;
+    Ok(id)
+}
+
+/// A job that an index refers to.
+pub(super) fn load_job(txn: &(impl Read + ?Sized), id: JobId) -> EngineResult<JobRow> {
+    load(txn, &key::job(id))?.ok_or_else(|| missing(Table::Jobs, &key::job(id)))
+}
+
+/// A job that a caller named.
+pub(super) fn known_job(txn: &(impl Read + ?Sized), id: JobId) -> Applied<JobRow> {
+    Ok(load(txn, &key::job(id))?.ok_or(Error::UnknownJob(id))?)
+}
+
+/// Enters a row into the indexes that its status asks for.
+pub(super) fn index(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    id: JobId,
+    row: &mut JobRow,
+) -> EngineResult<()> {
+    control.jobs[row.status as usize] += 1;
+    match row.status {
+        JobStatus::Pending => {
+            txn.put(Table::JobQueue, &key::queue(row.priority, id), &[])?;
+            txn.put(
+                Table::JobQueueByPrefix,
+                &key::queue_by_prefix(&row.prefix, row.priority, id),
+                &[],
+            )
+        }
+        JobStatus::Leased => {
+            row.indexed = row.deadline;
+            store(txn, &key::lease(row.indexed, id), &LeaseIndexRow { length_us: row.length_us })?;
+            match row.holder {
+                Some(holder) => txn.put(Table::JobHolders, &key::holder(holder, id), &[]),
+                None => Err(undecodable(Table::Jobs, &key::job(id), "it is leased to nobody")),
+            }
+        }
+        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => Ok(()),
+    }
+}
+
+/// Takes a row out of the indexes that its status had put it in.
+pub(super) fn unindex(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    id: JobId,
+    row: &JobRow,
+) -> EngineResult<()> {
+    let count = &mut control.jobs[row.status as usize];
+    *count = count.checked_sub(1).ok_or_else(|| {
+        undecodable(
+            Table::Meta,
+            b"control",
+            &format!("it counts too few jobs that are {}", row.status),
+        )
+    })?;
+    match row.status {
+        JobStatus::Pending => {
+            txn.delete(Table::JobQueue, &key::queue(row.priority, id))?;
+            txn.delete(
+                Table::JobQueueByPrefix,
+                &key::queue_by_prefix(&row.prefix, row.priority, id),
+            )
+        }
+        JobStatus::Leased => {
+            txn.delete(Table::JobLeases, &key::lease(row.indexed, id))?;
+            row.holder
+                .map_or(Ok(()), |holder| txn.delete(Table::JobHolders, &key::holder(holder, id)))
+        }
+        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => Ok(()),
+    }
+}
+
+/// Changes a job in a way that its indexes have to follow, and stores it.
+pub(super) fn change(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    id: JobId,
+    row: &mut JobRow,
+    change: impl FnOnce(&mut JobRow),
+) -> EngineResult<()> {
+    unindex(txn, control, id, row)?;
+    change(row);
+    index(txn, control, id, row)?;
+    store(txn, &key::job(id), row)
+}
+
+/// Calls a job off, whether or not somebody holds it.
+pub(crate) fn cancel(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    now: Timestamp,
+    id: JobId,
+) -> Applied<()> {
+    let mut row = known_job(txn, id)?;
+    check_status(id, &row, "cancel", &[JobStatus::Pending, JobStatus::Leased])?;
+    change(txn, control, id, &mut row, |row| end(row, JobStatus::Cancelled, now))?;
+    Ok(())
+}
+
+/// Puts a failed or cancelled job back in the queue, where its cursor is, with no attempt counted.
+pub(crate) fn retry(txn: &mut dyn Write, control: &mut Control, id: JobId) -> Applied<()> {
+    let mut row = known_job(txn, id)?;
+    check_status(id, &row, "retry", &[JobStatus::Failed, JobStatus::Cancelled])?;
+    change(txn, control, id, &mut row, |row| {
+        row.status = JobStatus::Pending;
+        row.attempts = 0;
+        row.ended_at = None;
+    })?;
+    Ok(())
+}
+
+/// Deletes a job that has ended, and its findings: at once where they are few, otherwise in steps
+/// that later commits take.
+pub(crate) fn delete(txn: &mut dyn Write, control: &mut Control, id: JobId) -> Applied<()> {
+    /// How many deletions may be waiting for their findings to be removed.
+    const DELETIONS: usize = 1024;
+
+    let row = known_job(txn, id)?;
+    check_status(
+        id,
+        &row,
+        "delete",
+        &[JobStatus::Completed, JobStatus::Failed, JobStatus::Cancelled],
+    )?;
+    if control.deleting.len() >= DELETIONS {
+        return Err(Error::InUse {
+            what: "many deleted jobs still have findings: call settle first",
+        }
+        .into());
+    }
+    unindex(txn, control, id, &row)?;
+    txn.delete(Table::Jobs, &key::job(id))?;
+    txn.delete(Table::JobRanges, &key::job_range(&row.prefix, row.start))?;
+    control.deleting.push(id);
+    sweep_findings(txn, control)?;
+    Ok(())
+}
+
+/// Removes a step of the findings of deleted jobs.
+pub(crate) fn sweep_findings(txn: &mut dyn Write, control: &mut Control) -> EngineResult<()> {
+    let Some(id) = control.deleting.last().copied() else { return Ok(()) };
+    let most = step(txn);
+    let under = key::Under::new(key::job(id));
+    let names = keys(txn, Table::Findings, under.range(), Order::Ascending, most)?;
+    for name in &names {
+        txn.delete(Table::Findings, name)?;
+    }
+    if names.len() < most {
+        control.deleting.pop();
+    }
+    Ok(())
+}
+
+pub(super) fn end(row: &mut JobRow, status: JobStatus, now: Timestamp) {
+    row.status = status;
+    row.token_live = false;
+    row.ended_at = Some(now);
+}
+
+fn check_status(
+    job: JobId,
+    row: &JobRow,
+    action: &'static str,
+    allowed: &[JobStatus],
+) -> Result<(), Error> {
+    if allowed.contains(&row.status) {
+        return Ok(());
+    }
+    Err(Error::Status { job, status: row.status, action })
+}

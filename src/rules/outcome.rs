@@ -1,0 +1,35 @@
+//! What becomes of a command, and how much one step may do.
+
+use crate::error::Error;
+use crate::storage::{EngineError, Write};
+
+/// Why a command was not carried out.
+pub(crate) enum Failure {
+    /// It was refused; the transaction is as it was before it.
+    Rejected(Error),
+    /// The engine failed, and with it the whole transaction.
+    Engine(EngineError),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Rejected(error)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Failure {
+        Failure::Engine(error)
+    }
+}
+
+pub(crate) type Applied<T> = std::result::Result<T, Failure>;
+
+/// The most lapsed leases, findings or jobs that one command puts right.
+pub(crate) const STEP: usize = 256;
+
+/// How many rows a step may handle, given the room left: one can cost some forty operations, where
+/// a record makes a day and a month and both push another out with all its days.
+pub(crate) fn step(txn: &dyn Write) -> usize {
+    STEP.min((txn.room() / 40).max(1))
+}

@@ -1,0 +1,75 @@
+//! Workers by name and number.
+
+use crate::error::Error;
+use crate::rules::outcome::Applied;
+use crate::schema::key;
+use crate::schema::rows::{Control, Number, WorkerRow};
+use crate::schema::tables::{load, load_from, missing, store, undecodable};
+use crate::storage::{EngineResult, Read, Table, Write};
+use crate::time::Timestamp;
+use crate::types::WorkerId;
+
+/// Finds a worker by name, or gives it the next number.
+pub(crate) fn register(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    now: Timestamp,
+    name: &str,
+    kind: &str,
+) -> Applied<WorkerId> {
+    let known: Option<Number> = load_from(txn, Table::WorkerNames, name.as_bytes())?;
+    let Some(Number(number)) = known else {
+        let worker = WorkerId(control.next_worker);
+        control.next_worker = control
+            .next_worker
+            .checked_add(1)
+            .ok_or_else(|| Error::invalid("the store cannot number any more workers"))?;
+        let row = WorkerRow {
+            name: name.to_string(),
+            kind: kind.to_string(),
+            first_seen: now,
+            last_seen: now,
+            last_prefix: None,
+        };
+        txn.put(
+            Table::WorkerNames,
+            name.as_bytes(),
+            &crate::schema::codec::encode(&Number(worker.0.into())),
+        )?;
+        store(txn, &key::worker(worker), &row)?;
+        return Ok(worker);
+    };
+    let worker = u32::try_from(number)
+        .map(WorkerId)
+        .map_err(|_| undecodable(Table::WorkerNames, name.as_bytes(), "its number is too large"))?;
+    let mut row = load_worker(txn, worker)?;
+    row.kind = kind.to_string();
+    row.last_seen = row.last_seen.max(now);
+    store(txn, &key::worker(worker), &row)?;
+    Ok(worker)
+}
+
+/// A worker that other rows refer to.
+pub(super) fn load_worker(txn: &(impl Read + ?Sized), worker: WorkerId) -> EngineResult<WorkerRow> {
+    load(txn, &key::worker(worker))?.ok_or_else(|| missing(Table::Workers, &key::worker(worker)))
+}
+
+/// A worker that a caller named.
+pub(crate) fn known_worker(txn: &(impl Read + ?Sized), worker: WorkerId) -> Applied<WorkerRow> {
+    Ok(load(txn, &key::worker(worker))?
+        .ok_or_else(|| Error::UnknownWorker(format!("number {worker}")))?)
+}
+
+pub(super) fn touch_worker(
+    txn: &mut dyn Write,
+    worker: Option<WorkerId>,
+    now: Timestamp,
+) -> EngineResult<()> {
+    let Some(worker) = worker else { return Ok(()) };
+    let mut row = load_worker(txn, worker)?;
+    if row.last_seen < now {
+        row.last_seen = now;
+        store(txn, &key::worker(worker), &row)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! How records become rows: tables, keys, codec.
+
+pub(crate) mod codec;
+#[cfg(test)]
+mod golden;
+pub(crate) mod key;
+pub(crate) mod rows;
+pub(crate) mod tables;

@@ -1,0 +1,17 @@
+//! The words of the store: ids, jobs, batches, findings, totals, imports and commands.
+
+mod batch;
+pub(crate) mod command;
+mod ids;
+mod import;
+mod job;
+mod totals;
+
+pub(crate) use batch::short;
+pub use batch::{Batch, NewFinding};
+pub use command::{Action, LeaseCommand, Receipt};
+pub use ids::{JobId, Prefix, Token, WorkerId};
+pub(crate) use import::ImportRecord;
+pub use import::{Import, PastBatch};
+pub use job::{JobStatus, NewJob};
+pub use totals::Totals;

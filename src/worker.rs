@@ -1,0 +1,251 @@
+//! Workers, and their requests for leases.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::lease::Lease;
+use crate::query::Scope;
+use crate::store::{Store, unexpected};
+use crate::time::Timestamp;
+use crate::types::command::{Answer, Command, LeaseAnswer, LeaseRequest, Wanted};
+use crate::types::{JobId, NewFinding, WorkerId};
+
+/// The longest that a waiting worker sleeps before it looks again: another process may have given
+/// a job back without this one hearing of it, and clocks may jump.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A named process or thread that takes leases. Made by [`Store::worker`]; cheap to clone.
+#[derive(Clone)]
+pub struct Worker {
+    store: Store,
+    id: WorkerId,
+    name: Arc<str>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("id", &self.id).field("name", &self.name).finish()
+    }
+}
+
+impl From<&Worker> for Scope<'_> {
+    fn from(worker: &Worker) -> Self {
+        Scope::Worker(worker.id)
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(store: Store, id: WorkerId, name: &str) -> Worker {
+        Worker { store, id, name: name.into() }
+    }
+
+    /// The number that stands for this worker in the store.
+    #[must_use]
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Asks for a job to hold for `length`: one with the prefix this worker last worked on, else
+    /// the one of highest priority, else the oldest. A job whose lease lapsed counts as waiting.
+    ///
+    /// Every checkpoint and renewal starts the time of the lease afresh, so it says how soon a
+    /// silent worker is given up, not how long a job may take.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if `length` is zero or above ten years; else what the storage meets.
+    pub fn lease(&self, length: Duration) -> Result<Leasing> {
+        self.request(length).lease()
+    }
+
+    /// Asks for a job in more detail: one of a prefix, a certain one, one already held.
+    pub fn request(&self, length: Duration) -> Request {
+        Request {
+            worker: self.clone(),
+            lease: LeaseRequest::new(self.id, length),
+            keep_alive: false,
+        }
+    }
+
+    /// Hands in a finding for a job whose lease was lost. It is marked late. If the job has a
+    /// finding under this key already, that one stays, and the answer is false.
+    ///
+    /// # Errors
+    /// [`Error::UnknownJob`] if the job does not exist (any more); [`Error::Length`] if key or
+    /// payload are too long.
+    pub fn late_finding(
+        &self,
+        job: JobId,
+        key: impl Into<Vec<u8>>,
+        payload: impl Into<Vec<u8>>,
+    ) -> Result<bool> {
+        let finding = NewFinding::new(key, payload);
+        match self.store.submit_one(Command::Late { worker: self.id, job, finding })? {
+            Answer::Stored { new } => Ok(new),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// A request for a lease, to be narrowed down and then sent by [`lease`](Request::lease).
+#[derive(Debug, Clone)]
+#[must_use = "a request does nothing until it is sent by `lease`"]
+pub struct Request {
+    worker: Worker,
+    lease: LeaseRequest,
+    keep_alive: bool,
+}
+
+impl Request {
+    /// Takes up a lease that this worker still holds, before any other job: so that a restarted
+    /// worker goes on at once instead of waiting for its own old lease to lapse. The lease gets a
+    /// new token, so a handle that still exists for the old one loses it.
+    pub fn resume(mut self) -> Request {
+        self.lease.resume = true;
+        self
+    }
+
+    /// Takes only jobs of this prefix.
+    pub fn of_prefix(mut self, prefix: impl Into<Vec<u8>>) -> Request {
+        self.lease.wanted = Wanted::Prefix(prefix.into());
+        self
+    }
+
+    /// Takes only this job.
+    pub fn of_job(mut self, job: JobId) -> Request {
+        self.lease.wanted = Wanted::Job(job);
+        self
+    }
+
+    /// Renews the lease from a background thread, three times in its length, for as long as the
+    /// handle lives: for batches that may take longer than the lease. A worker that hangs then
+    /// keeps its job; [`Store::release_stale`] finds such jobs.
+    pub fn keep_alive(mut self) -> Request {
+        self.keep_alive = true;
+        self
+    }
+
+    /// Sends the request.
+    ///
+    /// # Errors
+    /// [`Error::UnknownJob`] if it asks for a job that does not exist; [`Error::Invalid`] if the
+    /// length of the lease is out of bounds; else what the storage meets.
+    pub fn lease(self) -> Result<Leasing> {
+        loop {
+            match self.worker.store.submit_one(Command::Lease(self.lease.clone()))? {
+                Answer::Lease(LeaseAnswer::Granted(grant)) => {
+                    return Ok(Leasing::Leased(Lease::new(
+                        &self.worker.store,
+                        self.worker.id,
+                        grant,
+                        self.keep_alive,
+                    )?));
+                }
+                Answer::Lease(LeaseAnswer::Busy { until }) => {
+                    return Ok(Leasing::Busy(Busy { until, request: self }));
+                }
+                Answer::Lease(LeaseAnswer::Finished) => return Ok(Leasing::Finished),
+                Answer::Lease(LeaseAnswer::Again) => {}
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+}
+
+/// The answer to a request for a lease.
+#[derive(Debug)]
+#[must_use = "a lease that is dropped is given back"]
+pub enum Leasing {
+    /// Here is a job.
+    Leased(Lease),
+    /// Every job that is left is held by somebody.
+    Busy(Busy),
+    /// Nothing is left to do: no job that was asked for is waiting or held.
+    Finished,
+}
+
+impl Leasing {
+    /// The lease, waiting for one while others hold all that is left; `None` once nothing is left
+    /// to do. A job comes free when its holder gives it back, or when its lease lapses.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the store is closed meanwhile; else what the storage meets.
+    pub fn wait(self) -> Result<Option<Lease>> {
+        let mut answer = self;
+        loop {
+            match answer {
+                Leasing::Leased(lease) => return Ok(Some(lease)),
+                Leasing::Finished => return Ok(None),
+                Leasing::Busy(busy) => answer = busy.wait_at_most(LOOK_AGAIN)?,
+            }
+        }
+    }
+
+    /// The lease, if there is one now.
+    #[must_use]
+    pub fn leased(self) -> Option<Lease> {
+        match self {
+            Leasing::Leased(lease) => Some(lease),
+            Leasing::Busy(_) | Leasing::Finished => None,
+        }
+    }
+}
+
+/// All jobs that were asked for are held.
+#[derive(Debug)]
+pub struct Busy {
+    until: Timestamp,
+    request: Request,
+}
+
+impl Busy {
+    /// When the first of those leases lapses, unless it is renewed.
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    /// Asks again once something changed, a lease lapsed or `most` is over, whichever is first.
+    ///
+    /// # Errors
+    /// As [`Request::lease`].
+    pub fn wait_at_most(self, most: Duration) -> Result<Leasing> {
+        let store = self.request.worker.store.clone();
+        let seen = store.events().count();
+        // Something may have changed since the answer was given: look before sleeping.
+        match self.request.lease()? {
+            Leasing::Busy(busy) => {
+                let lapses_in =
+                    busy.until.since(store.now()).saturating_add(Duration::from_millis(1));
+                store.events().wait(seen, most.min(lapses_in));
+                busy.request.lease()
+            }
+            answer => Ok(answer),
+        }
+    }
+}
+
+impl Store {
+    /// The worker of this name, known from now on if it was not. The kind (such as `pc` or
+    /// `gpu`) groups workers in statistics; naming another one changes it.
+    ///
+    /// A name stands for one worker at a time, but does not guard anything: leases are guarded by
+    /// their tokens.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if name or kind is empty, or longer than 255 and 64 bytes.
+    pub fn worker(&self, name: &str, kind: &str) -> Result<Worker> {
+        let register = Command::Register { name: name.to_string(), kind: kind.to_string() };
+        match self.submit_one(register)? {
+            Answer::Worker(id) => Ok(Worker::new(self.clone(), id, name)),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
