@@ -152,6 +152,7 @@ impl Builder {
             ));
         }
         let path = self.path();
+        let is_shared = self.sharing != Sharing::Exclusive;
         let engine = self.open_engine(false)?;
         let committer = Arc::new(Committer::new(engine, self.durability));
         let flusher = match self.durability {
@@ -160,7 +161,7 @@ impl Builder {
                 Some(Flusher::start(committer.clone(), self.clock.clone(), max_delay)?)
             }
         };
-        let store = Store::start(committer, self.clock, path.clone(), flusher);
+        let store = Store::start(committer, self.clock, path.clone(), is_shared, flusher);
         if !wishes.is_empty() && wishes.apply(store.caps()?) != store.caps()? {
             store.set_caps(wishes)?;
         }

@@ -90,6 +90,7 @@ mod sync;
 mod time;
 mod types;
 mod verify;
+mod waiting;
 mod worker;
 
 pub use builder::Builder;

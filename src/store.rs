@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, ClockWatch};
-use crate::commit::{Committer, Events, Flusher};
+use crate::commit::{Committer, Flusher};
 use crate::config::{Caps, CapsChange};
 use crate::error::{Error, Result};
 use crate::keepalive::Keeper;
@@ -16,8 +16,9 @@ use crate::schema::{key, rows, tables};
 use crate::storage::Engine;
 use crate::sync::{Mutex, RwLock};
 use crate::time::Timestamp;
-use crate::types::command::{Answer, Command, LeaseCommand, Receipt, Stamped};
+use crate::types::command::{Answer, Command, Effect, LeaseCommand, Receipt, Stamped};
 use crate::types::{Import, JobId, NewJob};
+use crate::waiting::Waiters;
 
 /// A store of jobs and of what workers did. Cheap to clone; all clones are one store.
 ///
@@ -33,6 +34,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     clock_watch: ClockWatch,
     path: PathBuf,
+    is_shared: bool,
+    waiters: Waiters,
     keeper: Mutex<Option<Keeper>>,
     flusher: Mutex<Option<Flusher>>,
     /// What snapshots have added up. Locked while the storage is opened again, so that none keeps
@@ -43,6 +46,7 @@ struct Inner {
 impl Inner {
     fn close(&self) -> Result<()> {
         let closed = self.committer.close();
+        self.waiters.wake_all();
         if let Some(keeper) = self.keeper.lock().take() {
             keeper.stop();
         }
@@ -72,6 +76,7 @@ impl Store {
         committer: Arc<Committer>,
         clock: Arc<dyn Clock>,
         path: PathBuf,
+        is_shared: bool,
         flusher: Option<Flusher>,
     ) -> Store {
         Store {
@@ -80,6 +85,8 @@ impl Store {
                 clock,
                 clock_watch: ClockWatch::default(),
                 path,
+                is_shared,
+                waiters: Waiters::default(),
                 keeper: Mutex::new(None),
                 flusher: Mutex::new(flusher),
                 stretches: RwLock::default(),
@@ -192,7 +199,7 @@ impl Store {
     /// - else as the methods of [`Lease`](crate::Lease).
     pub fn submit(&self, command: LeaseCommand) -> Result<Receipt> {
         match self.submit_one(Command::held(command))? {
-            Answer::Receipt(receipt) => Ok(receipt),
+            Answer::Receipt { receipt, .. } => Ok(receipt),
             other => Err(unexpected(&other)),
         }
     }
@@ -212,7 +219,10 @@ impl Store {
         }
         let mut answers = self.inner.committer.submit_all(accepted).into_iter();
         let mut answer = |()| match answers.next() {
-            Some(Ok(Answer::Receipt(receipt))) => Ok(receipt),
+            Some(Ok(Answer::Receipt { receipt, effect })) => {
+                self.wake_waiters(effect);
+                Ok(receipt)
+            }
             Some(Ok(other)) => Err(unexpected(&other)),
             Some(Err(error)) => Err(error),
             None => Err(Error::Closed),
@@ -323,7 +333,9 @@ impl Store {
     pub fn reopen(&self) -> Result<()> {
         let mut stretches = self.inner.stretches.write();
         *stretches = Arc::default();
-        self.inner.committer.reopen()?;
+        let reopened = self.inner.committer.reopen();
+        self.inner.waiters.wake_all();
+        reopened?;
         tracing::info!(path = %self.inner.path.display(), "store reopened");
         Ok(())
     }
@@ -339,7 +351,17 @@ impl Store {
     }
 
     pub(crate) fn submit_one(&self, command: Command) -> Result<Answer> {
-        self.inner.committer.submit(self.stamp(command)?)
+        let answer = self.inner.committer.submit(self.stamp(command)?)?;
+        self.wake_waiters(answer.effect());
+        Ok(answer)
+    }
+
+    fn wake_waiters(&self, effect: Effect) {
+        if effect.nothing_left {
+            self.inner.waiters.wake_all();
+        } else if effect.available > 0 {
+            self.inner.waiters.wake(effect.available);
+        }
     }
 
     /// Checks a command, and gives it the time.
@@ -349,8 +371,13 @@ impl Store {
         Ok(Stamped { now, since_clock_jump, command })
     }
 
-    pub(crate) fn events(&self) -> &Events {
-        self.inner.committer.events()
+    /// How often to look for what other processes did, where there may be some that write.
+    pub(crate) fn others_write(&self) -> Option<Duration> {
+        self.inner.is_shared.then_some(Duration::from_secs(1))
+    }
+
+    pub(crate) fn waiters(&self) -> &Waiters {
+        &self.inner.waiters
     }
 
     pub(crate) fn keep_alive(&self, lease: &Arc<Held>, interval: Duration) -> Result<()> {

@@ -11,10 +11,7 @@ use crate::store::{Store, unexpected};
 use crate::time::Timestamp;
 use crate::types::command::{Answer, Command, LeaseAnswer, LeaseRequest, Wanted};
 use crate::types::{JobId, NewFinding, WorkerId};
-
-/// The longest that a waiting worker sleeps before it looks again: another process may have given
-/// a job back without this one hearing of it, and clocks may jump.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+use crate::waiting::{Expiry, Seen};
 
 /// A named process or thread that takes leases. Made by [`Store::worker`]; cheap to clone.
 #[derive(Clone)]
@@ -138,21 +135,21 @@ impl Request {
     /// [`Error::UnknownJob`] if it asks for a job that does not exist; [`Error::Invalid`] if the
     /// length of the lease is out of bounds; else what the storage meets.
     pub fn lease(self) -> Result<Leasing> {
+        let store = self.worker.store.clone();
         loop {
-            match self.worker.store.submit_one(Command::Lease(self.lease.clone()))? {
-                Answer::Lease(LeaseAnswer::Granted(grant)) => {
-                    return Ok(Leasing::Leased(Lease::new(
-                        &self.worker.store,
-                        self.worker.id,
-                        grant,
-                        self.keep_alive,
-                    )?));
+            let seen = store.waiters().seen();
+            match store.submit_one(Command::Lease(self.lease.clone()))? {
+                Answer::Lease { answer: LeaseAnswer::Granted(grant), .. } => {
+                    let lease = Lease::new(&store, self.worker.id, grant, self.keep_alive)?;
+                    return Ok(Leasing::Leased(lease));
                 }
-                Answer::Lease(LeaseAnswer::Busy { until }) => {
-                    return Ok(Leasing::Busy(Busy { until, request: self }));
+                Answer::Lease { answer: LeaseAnswer::Busy { until }, .. } => {
+                    return Ok(Leasing::Busy(Busy { until, seen, request: self }));
                 }
-                Answer::Lease(LeaseAnswer::Finished) => return Ok(Leasing::Finished),
-                Answer::Lease(LeaseAnswer::Again) => {}
+                Answer::Lease { answer: LeaseAnswer::Finished, .. } => {
+                    return Ok(Leasing::Finished);
+                }
+                Answer::Lease { answer: LeaseAnswer::Again, .. } => {}
                 other => return Err(unexpected(&other)),
             }
         }
@@ -183,7 +180,7 @@ impl Leasing {
             match answer {
                 Leasing::Leased(lease) => return Ok(Some(lease)),
                 Leasing::Finished => return Ok(None),
-                Leasing::Busy(busy) => answer = busy.wait_at_most(LOOK_AGAIN)?,
+                Leasing::Busy(busy) => answer = busy.wait_at_most(Duration::MAX)?,
             }
         }
     }
@@ -202,6 +199,8 @@ impl Leasing {
 #[derive(Debug)]
 pub struct Busy {
     until: Timestamp,
+    /// What had happened before it asked.
+    seen: Seen,
     request: Request,
 }
 
@@ -218,17 +217,17 @@ impl Busy {
     /// As [`Request::lease`].
     pub fn wait_at_most(self, most: Duration) -> Result<Leasing> {
         let store = self.request.worker.store.clone();
-        let seen = store.events().count();
-        // Something may have changed since the answer was given: look before sleeping.
-        match self.request.lease()? {
-            Leasing::Busy(busy) => {
-                let lapses_in =
-                    busy.until.since(store.now()).saturating_add(Duration::from_millis(1));
-                store.events().wait(seen, most.min(lapses_in));
-                busy.request.lease()
-            }
-            answer => Ok(answer),
+        let expiry = match self.request.lease.wanted {
+            Wanted::Job(_) => Expiry::OfOne(self.until),
+            Wanted::Any | Wanted::Prefix(_) => Expiry::OfAny(self.until),
+        };
+        let most = store.others_write().map_or(most, |look| most.min(look));
+        let event = store.waiters().wait(self.seen, most, expiry, &|| store.now());
+        let answer = self.request.lease();
+        if !matches!(answer, Ok(Leasing::Leased(_))) {
+            store.waiters().pass_on(event);
         }
+        answer
     }
 }
 

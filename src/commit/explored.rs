@@ -163,36 +163,3 @@ fn what_is_too_large_for_one_transaction_is_still_answered_in_order() {
         assert!(outcomes.all().all(Result::is_ok));
     });
 }
-
-/// A waiting worker must hear of what happens between its look and its sleep.
-#[test]
-fn whoever_waits_for_an_event_hears_of_it() {
-    explore(2, || {
-        let engine = Watched::new();
-        let committer = Committer::watched(&engine);
-        let closes = roll(2) == 0;
-        let waiting: Vec<_> = (0..2)
-            .map(|_| {
-                let (committer, engine) = (committer.clone(), engine.clone());
-                thread::spawn(move || {
-                    loop {
-                        let seen = committer.events().count();
-                        if committer.engine().is_err() || !engine.jobs().is_empty() {
-                            return;
-                        }
-                        committer.events().wait(seen, Duration::MAX / 4);
-                    }
-                })
-            })
-            .collect();
-        let acting = thread::spawn(move || match closes {
-            true => committer.close().unwrap(),
-            false => drop(committer.submit(create(0)).unwrap()),
-        });
-
-        acting.join().unwrap();
-        for waiter in waiting {
-            waiter.join().unwrap();
-        }
-    });
-}

@@ -4,7 +4,6 @@
 //! them in one transaction, commits, and answers every caller. Then it hands the lead to the next
 //! one that waits. There is no timer, and no added latency when alone.
 
-mod events;
 #[cfg(all(test, shuttle))]
 pub(crate) mod explored;
 mod flusher;
@@ -17,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-pub(crate) use events::Events;
 pub(crate) use flusher::{Bell, Flusher};
 pub(crate) use thread::{join, spawn};
 
@@ -26,7 +24,7 @@ use crate::error::{Cause, Error, Result};
 use crate::rules::{Evicted, apply_all};
 use crate::storage::{Engine, EngineError, EngineResult, Flush};
 use crate::sync::{Condvar, Mutex, MutexGuard, Patience, yield_now};
-use crate::types::command::{Answer, Command, LeaseAnswer, Stamped};
+use crate::types::command::{Answer, Stamped};
 
 /// Callers that may wait for a commit; more than that wait to be let in.
 const QUEUE: usize = if cfg!(all(test, shuttle)) { 2 } else { 1024 };
@@ -47,7 +45,6 @@ pub(crate) struct Committer {
     state: Mutex<State>,
     /// Told whenever a lead has ended: the queue may have room again, or let nobody in any more.
     moved: Condvar,
-    events: Events,
     /// Rung when a commit begins to wait for its sync.
     bell: Mutex<Option<Sender<Bell>>>,
 }
@@ -117,7 +114,6 @@ impl Committer {
             durability,
             state: Mutex::default(),
             moved: Condvar::new(),
-            events: Events::default(),
             bell: Mutex::new(None),
         }
     }
@@ -130,10 +126,6 @@ impl Committer {
     /// Has the flusher told when a commit begins to wait for its sync.
     pub(crate) fn set_bell(&self, bell: Sender<Bell>) {
         *self.bell.lock() = Some(bell);
-    }
-
-    pub(crate) fn events(&self) -> &Events {
-        &self.events
     }
 
     /// Has one command applied and committed.
@@ -225,13 +217,6 @@ impl Committer {
                 tracing::error!(%cause, "the store stopped writing");
                 state.stopped = Some(cause);
             }
-        }
-        if commands
-            .iter()
-            .zip(&answers)
-            .any(|(stamped, answer)| frees_a_job(&stamped.command, answer))
-        {
-            self.events.happened();
         }
 
         let mut own = Vec::new();
@@ -408,7 +393,6 @@ impl Committer {
             state.stopped = reopened.as_ref().err().map(cause_of);
             reopened
         });
-        self.events.happened();
         result
     }
 
@@ -420,7 +404,6 @@ impl Committer {
         self.hold_still(state);
         let closed = if first { self.shut() } else { Ok(()) };
         self.pass_on(self.state.lock());
-        self.events.happened();
         Ok(closed?)
     }
 
@@ -444,19 +427,7 @@ enum Entered {
 }
 
 fn completes_a_job(answer: &Result<Answer>) -> bool {
-    matches!(answer, Ok(Answer::Receipt(crate::types::Receipt::Completed)))
-}
-
-/// Whether somebody who waits for a job may find one now.
-fn frees_a_job(command: &Command, answer: &Result<Answer>) -> bool {
-    use crate::types::command::Receipt::{Completed, Failed, Released};
-    matches!(
-        (command, answer),
-        (Command::Create(_) | Command::Cancel(_) | Command::Retry(_), Ok(_))
-            | (Command::FindOrCreate(_) | Command::ReleaseStale { .. }, Ok(_))
-            | (_, Ok(Answer::Receipt(Completed | Failed { .. } | Released)))
-            | (_, Ok(Answer::Lease(LeaseAnswer::Again)))
-    )
+    matches!(answer, Ok(Answer::Receipt { receipt: crate::types::Receipt::Completed, .. }))
 }
 
 fn uncertain(what: &str) -> EngineError {

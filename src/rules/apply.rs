@@ -59,21 +59,21 @@ fn apply_one(
             let (job, created) = jobs::find_or_create(txn, control, now, new)?;
             Answer::Found { job, created }
         }
-        Command::Lease(request) => Answer::Lease(leasing::lease(txn, control, stamped, request)?),
+        Command::Lease(request) => {
+            let (answer, effect) = leasing::lease(txn, control, stamped, request)?;
+            Answer::Lease { answer, effect }
+        }
         Command::Held { command, digest } => {
-            let (receipt, record) = fencing::held(txn, control, now, command, *digest)?;
+            let (receipt, effect, record) = fencing::held(txn, control, now, command, *digest)?;
             if let Some(record) = record {
                 tail.append(txn, &record)?;
             }
-            Answer::Receipt(receipt)
+            Answer::Receipt { receipt, effect }
         }
-        Command::Cancel(job) => {
-            jobs::cancel(txn, control, now, *job)?;
-            Answer::Done
-        }
+        Command::Cancel(job) => Answer::Cancelled(jobs::cancel(txn, control, now, *job)?),
         Command::Retry(job) => {
             jobs::retry(txn, control, *job)?;
-            Answer::Done
+            Answer::Retried
         }
         Command::Delete(job) => {
             jobs::delete(txn, control, *job)?;

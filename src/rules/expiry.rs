@@ -23,37 +23,46 @@ const DUE: usize = 32;
 /// How many entries that cannot be handled are passed over on the way.
 const PASSED_OVER: usize = 256;
 
+/// What a step has done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Expired {
+    /// How many jobs it put back in the queue.
+    pub(super) jobs: usize,
+    /// Whether more leases may be due.
+    pub(super) more: bool,
+}
+
 /// How far apart stamps may be applied out of order: a command is stamped before it waits for its
 /// turn. A clock that goes back by less is not noticed.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// Puts jobs back in the queue whose leases have expired, and moves entries that lag behind a
-/// renewal: a few of each. Returns whether there may be more.
+/// renewal: a few of each.
 ///
 /// An expired lease costs nothing yet: its token stays good until somebody else takes the job.
 pub(super) fn expire_due(
     txn: &mut dyn Write,
     control: &mut Control,
     now: Timestamp,
-) -> EngineResult<bool> {
+) -> EngineResult<Expired> {
     let last = key::lease(now, JobId(u64::MAX));
     let most = DUE.min(step(txn));
     let mut due = entries(txn, (Bound::Unbounded, Bound::Included(&last)), most + PASSED_OVER)?;
-    let mut handled = 0;
+    let (mut handled, mut jobs) = (0, 0);
     due.reverse();
     while let Some((indexed, id)) = due.pop() {
         if handled == most {
-            return Ok(true);
+            return Ok(Expired { jobs, more: true });
         }
         match contained(held_job(txn, indexed, id))? {
             Ok(row) => {
-                expire_or_move(txn, control, now, id, row)?;
+                jobs += usize::from(expire_or_move(txn, control, now, id, row)?);
                 handled += 1;
             }
             Err(error) => tracing::error!(job = %id, %error, "a held job is passed over"),
         }
     }
-    Ok(false)
+    Ok(Expired { jobs, more: false })
 }
 
 /// As [`expire_due`], for one job.
@@ -63,11 +72,12 @@ pub(super) fn expire_if_due(
     now: Timestamp,
     id: JobId,
     row: &JobRow,
-) -> EngineResult<()> {
+) -> EngineResult<Expired> {
+    let mut jobs = 0;
     if row.status == JobStatus::Leased && row.deadline <= now {
-        expire_or_move(txn, control, now, id, row.clone())?;
+        jobs += usize::from(expire_or_move(txn, control, now, id, row.clone())?);
     }
-    Ok(())
+    Ok(Expired { jobs, more: false })
 }
 
 fn expire_or_move(
@@ -76,13 +86,14 @@ fn expire_or_move(
     now: Timestamp,
     id: JobId,
     mut row: JobRow,
-) -> EngineResult<()> {
+) -> EngineResult<bool> {
     let expired = row.deadline <= now;
     change(txn, control, id, &mut row, |row| {
         if expired {
             row.status = JobStatus::Pending;
         }
-    })
+    })?;
+    Ok(expired)
 }
 
 /// The first entries of a range of the lease index.

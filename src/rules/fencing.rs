@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, Lost};
 use crate::rules::expiry::{give_back, note_time};
 use crate::rules::findings::insert_finding;
-use crate::rules::index::change;
+use crate::rules::index::{AVAILABLE, change, ended};
 use crate::rules::jobs::{end, known_job};
 use crate::rules::leasing::deadline;
 use crate::rules::outcome::Applied;
@@ -15,7 +15,7 @@ use crate::schema::rows::{Control, HistoryRow, JobRow};
 use crate::schema::tables::{store, undecodable};
 use crate::storage::{EngineResult, Table, Write};
 use crate::time::Timestamp;
-use crate::types::command::{Action, LeaseCommand, Receipt};
+use crate::types::command::{Action, Effect, LeaseCommand, Receipt};
 use crate::types::{Batch, JobId, JobStatus, Token, WorkerId};
 
 /// Applies a lease command: the next one of its lease, or a repetition of the last one. A
@@ -26,12 +26,12 @@ pub(super) fn held(
     now: Timestamp,
     command: &LeaseCommand,
     digest: u64,
-) -> Applied<(Receipt, Option<HistoryRow>)> {
+) -> Applied<(Receipt, Effect, Option<HistoryRow>)> {
     let LeaseCommand { job: id, token, sequence, action } = command;
     let id = *id;
     let mut row = known_job(txn, id)?;
     if let Some(first_receipt) = check_turn(id, &row, *token, *sequence, digest)? {
-        return Ok((first_receipt, None));
+        return Ok((first_receipt, Effect::default(), None));
     }
     let holder =
         row.holder.ok_or_else(|| undecodable(Table::Jobs, &key::job(id), "nobody holds it"))?;
@@ -43,23 +43,23 @@ pub(super) fn held(
             for finding in &batch.findings {
                 insert_finding(txn, id, &mut row, holder, now, finding, false)?;
             }
-            let (receipt, record) = advance(txn, control, now, id, row, holder, batch)?;
-            Ok((receipt, Some(record)))
+            let (receipt, effect, record) = advance(txn, control, now, id, row, holder, batch)?;
+            Ok((receipt, effect, Some(record)))
         }
         Action::Renew => {
             let renewed = |row: &mut JobRow| Receipt::Renewed { deadline: row.deadline };
-            Ok((renew(txn, control, now, id, row, renewed)?, None))
+            Ok((renew(txn, control, now, id, row, renewed)?, Effect::default(), None))
         }
         Action::Release => {
             row.receipt = Some(Receipt::Released);
             change(txn, control, id, &mut row, give_back)?;
             touch_worker(txn, holder, now)?;
-            Ok((Receipt::Released, None))
+            Ok((Receipt::Released, AVAILABLE, None))
         }
         Action::Fail { reason } => {
-            let receipt = fail(txn, control, now, id, row, reason)?;
+            let (receipt, effect) = fail(txn, control, now, id, row, reason)?;
             touch_worker(txn, holder, now)?;
-            Ok((receipt, None))
+            Ok((receipt, effect, None))
         }
     }
 }
@@ -119,7 +119,7 @@ fn advance(
     mut row: JobRow,
     worker: WorkerId,
     batch: &Batch,
-) -> EngineResult<(Receipt, HistoryRow)> {
+) -> EngineResult<(Receipt, Effect, HistoryRow)> {
     let completed = batch.end == row.end;
     let record = HistoryRow {
         worker,
@@ -137,7 +137,7 @@ fn advance(
             add_batch(row, &record);
             Receipt::Moved { cursor: row.cursor, deadline: row.deadline }
         })?;
-        return Ok((receipt, record));
+        return Ok((receipt, Effect::default(), record));
     }
     change(txn, control, id, &mut row, |row| {
         add_batch(row, &record);
@@ -145,7 +145,7 @@ fn advance(
         end(row, JobStatus::Completed, now);
     })?;
     touch_worker(txn, worker, now)?;
-    Ok((Receipt::Completed, record))
+    Ok((Receipt::Completed, ended(txn, &row.prefix)?, record))
 }
 
 fn add_batch(row: &mut JobRow, batch: &HistoryRow) {
@@ -203,7 +203,7 @@ fn fail(
     id: JobId,
     mut row: JobRow,
     reason: &str,
-) -> EngineResult<Receipt> {
+) -> EngineResult<(Receipt, Effect)> {
     if row.cursor == row.leased_cursor {
         row.attempts = row.attempts.saturating_add(1);
     }
@@ -215,5 +215,6 @@ fn fail(
         row.last_error = Some(reason.to_string());
         if gave_up { end(row, JobStatus::Failed, now) } else { give_back(row) }
     })?;
-    Ok(receipt)
+    let effect = if gave_up { ended(txn, &row.prefix)? } else { AVAILABLE };
+    Ok((receipt, effect))
 }

@@ -6,12 +6,22 @@ use crate::schema::key;
 use crate::schema::rows::{Control, JobRow, PrefixRow};
 use crate::schema::tables::{first_key, load, store, undecodable};
 use crate::storage::{EngineResult, Order, Read, Table, Write};
+use crate::types::command::Effect;
 use crate::types::{JobId, JobStatus};
 
 /// What is known of a prefix; nothing if it has no job.
 pub(super) fn prefix(txn: &(impl Read + ?Sized), prefix: &[u8]) -> EngineResult<PrefixRow> {
     Ok(load(txn, prefix)?.unwrap_or_default())
 }
+
+/// What it means for waiting workers that a job of a prefix has ended.
+pub(super) fn ended(txn: &dyn Write, wanted: &[u8]) -> EngineResult<Effect> {
+    let [pending, leased, ..] = prefix(txn, wanted)?.jobs;
+    Ok(Effect { available: 0, nothing_left: pending == 0 && leased == 0 })
+}
+
+/// What it means for waiting workers that a job waits again.
+pub(super) const AVAILABLE: Effect = Effect { available: 1, nothing_left: false };
 
 /// Changes a job in a way that its indexes have to follow, and stores it.
 pub(super) fn change<T>(

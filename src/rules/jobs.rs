@@ -4,13 +4,14 @@ use std::ops::ControlFlow;
 
 use crate::error::Error;
 use crate::rules::findings::remove_finding;
-use crate::rules::index::{NewJobs, change, remove};
+use crate::rules::index::{NewJobs, change, ended, remove};
 use crate::rules::outcome::{Applied, Failure, step};
 use crate::schema::key;
 use crate::schema::rows::{Control, JobRow, Number};
 use crate::schema::tables::{keys, load, load_from, missing, undecodable};
 use crate::storage::{EngineResult, Order, Read, Table, Write};
 use crate::time::Timestamp;
+use crate::types::command::Effect;
 use crate::types::{JobId, JobStatus, NewJob, Token};
 
 /// Creates all of the jobs, or none.
@@ -167,11 +168,11 @@ pub(crate) fn cancel(
     control: &mut Control,
     now: Timestamp,
     id: JobId,
-) -> Applied<()> {
+) -> Applied<Effect> {
     let mut row = known_job(txn, id)?;
     check_status(id, &row, "cancel", &[JobStatus::Pending, JobStatus::Leased])?;
     change(txn, control, id, &mut row, |row| end(row, JobStatus::Cancelled, now))?;
-    Ok(())
+    Ok(ended(txn, &row.prefix)?)
 }
 
 /// Puts a failed or cancelled job back in the queue, where its cursor is, with no attempt counted.

@@ -16,7 +16,7 @@ use crate::schema::rows::{Control, JobRow, WorkerRow};
 use crate::schema::tables::{ALL, first_key, parsed, store, undecodable};
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Table, Write};
 use crate::time::Timestamp;
-use crate::types::command::{Grant, LeaseAnswer, LeaseRequest, Stamped, Wanted};
+use crate::types::command::{Effect, Grant, LeaseAnswer, LeaseRequest, Stamped, Wanted};
 use crate::types::{JobId, JobStatus, Token};
 
 /// How many jobs at the front of a queue are tried, where rows cannot be read or jobs turn out to
@@ -29,7 +29,7 @@ pub(super) fn lease(
     control: &mut Control,
     stamped: &Stamped,
     request: &LeaseRequest,
-) -> Applied<LeaseAnswer> {
+) -> Applied<(LeaseAnswer, Effect)> {
     let now = stamped.now;
     let worker = known_worker(txn, request.worker)?;
     let wanted_job = match &request.wanted {
@@ -37,7 +37,7 @@ pub(super) fn lease(
         Wanted::Prefix(wanted) => {
             let [pending, leased, ..] = prefix(txn, wanted)?.jobs;
             if pending == 0 && leased == 0 {
-                return Ok(LeaseAnswer::Finished);
+                return Ok((LeaseAnswer::Finished, Effect::default()));
             }
             None
         }
@@ -47,33 +47,35 @@ pub(super) fn lease(
     if request.resume
         && let Some((id, row)) = own_lease(txn, now, request)?
     {
-        return Ok(LeaseAnswer::Granted(grant(txn, control, now, request, worker, id, row)?));
+        let grant = grant(txn, control, now, request, worker, id, row)?;
+        return Ok((LeaseAnswer::Granted(grant), Effect::default()));
     }
-    let mut more_may_be_due = expiry::repair_deadlines(txn, control, now)?;
-    match &wanted_job {
+    let repairing = expiry::repair_deadlines(txn, control, now)?;
+    let expired = match &wanted_job {
         Some((id, row)) => expiry::expire_if_due(txn, control, now, *id, row)?,
-        None => more_may_be_due |= expiry::expire_due(txn, control, now)?,
-    }
+        None => expiry::expire_due(txn, control, now)?,
+    };
 
-    let mut tried = 0;
+    let mut effect = Effect { available: expired.jobs, nothing_left: false };
     let mut unreadable = None;
-    while tried < CANDIDATES {
-        let (id, row) = match next_candidate(txn, request, &worker, &mut unreadable)? {
-            Some(candidate) => candidate,
-            None => break,
+    for _ in 0..CANDIDATES {
+        let Some((id, row)) = next_candidate(txn, request, &worker, &mut unreadable)? else {
+            if repairing || expired.more {
+                return Ok((LeaseAnswer::Again, effect));
+            }
+            if let Some(error) = unreadable {
+                return Err(Failure::Engine(error));
+            }
+            return Ok((nothing_waits(txn, control, now, request)?, effect));
         };
-        tried += 1;
         if let Some(row) = used_up(txn, control, stamped, id, row)? {
-            return Ok(LeaseAnswer::Granted(grant(txn, control, now, request, worker, id, row)?));
+            let grant = grant(txn, control, now, request, worker, id, row)?;
+            return Ok((LeaseAnswer::Granted(grant), effect));
         }
+        // A job has failed: others may wait for nothing now.
+        effect.nothing_left = true;
     }
-    if tried == CANDIDATES || more_may_be_due {
-        return Ok(LeaseAnswer::Again);
-    }
-    if let Some(error) = unreadable {
-        return Err(Failure::Engine(error));
-    }
-    nothing_waits(txn, control, now, request)
+    Ok((LeaseAnswer::Again, effect))
 }
 
 /// The job that this request should get next. A job whose row cannot be read is passed over, so

@@ -233,14 +233,22 @@ impl Stamped {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Done,
+    Retried,
     Worker(WorkerId),
     Jobs(Vec<JobId>),
     Found {
         job: JobId,
         created: bool,
     },
-    Lease(LeaseAnswer),
-    Receipt(Receipt),
+    Lease {
+        answer: LeaseAnswer,
+        effect: Effect,
+    },
+    Receipt {
+        receipt: Receipt,
+        effect: Effect,
+    },
+    Cancelled(Effect),
     /// How many jobs were released, and where to go on.
     Released {
         jobs: u64,
@@ -254,6 +262,33 @@ pub(crate) enum Answer {
     Settling {
         more: bool,
     },
+}
+
+/// What a command means for workers that wait for a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Effect {
+    /// How many jobs it made available.
+    pub(crate) available: usize,
+    /// Whether it ended a job and left none of the prefix that waits or is held.
+    pub(crate) nothing_left: bool,
+}
+
+impl Answer {
+    /// What the command means for workers that wait for a job.
+    pub(crate) fn effect(&self) -> Effect {
+        let available = |available| Effect { available, nothing_left: false };
+        match self {
+            Answer::Lease { effect, .. }
+            | Answer::Receipt { effect, .. }
+            | Answer::Cancelled(effect) => *effect,
+            Answer::Jobs(jobs) => available(jobs.len()),
+            Answer::Found { created: true, .. } | Answer::Retried => available(1),
+            Answer::Released { jobs, .. } => {
+                available(usize::try_from(*jobs).unwrap_or(usize::MAX))
+            }
+            _ => Effect::default(),
+        }
+    }
 }
 
 /// The answer to a request for a lease.

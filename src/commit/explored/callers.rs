@@ -9,6 +9,7 @@ use shuttle::thread::{self, JoinHandle};
 use super::*;
 use crate::time::Timestamp;
 use crate::types::NewJob;
+use crate::types::command::Command;
 
 /// The command to create a job of one position, which may be created once.
 pub(super) fn create(position: u64) -> Stamped {

@@ -1,0 +1,403 @@
+//! Workers that wait for a job.
+//!
+//! A waiting worker sleeps until something happens that may concern it. An event that makes jobs
+//! available wakes as many waiters as there are jobs; one that finds nothing for itself wakes the
+//! next that waited before the event. Only one waiter, the timekeeper, also wakes when the earliest
+//! lease may expire, and then wakes whoever waits for that.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::sync::{Condvar, Mutex};
+use crate::time::Timestamp;
+
+/// Those who wait at one store.
+#[derive(Default)]
+pub(crate) struct Waiters(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// How many events there were.
+    events: u64,
+    waiting: VecDeque<Arc<Waiter>>,
+    /// Who wakes when leases may expire.
+    timekeeper: Option<Arc<Waiter>>,
+    /// When the first of all leases may expire, as far as waiters were told.
+    first_expiry: Option<Timestamp>,
+}
+
+struct Waiter {
+    /// How many events there were when it began to wait.
+    since: u64,
+    /// When the lease it waits for may expire; `None` if it waits for any.
+    own_expiry: Option<Timestamp>,
+    signal: Mutex<Signal>,
+    signalled: Condvar,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    Sleep,
+    /// Look again at the time when leases may expire.
+    LookAtClock,
+    Wake,
+}
+
+impl Waiter {
+    fn signal(&self, signal: Signal) {
+        let mut current = self.signal.lock();
+        if *current != Signal::Wake {
+            *current = signal;
+        }
+        self.signalled.notify_one();
+    }
+}
+
+/// The events that a waiter knows of: it need not sleep if there have been more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen(u64);
+
+/// When the leases may expire that a waiter waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expiry {
+    /// The first of all leases.
+    OfAny(Timestamp),
+    /// One certain lease.
+    OfOne(Timestamp),
+}
+
+impl State {
+    /// When the timekeeper has to wake somebody.
+    fn next_expiry(&self) -> Option<Timestamp> {
+        let of_any =
+            self.first_expiry.filter(|_| self.waiting.iter().any(|w| w.own_expiry.is_none()));
+        self.waiting.iter().filter_map(|waiter| waiter.own_expiry).chain(of_any).min()
+    }
+
+    /// Takes somebody out who waits for a lease that may have expired by now.
+    fn take_due(&mut self, now: Timestamp) -> Option<Arc<Waiter>> {
+        let any_due = self.first_expiry.is_some_and(|first| first <= now);
+        let due = self.waiting.iter().position(|waiter| match waiter.own_expiry {
+            Some(own) => own <= now,
+            None => any_due,
+        })?;
+        if self.waiting[due].own_expiry.is_none() {
+            // Its request tells the next time.
+            self.first_expiry = None;
+        }
+        self.waiting.remove(due)
+    }
+}
+
+impl Waiters {
+    /// What has happened so far. To be taken before a request that may find nothing, so that
+    /// nothing which happens after the request is missed.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen(self.0.lock().events)
+    }
+
+    /// Notes that this many jobs became available, and wakes as many waiters.
+    pub(crate) fn wake(&self, jobs: usize) {
+        let woken: Vec<Arc<Waiter>> = {
+            let mut state = self.0.lock();
+            state.events += 1;
+            let many = state.waiting.len().min(jobs);
+            state.waiting.drain(..many).collect()
+        };
+        woken.iter().for_each(|waiter| waiter.signal(Signal::Wake));
+    }
+
+    /// Wakes everybody: there may be nothing left to wait for.
+    pub(crate) fn wake_all(&self) {
+        self.wake(usize::MAX);
+    }
+
+    /// Wakes the next who waited before an event, for one who found nothing in it.
+    pub(crate) fn pass_on(&self, event: Seen) {
+        let next = {
+            let mut state = self.0.lock();
+            match state.waiting.front() {
+                Some(next) if next.since < event.0 => state.waiting.pop_front(),
+                _ => None,
+            }
+        };
+        if let Some(next) = next {
+            next.signal(Signal::Wake);
+        }
+    }
+
+    /// Waits for an event after those `seen`, until a lease may have expired, or until `most` has
+    /// passed. Returns what has happened by then.
+    pub(crate) fn wait(
+        &self,
+        seen: Seen,
+        most: Duration,
+        expiry: Expiry,
+        now: &dyn Fn() -> Timestamp,
+    ) -> Seen {
+        let (waiter, timekeeper) = {
+            let mut state = self.0.lock();
+            if state.events > seen.0 {
+                return Seen(state.events);
+            }
+            let own_expiry = match expiry {
+                Expiry::OfAny(first) => {
+                    state.first_expiry = Some(first);
+                    None
+                }
+                Expiry::OfOne(own) => Some(own),
+            };
+            let waiter = Arc::new(Waiter {
+                since: state.events,
+                own_expiry,
+                signal: Mutex::new(Signal::Sleep),
+                signalled: Condvar::new(),
+            });
+            state.waiting.push_back(waiter.clone());
+            let timekeeper = state.timekeeper.get_or_insert_with(|| waiter.clone()).clone();
+            (waiter, timekeeper)
+        };
+        let until = Instant::now().checked_add(most);
+        if Arc::ptr_eq(&waiter, &timekeeper) {
+            self.keep_time(&waiter, until, now);
+        } else {
+            timekeeper.signal(Signal::LookAtClock);
+            waiter.sleep(until);
+        }
+        self.leave(&waiter)
+    }
+
+    /// Sleeps, and wakes others whose leases may have expired, until it is woken itself.
+    fn keep_time(&self, waiter: &Arc<Waiter>, until: Option<Instant>, now: &dyn Fn() -> Timestamp) {
+        loop {
+            let (due, next) = {
+                let mut state = self.0.lock();
+                (state.take_due(now()), state.next_expiry())
+            };
+            match due {
+                Some(due) if Arc::ptr_eq(&due, waiter) => return,
+                Some(due) => {
+                    due.signal(Signal::Wake);
+                    continue;
+                }
+                None => {}
+            }
+            let look = next.map_or(LOOK, |next| next.since(now()).min(LOOK));
+            let look = Instant::now() + look.max(Duration::from_millis(1));
+            match waiter.sleep(Some(until.map_or(look, |until| until.min(look)))) {
+                Signal::Wake => return,
+                Signal::LookAtClock | Signal::Sleep => {}
+            }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return;
+            }
+        }
+    }
+
+    /// Stops waiting. Whoever kept time leaves that to another.
+    fn leave(&self, waiter: &Arc<Waiter>) -> Seen {
+        let (events, successor) = {
+            let mut state = self.0.lock();
+            state.waiting.retain(|other| !Arc::ptr_eq(other, waiter));
+            let kept = state.timekeeper.as_ref().is_some_and(|keeper| Arc::ptr_eq(keeper, waiter));
+            if kept {
+                state.timekeeper = None;
+            }
+            // It asks once more, and keeps time if it has to wait again.
+            let successor = if kept { state.waiting.pop_front() } else { None };
+            (state.events, successor)
+        };
+        if let Some(successor) = successor {
+            successor.signal(Signal::Wake);
+        }
+        Seen(events)
+    }
+}
+
+/// How often the timekeeper looks at the clock of the store, which may jump.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Waiter {
+    /// Sleeps until it is signalled or the time has come. Returns the signal, and takes it.
+    fn sleep(&self, until: Option<Instant>) -> Signal {
+        let mut signal = self.signal.lock();
+        while *signal == Signal::Sleep {
+            match until {
+                None => self.signalled.wait(&mut signal),
+                Some(until) => {
+                    if self.signalled.wait_until(&mut signal, until).timed_out() {
+                        break;
+                    }
+                }
+            }
+        }
+        std::mem::replace(&mut *signal, Signal::Sleep)
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    const NEVER: Expiry = Expiry::OfAny(Timestamp::MAX);
+
+    fn wait(waiters: &Waiters, expiry: Expiry) -> Seen {
+        waiters.wait(waiters.seen(), Duration::MAX, expiry, &|| Timestamp::EPOCH)
+    }
+
+    fn waiting(waiters: &Waiters, many: usize) {
+        while waiters.0.lock().waiting.len() < many {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn an_event_wakes_as_many_as_there_are_jobs_and_the_others_sleep_on() {
+        let waiters = Waiters::default();
+        let awake = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..5 {
+                scope.spawn(|| {
+                    wait(&waiters, NEVER);
+                    awake.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+            waiting(&waiters, 5);
+
+            waiters.wake(2);
+            // Two for the jobs, and perhaps one more that takes over from the timekeeper.
+            while awake.load(Ordering::SeqCst) < 2 {
+                thread::yield_now();
+            }
+            assert!(waiters.0.lock().waiting.len() >= 2);
+            waiters.wake_all();
+        });
+        assert_eq!(awake.load(Ordering::SeqCst), 5);
+        assert!(waiters.0.lock().timekeeper.is_none());
+    }
+
+    #[test]
+    fn what_happened_since_the_request_is_not_slept_through() {
+        let waiters = Waiters::default();
+        let seen = waiters.seen();
+        waiters.wake(1);
+        let after = waiters.wait(seen, Duration::MAX, NEVER, &|| Timestamp::EPOCH);
+        assert_ne!(after, seen);
+    }
+
+    #[test]
+    fn an_event_is_passed_on_to_those_who_waited_before_it_only() {
+        let waiters = Waiters::default();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| wait(&waiters, NEVER));
+            waiting(&waiters, 1);
+            let second = scope.spawn(|| wait(&waiters, NEVER));
+            waiting(&waiters, 2);
+            waiters.wake(1);
+            let event = first.join().unwrap();
+            waiters.pass_on(event);
+            second.join().unwrap();
+
+            let late = scope.spawn(|| wait(&waiters, NEVER));
+            waiting(&waiters, 1);
+            waiters.pass_on(event);
+            assert_eq!(waiters.0.lock().waiting.len(), 1, "it came after the event");
+            waiters.wake_all();
+            late.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_lease_that_may_have_expired_wakes_one_of_those_who_wait_for_any() {
+        let waiters = Waiters::default();
+        let clock = Mutex::new(Timestamp::EPOCH);
+        let now = || *clock.lock();
+        let awake = AtomicUsize::new(0);
+        let expiry = Timestamp::EPOCH.after(Duration::from_secs(60));
+        thread::scope(|scope| {
+            let of_one = scope.spawn(|| {
+                let later = Expiry::OfOne(expiry.after(Duration::from_secs(60)));
+                waiters.wait(waiters.seen(), Duration::MAX, later, &now)
+            });
+            waiting(&waiters, 1);
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    waiters.wait(waiters.seen(), Duration::MAX, Expiry::OfAny(expiry), &now);
+                    awake.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+            waiting(&waiters, 4);
+
+            *clock.lock() = expiry;
+            while awake.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            assert_eq!(waiters.0.lock().waiting.len(), 3, "the others sleep on");
+
+            *clock.lock() = expiry.after(Duration::from_secs(60));
+            of_one.join().unwrap();
+            waiters.wake_all();
+        });
+        let due =
+            waiters.wait(waiters.seen(), Duration::MAX, Expiry::OfAny(Timestamp::EPOCH), &now);
+        assert_eq!(due, waiters.seen(), "what is due already does not wait");
+        assert_eq!(waiters.wait(due, Duration::ZERO, NEVER, &now), due);
+    }
+}
+
+/// Under an explorer of schedules; see `commit/explored.rs`.
+#[cfg(all(test, shuttle))]
+mod explored {
+    use super::*;
+    use crate::commit::explored::explore;
+    use shuttle::sync::atomic::{AtomicUsize, Ordering};
+    use shuttle::thread;
+
+    /// Two jobs become available, one by one, while three workers look and sleep: two of them get a
+    /// job, and the third hears that nothing is left.
+    #[test]
+    fn nobody_sleeps_through_what_concerns_him() {
+        explore(2, || {
+            let waiters = Arc::new(Waiters::default());
+            let jobs = Arc::new(AtomicUsize::new(0));
+            let closed = Arc::new(AtomicUsize::new(0));
+            let workers: Vec<_> = (0..3)
+                .map(|_| {
+                    let (waiters, jobs, closed) = (waiters.clone(), jobs.clone(), closed.clone());
+                    thread::spawn(move || {
+                        let take = |left: usize| left.checked_sub(1);
+                        let mut event = None;
+                        loop {
+                            let seen = waiters.seen();
+                            let order = Ordering::SeqCst;
+                            if jobs.fetch_update(order, order, take).is_ok() {
+                                return true;
+                            }
+                            if let Some(event) = event {
+                                waiters.pass_on(event);
+                            }
+                            if closed.load(order) == 1 {
+                                return false;
+                            }
+                            let expiry = Expiry::OfAny(Timestamp::MAX);
+                            let now = || Timestamp::EPOCH;
+                            event = Some(waiters.wait(seen, Duration::MAX, expiry, &now));
+                        }
+                    })
+                })
+                .collect();
+            for _ in 0..2 {
+                jobs.fetch_add(1, Ordering::SeqCst);
+                waiters.wake(1);
+            }
+            closed.store(1, Ordering::SeqCst);
+            waiters.wake_all();
+
+            let took = workers.into_iter().map(|worker| worker.join().unwrap());
+            assert_eq!(took.filter(|took| *took).count(), 2);
+        });
+    }
+}
