@@ -5,22 +5,16 @@
 //! every job, moves one record at a time, and can be read in one sitting. This holds promises 1 to
 //! 9, 12 and 13 of `docs/design.md`, and 10 for the snapshots that are held across writes.
 //!
-//! A case that fails is made smaller, printed, and kept in `tests/model.proptest-regressions`.
+//! A case that fails is made smaller, printed, and kept in `tests/model/main.proptest-regressions`.
 //! Millions of steps: `MODEL_CASES=80000 cargo test --release --test model -- --ignored`.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "model/device.rs"]
 mod device;
-#[path = "model/drive.rs"]
 mod drive;
-#[path = "model/plain.rs"]
 mod plain;
-#[path = "model/state.rs"]
 mod state;
-#[path = "model/step.rs"]
 mod step;
-#[path = "model/tiers.rs"]
 mod tiers;
 
 use std::sync::Arc;

@@ -12,11 +12,9 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "support/dice.rs"]
+#[path = "../support/dice.rs"]
 mod dice;
-#[path = "power_loss/disk.rs"]
 mod disk;
-#[path = "power_loss/script.rs"]
 mod script;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
