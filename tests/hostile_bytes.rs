@@ -8,9 +8,6 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "support/dice.rs"]
-mod dice;
-
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::process::Command;
@@ -18,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use dice::Dice;
+use fastrand::Rng;
 use milepost::storage::Device;
 use milepost::{Batch, Builder, Caps, Error, ManualClock, NewJob, Result, Scope, Store};
 use parking_lot::Mutex;
@@ -134,25 +131,25 @@ fn work(store: &Store) -> Result<()> {
     store.settle()
 }
 
-fn damaged(good: &[u8], dice: &mut Dice) -> Vec<u8> {
+fn damaged(good: &[u8], rng: &mut Rng) -> Vec<u8> {
     let mut bytes = good.to_vec();
-    let length = bytes.len() as u64;
-    match dice.roll(8) {
-        0 => bytes.truncate(dice.roll(length) as usize),
+    let length = bytes.len();
+    match rng.u64(..8) {
+        0 => bytes.truncate(rng.usize(..length)),
         1 => {
-            let from = dice.roll(length) as usize;
-            let to = (from + 1 + dice.roll(9_000) as usize).min(bytes.len());
-            bytes[from..to].iter_mut().for_each(|byte| *byte = dice.roll(256) as u8);
+            let from = rng.usize(..length);
+            let to = (from + rng.usize(1..=9_000)).min(bytes.len());
+            rng.fill(&mut bytes[from..to]);
         }
         2 => {
             // One page in the place of another.
-            let page = |dice: &mut Dice| (dice.roll(length / 4096) * 4096) as usize;
-            let (from, to) = (page(dice), page(dice));
+            let mut page = || rng.usize(..length / 4096) * 4096;
+            let (from, to) = (page(), page());
             bytes.copy_within(from..from + 4096, to);
         }
         _ => {
-            for _ in 0..=dice.roll(3) {
-                bytes[dice.roll(length) as usize] ^= 1 << dice.roll(8);
+            for _ in 0..rng.u64(1..=3) {
+                bytes[rng.usize(..length)] ^= 1 << rng.u64(..8);
             }
         }
     }
@@ -173,10 +170,12 @@ struct Tally {
 fn damage(seed: u64, files: u64) -> Tally {
     let good = good();
     let answers = ask(&builder(good.clone()).open().unwrap()).unwrap();
-    let mut dice = Dice::new(seed);
+    // Shown where the test fails.
+    println!("seed {seed}");
+    let mut rng = Rng::with_seed(seed);
     let mut tally = Tally::default();
     for _ in 0..files {
-        let bytes = damaged(&good, &mut dice);
+        let bytes = damaged(&good, &mut rng);
         tally.files += 1;
         match builder(bytes.clone()).check_on_open(true).open() {
             Ok(store) => {
@@ -225,9 +224,10 @@ fn damaged_files_give_the_right_answer_or_an_error_when_checked_and_never_a_pani
 
 #[test]
 fn noise_is_no_store() {
-    let mut dice = Dice::new(99);
+    let mut rng = Rng::with_seed(99);
     for length in [0, 1, 511, 4096, 100_000] {
-        let noise: Vec<u8> = (0..length).map(|_| dice.roll(256) as u8).collect();
+        let mut noise = vec![0; length];
+        rng.fill(&mut noise);
         let opened = builder(noise).open();
         assert!(length == 0 || opened.is_err(), "{length} bytes of noise");
     }

@@ -9,9 +9,6 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "support/dice.rs"]
-mod dice;
-
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -20,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dice::Dice;
+use fastrand::Rng;
 use milepost::{Batch, Error, JobId, NewJob, Scope, Sharing, Store};
 
 const ORDER: &str = "MILEPOST_TEST_ORDER";
@@ -112,7 +109,7 @@ struct Fleet {
     names: Vec<String>,
     children: Vec<Child>,
     kills: u64,
-    dice: Dice,
+    rng: Rng,
     _folder: tempfile::TempDir,
 }
 
@@ -126,14 +123,16 @@ impl Fleet {
         store.close().unwrap();
         let names: Vec<String> = (0..processes).map(|n| format!("pc-{n}")).collect();
         let children = names.iter().map(|name| start(&path, mode, name)).collect();
-        let dice = Dice::new(seed);
-        Fleet { path, mode, names, children, kills: 0, dice, _folder: folder }
+        // Shown where the test fails.
+        println!("{mode}, {processes} processes: seed {seed}");
+        let rng = Rng::with_seed(seed);
+        Fleet { path, mode, names, children, kills: 0, rng, _folder: folder }
     }
 
     /// Kills one of the processes after a moment, and starts it again; false once one has gone home.
     fn kill_one(&mut self) -> bool {
-        std::thread::sleep(Duration::from_micros(self.dice.roll(60_000)));
-        let which = self.dice.roll(self.children.len() as u64) as usize;
+        std::thread::sleep(Duration::from_micros(self.rng.u64(..60_000)));
+        let which = self.rng.usize(..self.children.len());
         if self.children[which].try_wait().unwrap().is_some() {
             return false;
         }

@@ -6,9 +6,6 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "support/dice.rs"]
-mod dice;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -19,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use dice::Dice;
+use fastrand::Rng;
 use milepost::storage::{Engine, EngineResult, EngineSnapshot, Flush, MemoryEngine, Write};
 use milepost::{
     Batch, Builder, Error, JobId, JobStatus, Lease, Leasing, ManualClock, NewJob, Result, Scope,
@@ -121,9 +118,9 @@ impl Race<'_> {
     }
 
     /// What may happen beside the work.
-    fn disturb(&self, dice: &mut Dice) -> Result<()> {
-        let job = *self.ledger.jobs.keys().nth(dice.roll(JOBS) as usize).unwrap();
-        match dice.roll(8) {
+    fn disturb(&self, rng: &mut Rng) -> Result<()> {
+        let job = *self.ledger.jobs.keys().nth(rng.u64(..JOBS) as usize).unwrap();
+        match rng.u64(..8) {
             0 => self.store.reopen(),
             1 => self.store.snapshot()?.verify().map(|_| ()),
             2 => self.store.flush(),
@@ -137,13 +134,13 @@ impl Race<'_> {
     }
 
     /// One command of a lease; says whether it still holds afterwards.
-    fn go_on(&self, lease: &mut Lease, dice: &mut Dice) -> Result<bool> {
-        let kind = dice.roll(12);
+    fn go_on(&self, lease: &mut Lease, rng: &mut Rng) -> Result<bool> {
+        let kind = rng.u64(..12);
         if kind == 0 {
             return lease.renew().map(|_| true);
         }
         if let Some(range) =
-            lease.next_batch(1 + dice.roll(40)).filter(|_| kind > 2).map(|batch| batch.range())
+            lease.next_batch(rng.u64(1..=40)).filter(|_| kind > 2).map(|batch| batch.range())
         {
             lease.checkpoint(Batch::of(&range, Duration::from_millis(3)))?;
             self.ledger.moved(range);
@@ -158,10 +155,10 @@ impl Race<'_> {
     }
 
     /// Works until nothing is left to do, or the store is closed.
-    fn work(&self, worker: &Worker, dice: &mut Dice) -> Result<()> {
+    fn work(&self, worker: &Worker, rng: &mut Rng) -> Result<()> {
         loop {
             let asked = worker.request(MINUTE).resume().lease()?;
-            let leased = if dice.roll(2) == 0 { asked.leased() } else { asked.wait()? };
+            let leased = if rng.bool() { asked.leased() } else { asked.wait()? };
             let Some(mut lease) = leased else {
                 if matches!(worker.lease(MINUTE)?, Leasing::Finished) && self.is_done()? {
                     return Ok(());
@@ -173,10 +170,10 @@ impl Race<'_> {
                 if self.steps.fetch_add(1, Ordering::SeqCst) == self.closes_after {
                     self.store.close().unwrap();
                 }
-                if dice.roll(6) == 0 {
-                    self.disturb(dice)?;
+                if rng.u64(..6) == 0 {
+                    self.disturb(rng)?;
                 }
-                match self.go_on(&mut lease, dice) {
+                match self.go_on(&mut lease, rng) {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(Error::LeaseLost { .. }) => {
@@ -218,9 +215,12 @@ fn round(path: &Path, number: u64, ledger: &Ledger) -> bool {
         let run = |n| {
             let race = &race;
             threads.spawn(move || {
-                let mut dice = Dice::new(number * THREADS + n);
+                let seed = number * THREADS + n;
+                // Shown where the test fails.
+                println!("round {number}, thread {n}: seed {seed}");
+                let mut rng = Rng::with_seed(seed);
                 let worker = race.store.worker(&format!("pc-{n}"), "pc");
-                match worker.and_then(|worker| race.work(&worker, &mut dice)) {
+                match worker.and_then(|worker| race.work(&worker, &mut rng)) {
                     Ok(()) => true,
                     Err(Error::Closed) => false,
                     Err(error) => panic!("round {number}, thread {n}: {error:?}"),

@@ -8,14 +8,11 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "support/dice.rs"]
-mod dice;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dice::Dice;
+use fastrand::Rng;
 use milepost::storage::MemoryEngine;
 use milepost::{
     Batch, Builder, Error, JobId, JobStatus, Lease, Leasing, ManualClock, NewJob, Scope, Store,
@@ -49,7 +46,7 @@ struct Simulation {
     clock: ManualClock,
     start: Timestamp,
     seconds: i64,
-    dice: Dice,
+    rng: Rng,
     jobs: BTreeMap<JobId, Truth>,
     processes: Vec<Process>,
     lost: u64,
@@ -73,26 +70,28 @@ impl Simulation {
             wakes: 0,
         };
         let processes = (0..PROCESSES).map(process).collect();
-        let dice = Dice::new(seed);
-        Simulation { store, clock, start, seconds: 0, dice, jobs, processes, lost: 0 }
+        // Shown where the test fails.
+        println!("seed {seed}");
+        let rng = Rng::with_seed(seed);
+        Simulation { store, clock, start, seconds: 0, rng, jobs, processes, lost: 0 }
     }
 
     /// One process does something, by its own clock; says whether work is left.
     fn step(&mut self) -> bool {
-        self.seconds += self.dice.roll(20) as i64;
-        let who = self.dice.roll(PROCESSES) as usize;
+        self.seconds += self.rng.i64(0..20);
+        let who = self.rng.u64(..PROCESSES) as usize;
         if self.processes[who].wakes > self.seconds {
             return true;
         }
-        if self.dice.roll(40) == 0 {
-            self.processes[who].off = self.dice.roll(2 * YEAR as u64) as i64 - YEAR;
+        if self.rng.u64(..40) == 0 {
+            self.processes[who].off = self.rng.i64(-YEAR..YEAR);
         }
         let seconds = self.seconds + self.processes[who].off;
         let by = Duration::from_secs(seconds.unsigned_abs());
         self.clock.set(if seconds < 0 { self.start.before(by) } else { self.start.after(by) });
-        if self.dice.roll(6) == 0 {
+        if self.rng.u64(..6) == 0 {
             // Longer than any lease.
-            self.processes[who].wakes = self.seconds + 200 + self.dice.roll(2_000) as i64;
+            self.processes[who].wakes = self.seconds + self.rng.i64(200..2_200);
         }
         match self.processes[who].lease.take() {
             Some(lease) => self.go_on(who, lease),
@@ -102,9 +101,9 @@ impl Simulation {
     }
 
     fn ask(&mut self, who: usize) -> bool {
-        let length = Duration::from_secs(30 + self.dice.roll(100));
+        let length = Duration::from_secs(self.rng.u64(30..130));
         let mut request = self.processes[who].worker.request(length);
-        if self.dice.roll(3) == 0 {
+        if self.rng.u64(..3) == 0 {
             request = request.resume();
         }
         match request.lease().unwrap() {
@@ -124,7 +123,7 @@ impl Simulation {
     fn go_on(&mut self, who: usize, mut lease: Lease) {
         let truth = self.jobs.get_mut(&lease.job()).unwrap();
         let is_newest = lease.token().number() == truth.token;
-        let outcome = match lease.next_batch(1 + self.dice.roll(30)) {
+        let outcome = match lease.next_batch(self.rng.u64(1..=30)) {
             Some(batch) => {
                 let range = batch.range();
                 let batch = Batch::of(&range, Duration::from_secs(3));

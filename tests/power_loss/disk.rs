@@ -4,10 +4,9 @@
 use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
 
+use fastrand::Rng;
 use milepost::storage::Device;
 use parking_lot::Mutex;
-
-use crate::dice::Dice;
 
 /// What a disk writes at once: a write may be cut between two of these.
 const SECTOR: usize = 512;
@@ -121,20 +120,18 @@ impl Crash {
     }
 
     /// The disk after power was lost now.
-    pub fn image(&self, loss: Loss, dice: &mut Dice) -> Vec<u8> {
+    pub fn image(&self, loss: Loss, rng: &mut Rng) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         let mut ops = self.unsynced.clone();
         match loss {
             Loss::All => ops.clear(),
             Loss::Nothing => {}
-            Loss::Some => ops.retain(|_| dice.roll(2) == 0),
+            Loss::Some => ops.retain(|_| rng.bool()),
             Loss::Reordered => {
-                for at in (1..ops.len()).rev() {
-                    ops.swap(at, dice.roll(at as u64 + 1) as usize);
-                }
-                ops.retain(|_| dice.roll(4) > 0);
+                rng.shuffle(&mut ops);
+                ops.retain(|_| rng.u64(..4) > 0);
             }
-            Loss::Torn => ops = ops.into_iter().flat_map(|op| torn(op, dice)).collect(),
+            Loss::Torn => ops = ops.into_iter().flat_map(|op| torn(op, rng)).collect(),
         }
         for op in &ops {
             apply(&mut bytes, op);
@@ -158,12 +155,12 @@ fn apply(bytes: &mut Vec<u8>, op: &Op) {
     }
 }
 
-fn torn(op: Op, dice: &mut Dice) -> Vec<Op> {
+fn torn(op: Op, rng: &mut Rng) -> Vec<Op> {
     match op {
         Op::Write(offset, data) => data
             .chunks(SECTOR)
             .enumerate()
-            .filter(|_| dice.roll(2) == 0)
+            .filter(|_| rng.bool())
             .map(|(at, sector)| Op::Write(offset + (at * SECTOR) as u64, sector.to_vec()))
             .collect(),
         op => vec![op],

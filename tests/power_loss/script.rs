@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
+use fastrand::Rng;
 use milepost::{
     Action, Batch, Caps, Import, Lease, LeaseCommand, ManualClock, NewJob, PastBatch, Store, Worker,
 };
-
-use crate::dice::Dice;
 
 const YEARS: Duration = Duration::from_secs(3 * 365 * 86_400);
 const WORKERS: usize = 3;
@@ -38,7 +37,7 @@ impl Held {
 pub struct Script {
     store: Store,
     clock: ManualClock,
-    dice: Dice,
+    rng: Rng,
     workers: Vec<Worker>,
     held: Vec<Option<Held>>,
     created: u64,
@@ -51,23 +50,22 @@ impl Script {
         let workers =
             (0..WORKERS).map(|n| store.worker(&format!("pc-{n}"), "pc").unwrap()).collect();
         let held = (0..WORKERS).map(|_| None).collect();
-        let dice = Dice::new(seed);
-        Script { store, clock, dice, workers, held, created: 0, imports: 0 }
+        let rng = Rng::with_seed(seed);
+        Script { store, clock, rng, workers, held, created: 0, imports: 0 }
     }
 
     /// Carries out the next command; says whether it was synced, whatever the durability.
     pub fn step(&mut self) -> bool {
-        self.clock.advance(Duration::from_secs(self.dice.roll(200_000)));
-        let who = self.dice.roll(WORKERS as u64) as usize;
-        match self.dice.roll(40) {
+        self.clock.advance(Duration::from_secs(self.rng.u64(..200_000)));
+        let who = self.rng.usize(..WORKERS);
+        match self.rng.u64(..40) {
             0 => {
                 self.import();
                 false
             }
             1 => {
-                let cap = |dice: &mut Dice| 1 + dice.roll(4) as u32;
-                let (history, daily, monthly) =
-                    (3 * cap(&mut self.dice), cap(&mut self.dice), cap(&mut self.dice));
+                let mut cap = || self.rng.u32(1..=4);
+                let (history, daily, monthly) = (3 * cap(), cap(), cap());
                 self.store.set_caps(Caps { history, daily, monthly }).unwrap();
                 true
             }
@@ -88,7 +86,7 @@ impl Script {
     fn import(&mut self) {
         self.imports += 1;
         let now = self.store.now();
-        let worker = self.workers[self.dice.roll(WORKERS as u64) as usize].id();
+        let worker = self.workers[self.rng.usize(..WORKERS)].id();
         let import = (0..3).fold(Import::new(self.imports.to_string()), |import, n| {
             import.history(PastBatch {
                 worker,
@@ -113,24 +111,23 @@ impl Script {
             return true;
         };
         let left = held.range_end - held.cursor;
-        let (action, ends) = {
-            match self.dice.roll(30) {
-                0 => (Action::Release, true),
-                1 => (Action::Fail { reason: "no luck".into() }, true),
-                2 => (Action::Renew, false),
-                _ => {
-                    let (from, to) = (held.cursor, held.cursor + 1 + self.dice.roll(left.min(30)));
-                    held.cursor = to;
-                    let took = Duration::from_millis(self.dice.roll(5_000));
-                    let mut batch = Batch::of(&(from..to), took);
-                    if self.dice.roll(4) == 0 {
-                        batch = batch.finding(from.to_be_bytes(), [7; 300]);
-                    }
-                    if self.dice.roll(6) == 0 {
-                        batch = batch.error("it timed out");
-                    }
-                    (Action::Checkpoint(batch), to == held.range_end)
+        let (action, ends) = match self.rng.u64(..30) {
+            0 => (Action::Release, true),
+            1 => (Action::Fail { reason: "no luck".into() }, true),
+            2 => (Action::Renew, false),
+            _ => {
+                let (from, to) = (held.cursor, held.cursor + self.rng.u64(1..=left.min(30)));
+                held.cursor = to;
+                let took = Duration::from_millis(self.rng.u64(..5_000));
+                let mut batch = Batch::of(&(from..to), took);
+                if self.rng.u64(..4) == 0 {
+                    batch = batch.finding(from.to_be_bytes(), [7; 300]);
                 }
+                if self.rng.u64(..6) == 0 {
+                    batch = batch.error("it timed out");
+                }
+                // The last one completes the job, and waits for its sync all the same.
+                (Action::Checkpoint(batch), to == held.range_end)
             }
         };
         held.sequence += 1;
