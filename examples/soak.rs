@@ -11,7 +11,6 @@
 //! checkpoints, and what `verify()` looked at. When one of them drifts, the run fails.
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
-#[path = "support/mod.rs"]
 mod support;
 
 use std::error::Error;

@@ -5,7 +5,7 @@ use milepost::storage::Table;
 use milepost::{DayStats, Finding, Job, MonthStats, Scope, Snapshot, Store, Totals, WorkerInfo};
 
 use crate::Result;
-use crate::header::{ANSWER, Hash, Puzzle};
+use crate::genesis_scan::header::{ANSWER, Hash, Puzzle};
 use crate::support::{bytes, figure, or_dash, print_table, rate, seconds, time};
 
 /// How many rows of a long table are shown.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use milepost::{Error, Lease, Leasing, Result, Store, Worker};
 
-use crate::header::{Hash, Puzzle};
-use crate::progress::{Progress, WorkerProgress};
+use crate::genesis_scan::header::{Hash, Puzzle};
+use crate::genesis_scan::progress::{Progress, WorkerProgress};
 
 /// After a crash, jobs of workers that do not come back are free again this soon.
 const LEASE: Duration = Duration::from_secs(5);

@@ -13,11 +13,12 @@
 //! back from a snapshot. `scan` is the part to read first.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
 
-mod header;
-mod progress;
-mod report;
-mod scan;
-#[path = "../support/mod.rs"]
+mod genesis_scan {
+    pub mod header;
+    pub mod progress;
+    pub mod report;
+    pub mod scan;
+}
 mod support;
 
 use std::error::Error;
@@ -33,9 +34,10 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use milepost::{CapsChange, NewJob, Store};
 
-use header::Puzzle;
-use progress::Progress;
-use scan::Scan;
+use genesis_scan::header::Puzzle;
+use genesis_scan::progress::Progress;
+use genesis_scan::report;
+use genesis_scan::scan::Scan;
 use support::{figure, rate};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;

@@ -7,18 +7,20 @@
 //! What it teaches: which question has which answer. Each table's title is the call behind it.
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
-mod check;
-mod fleet;
-mod jobs;
-mod stored;
-#[path = "../support/mod.rs"]
+mod dashboard {
+    pub mod check;
+    pub mod fleet;
+    pub mod jobs;
+    pub mod stored;
+    pub mod tiers;
+    pub mod workers;
+}
 mod support;
-mod tiers;
-mod workers;
 
 use std::error::Error;
 
-use fleet::Fleet;
+use dashboard::fleet::Fleet;
+use dashboard::{check, jobs, stored, tiers, workers};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
