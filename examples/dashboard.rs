@@ -5,7 +5,6 @@
 //! ```
 //!
 //! What it teaches: which question has which answer. Each table's title is the call behind it.
-#![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
 mod dashboard {
     pub mod check;
@@ -17,26 +16,30 @@ mod dashboard {
 }
 mod support;
 
-use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
 
 use dashboard::fleet::Fleet;
 use dashboard::{check, jobs, stored, tiers, workers};
+use support::Result;
 
-type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+fn main() -> ExitCode {
+    support::exit_code(run(&mut io::stdout().lock()))
+}
 
-fn main() -> Result<()> {
+fn run(out: &mut dyn Write) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::make(&folder.path().join("dashboard.milepost"))?;
 
     // One snapshot for all: its answers belong to the same instant, and fit each other.
     let view = fleet.store.snapshot()?;
-    println!("a fleet of {} as of {}", view.workers()?.len(), view.taken_at());
-    workers::print(&view)?;
-    tiers::print(&view)?;
-    jobs::print(&view)?;
-    stored::print(&view)?;
+    writeln!(out, "a fleet of {} as of {}", view.workers()?.len(), view.taken_at())?;
+    workers::print(out, &view)?;
+    tiers::print(out, &view)?;
+    jobs::print(out, &view)?;
+    stored::print(out, &view)?;
 
     check::all(&view, fleet.put_in)?;
-    println!("\nall views agree with each other and with what was put in");
+    writeln!(out, "\nall views agree with each other and with what was put in")?;
     Ok(())
 }

@@ -11,7 +11,6 @@
 //! What it teaches: jobs that a rerun finds again, workers that take up the leases they died with,
 //! findings stored with the checkpoint that reports them, stopping in order, and reading it all
 //! back from a snapshot. `scan` is the part to read first.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
 
 mod genesis_scan {
     pub mod header;
@@ -21,8 +20,8 @@ mod genesis_scan {
 }
 mod support;
 
-use std::error::Error;
 use std::fs;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
@@ -38,9 +37,7 @@ use genesis_scan::header::Puzzle;
 use genesis_scan::progress::Progress;
 use genesis_scan::report;
 use genesis_scan::scan::Scan;
-use support::{figure, rate};
-
-type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+use support::{Result, figure, rate};
 
 /// Nonces around the answer: under ten seconds of work on two cores that have instructions for
 /// SHA-256, and some twenty on two that do not.
@@ -82,13 +79,11 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    run(&Options::parse()).unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        ExitCode::FAILURE
-    })
+    // Not locked: the workers show their progress on it.
+    support::exit_code(run(&Options::parse(), &mut io::stdout()))
 }
 
-fn run(options: &Options) -> Result<ExitCode> {
+fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode> {
     let puzzle = Puzzle::genesis();
     let nonces = if options.full { FULL } else { WINDOW };
     let store = open(options, &puzzle)?;
@@ -96,24 +91,25 @@ fn run(options: &Options) -> Result<ExitCode> {
 
     let total = nonces.end - nonces.start;
     let done_before = report::positions_done(&store, &puzzle)?;
-    println!("{}", greeting(done_before, total));
+    writeln!(out, "{}", greeting(done_before, total))?;
     // Jobs are asked, not positions: one whose last position is done may not be completed yet.
     if !is_completed(&store)? {
         scan(options, &store, &puzzle, done_before, total)?;
     }
 
-    report::check_totals(&store, &puzzle)?;
+    report::check_totals(out, &store, &puzzle)?;
     let is_completed = is_completed(&store)?;
     if is_completed {
         report::check_answer(&store, &puzzle)?;
-        report::print(&store, &puzzle)?;
+        report::print(out, &store, &puzzle)?;
     } else {
         let done = report::positions_done(&store, &puzzle)?;
-        println!(
+        writeln!(
+            out,
             "stopped in order at {} of {} positions; to go on, run it again",
             figure(done),
             figure(total)
-        );
+        )?;
     }
     store.close()?;
     Ok(if is_completed { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
@@ -144,7 +140,7 @@ fn scan(
         progress.elapsed().as_secs_f64(),
         if workers == 1 { "worker" } else { "workers" },
         rate(Some(progress.rate())),
-    ));
+    ))?;
     Ok(())
 }
 

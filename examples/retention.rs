@@ -8,12 +8,12 @@
 //! leaves a tier stands in the coarser ones, so all that was ever put in can still be added up.
 //!
 //! What it teaches: caps, how much of the past they keep, and that a lifetime forgets nothing.
-#![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
 mod support;
 
 use std::collections::BTreeMap;
-use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use milepost::storage::Table;
@@ -22,9 +22,7 @@ use milepost::{
     Snapshot, Store, Timestamp, Totals, WorkerId,
 };
 
-use support::{bytes, figure, or_dash, print_table};
-
-type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+use support::{Result, bytes, figure, or_dash, print_table};
 
 const HISTORY_LIMIT: u32 = 1_000;
 const DAILY_LIMIT: u32 = 365;
@@ -39,7 +37,11 @@ const LEASE: Duration = Duration::from_secs(3 * 3600);
 /// The file never outgrows this, however long the work goes on.
 const BOUND: u64 = 4 << 20;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    support::exit_code(run(&mut io::stdout().lock()))
+}
+
+fn run(out: &mut dyn Write) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let first = Month::new(FIRST_MONTH.0, FIRST_MONTH.1)?;
     let clock = ManualClock::at(first.first_day().start());
@@ -62,14 +64,15 @@ fn main() -> Result<()> {
         }
     }
     let header = ["until", "put in", "history", "days", "months", "lifetimes", "file", "in use"];
-    print_table("Rows and bytes as the years go by", header, rows);
+    print_table(out, "Rows and bytes as the years go by", header, rows)?;
 
     let view = store.snapshot()?;
     check_caps(&view)?;
     ledger.check(&view)?;
-    print_kept(&view)?;
+    print_kept(out, &view)?;
     let verified = view.verify()?;
-    println!("\nno number is lost or counted twice; {} rows are in order", figure(verified.rows));
+    let rows = figure(verified.rows);
+    writeln!(out, "\nno number is lost or counted twice; {rows} rows are in order")?;
     store.close()?;
     Ok(())
 }
@@ -188,7 +191,7 @@ fn check_caps(view: &Snapshot) -> Result<()> {
 }
 
 /// How far back each tier still reaches.
-fn print_kept(view: &Snapshot) -> Result<()> {
+fn print_kept(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let rows = view.workers()?.into_iter().map(|worker| {
         let (days, months) = (view.daily(worker.id, ..)?, view.monthly(worker.id, ..)?);
         let life = view.lifetime(worker.id)?;
@@ -202,6 +205,5 @@ fn print_kept(view: &Snapshot) -> Result<()> {
     });
     let rows: Vec<_> = rows.collect::<Result<_>>()?;
     let header = ["worker", "days from", "months from", "lifetime items", "in lifetime only"];
-    print_table("What is kept of each worker", header, rows);
-    Ok(())
+    print_table(out, "What is kept of each worker", header, rows)
 }

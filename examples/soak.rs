@@ -9,22 +9,21 @@
 //! before, and is then killed; the next one goes on. After every kill the file is opened and
 //! checked, and a row is printed: size, memory, open file descriptors, the 99th percentile of
 //! checkpoints, and what `verify()` looked at. When one of them drifts, the run fails.
-#![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
 mod support;
 
-use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use milepost::{ManualClock, NewJob, Scope, Store, Timestamp};
 
-use support::{bytes, figure, print_table};
-
-type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+use support::{Result, bytes, figure, print_table};
 
 /// How long a child works before it is killed.
 const TURN: Duration = Duration::from_secs(4);
@@ -54,12 +53,12 @@ struct Options {
     child: Vec<String>,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let options = Options::parse();
-    match &options.child[..] {
-        [path, now] => work(Path::new(path), now.parse()?, options.workers),
-        _ => soak(&options),
-    }
+    support::exit_code(match &options.child[..] {
+        [path, now] => work(Path::new(path), now, options.workers),
+        _ => soak(&mut io::stdout().lock(), &options),
+    })
 }
 
 fn open(path: &Path, now: Timestamp) -> Result<(Store, ManualClock)> {
@@ -77,18 +76,27 @@ fn open(path: &Path, now: Timestamp) -> Result<(Store, ManualClock)> {
 }
 
 /// The child: works until it is killed, and tells once a second how that goes.
-fn work(path: &Path, now: Timestamp, workers: u64) -> Result<()> {
-    let (store, clock) = open(path, now)?;
-    std::thread::scope(|threads| {
-        for n in 0..workers {
-            let (store, clock) = (&store, &clock);
-            threads.spawn(move || work_as(store, clock, n).expect("a worker must not fail"));
+fn work(path: &Path, now: &str, workers: u64) -> Result<()> {
+    let (store, clock) = &open(path, now.parse()?)?;
+    let stop = &AtomicBool::new(false);
+    thread::scope(|threads| {
+        let run = |n| {
+            threads.spawn(move || {
+                let end = work_as(store, clock, n, stop);
+                // As when the parent is gone, and nobody reads what is told.
+                stop.store(true, Ordering::Relaxed);
+                end
+            })
+        };
+        let running: Vec<_> = (0..workers).map(run).collect();
+        for thread in running {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         }
-    });
-    Ok(())
+        Ok(())
+    })
 }
 
-fn work_as(store: &Store, clock: &ManualClock, n: u64) -> Result<()> {
+fn work_as(store: &Store, clock: &ManualClock, n: u64, stop: &AtomicBool) -> Result<()> {
     let worker = store.worker(&format!("worker-{n}"), "soak")?;
     let mut times = Vec::new();
     let mut told = Instant::now();
@@ -97,6 +105,9 @@ fn work_as(store: &Store, clock: &ManualClock, n: u64) -> Result<()> {
             worker.request(LEASE).of_prefix(format!("range-{n}")).resume().lease()?.leased();
         let mut lease = leased.ok_or("there is a job for each worker")?;
         while let Some(batch) = lease.next_batch(BATCH) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             clock.advance(STEP);
             let batch = batch.took(Duration::from_millis(300)).items(BATCH - n);
             let started = Instant::now();
@@ -105,7 +116,7 @@ fn work_as(store: &Store, clock: &ManualClock, n: u64) -> Result<()> {
             if n == 0 && told.elapsed() > TURN / 8 {
                 times.sort_unstable();
                 let p99 = times[times.len() * 99 / 100];
-                let mut out = std::io::stdout().lock();
+                let mut out = io::stdout().lock();
                 writeln!(
                     out,
                     "{} {} {} {}",
@@ -164,7 +175,7 @@ fn turn(path: &Path, now: Timestamp, workers: u64) -> Result<Told> {
     told.ok_or_else(|| "the child told nothing".into())
 }
 
-fn soak(options: &Options) -> Result<()> {
+fn soak(out: &mut dyn Write, options: &Options) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path: PathBuf = folder.path().join("soak.milepost");
     let start: Timestamp = "2026-01-01T00:00:00Z".parse()?;
@@ -206,15 +217,16 @@ fn soak(options: &Options) -> Result<()> {
             format!("{:.0} ms", opening.as_secs_f64() * 1e3),
             figure(verified.rows),
         ];
-        println!("{}", row.join("  "));
+        writeln!(out, "{}", row.join("  "))?;
         if kills == 1 || kills.is_multiple_of(every) || Instant::now() >= until {
             rows.push(row);
         }
     }
     let header =
         ["date", "kills", "checkpoints", "file", "memory", "files", "p99", "opening", "verified"];
-    print_table("Every figure as it was, after a kill each", header, rows);
-    println!("\n{} kills, {} checkpoints, and nothing drifted", figure(kills), figure(batches));
+    print_table(out, "Every figure as it was, after a kill each", header, rows)?;
+    let (kills, batches) = (figure(kills), figure(batches));
+    writeln!(out, "\n{kills} kills, {batches} checkpoints, and nothing drifted")?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use milepost::storage::Table;
 use milepost::{Scope, Snapshot};
 
-use crate::Result;
+use crate::support::Result;
 
 /// Checks them against each other, and against the items that were put in.
 pub fn all(view: &Snapshot, put_in: u128) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use milepost::{Day, Import, Lease, ManualClock, Month, NewJob, Store, Timestamp, Totals, Worker};
 
-use crate::Result;
+use crate::support::Result;
 
 /// The day that is looked at, from six in the morning until noon.
 const TODAY: &str = "2026-02-16T06:00:00Z";

@@ -1,39 +1,40 @@
 //! Jobs: what there is, how far it is, who holds it, and what was found.
 
+use std::io::Write;
+
 use milepost::{Finding, Job, Progress, Snapshot};
 
-use crate::Result;
-use crate::support::{figure, or_dash, percent, print_table, rate, time};
+use crate::support::{Result, figure, or_dash, percent, print_table, rate, time};
 
 /// Prints them.
-pub fn print(view: &Snapshot) -> Result<()> {
-    print_counts(view);
-    print_progress("progress_all()", &view.progress_all()?);
-    print_progress("progress(\"beta\")", view.progress(b"beta")?.as_slice());
+pub fn print(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
+    print_counts(out, view)?;
+    print_progress(out, "progress_all()", &view.progress_all()?)?;
+    print_progress(out, "progress(\"beta\")", view.progress(b"beta")?.as_slice())?;
     let prefixes = view.prefixes()?.into_iter().map(|prefix| [prefix.to_string()]);
-    print_table("prefixes()", ["prefix"], prefixes);
+    print_table(out, "prefixes()", ["prefix"], prefixes)?;
 
     let first_page = view.jobs(None, 4)?;
-    print_jobs("jobs(None, 4)", &first_page);
+    print_jobs(out, "jobs(None, 4)", &first_page)?;
     let last = first_page.last().map(|job| job.id);
-    print_jobs("jobs(the last one of these, 4)", &view.jobs(last, 4)?);
-    print_jobs("jobs_of_prefix(\"gamma\")", &view.jobs_of_prefix(b"gamma")?);
+    print_jobs(out, "jobs(the last one of these, 4)", &view.jobs(last, 4)?)?;
+    print_jobs(out, "jobs_of_prefix(\"gamma\")", &view.jobs_of_prefix(b"gamma")?)?;
     let leases = view.leases()?;
-    print_jobs("leases()", &leases);
+    print_jobs(out, "leases()", &leases)?;
     if let Some(held) = leases.first() {
-        print_jobs(&format!("job({})", held.id), view.job(held.id)?.as_slice());
+        print_jobs(out, &format!("job({})", held.id), view.job(held.id)?.as_slice())?;
     }
-    print_all_findings(view)
+    print_all_findings(out, view)
 }
 
-fn print_counts(view: &Snapshot) {
+fn print_counts(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let counts = view.job_counts();
     let row = [counts.pending, counts.leased, counts.completed, counts.failed, counts.cancelled];
     let header = ["pending", "leased", "completed", "failed", "cancelled"];
-    print_table("job_counts()", header, [row.map(figure)]);
+    print_table(out, "job_counts()", header, [row.map(figure)])
 }
 
-fn print_progress(title: &str, progress: &[Progress]) {
+fn print_progress(out: &mut dyn Write, title: &str, progress: &[Progress]) -> Result<()> {
     let rows = progress.iter().map(|progress| {
         [
             progress.prefix.to_string(),
@@ -46,10 +47,10 @@ fn print_progress(title: &str, progress: &[Progress]) {
         ]
     });
     let header = ["prefix", "done", "share", "workers", "last activity", "rate", "done by"];
-    print_table(title, header, rows);
+    print_table(out, title, header, rows)
 }
 
-fn print_jobs(title: &str, jobs: &[Job]) {
+fn print_jobs(out: &mut dyn Write, title: &str, jobs: &[Job]) -> Result<()> {
     let rows = jobs.iter().map(|job| {
         [
             job.id.to_string(),
@@ -63,23 +64,23 @@ fn print_jobs(title: &str, jobs: &[Job]) {
         ]
     });
     let header = ["job", "prefix", "from", "to", "done", "status", "by", "last error"];
-    print_table(title, header, rows);
+    print_table(out, title, header, rows)
 }
 
-fn print_all_findings(view: &Snapshot) -> Result<()> {
+fn print_all_findings(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let first_page = view.findings(None, 3)?;
-    print_findings("findings(None, 3)", &first_page);
+    print_findings(out, "findings(None, 3)", &first_page)?;
     if let Some(last) = first_page.last() {
         let after = Some((last.job, last.key.as_slice()));
-        print_findings("findings(the last one of these, 3)", &view.findings(after, 3)?);
+        print_findings(out, "findings(the last one of these, 3)", &view.findings(after, 3)?)?;
     }
     for job in view.jobs_of_prefix(b"gamma")?.iter().take(1) {
-        print_findings(&format!("findings_of({})", job.id), &view.findings_of(job.id)?);
+        print_findings(out, &format!("findings_of({})", job.id), &view.findings_of(job.id)?)?;
     }
     Ok(())
 }
 
-fn print_findings(title: &str, findings: &[Finding]) {
+fn print_findings(out: &mut dyn Write, title: &str, findings: &[Finding]) -> Result<()> {
     let rows = findings.iter().map(|finding| {
         [
             finding.job.to_string(),
@@ -90,5 +91,5 @@ fn print_findings(title: &str, findings: &[Finding]) {
             if finding.late { "late" } else { "in time" }.into(),
         ]
     });
-    print_table(title, ["job", "key", "payload", "worker", "found", ""], rows);
+    print_table(out, title, ["job", "key", "payload", "worker", "found", ""], rows)
 }

@@ -1,20 +1,19 @@
 //! The store itself: caps, sizes, bytes, order.
-#![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use milepost::Snapshot;
 
-use crate::Result;
-use crate::support::{bytes, figure, print_table};
+use crate::support::{Result, bytes, figure, print_table};
 
 /// Prints them.
-pub fn print(view: &Snapshot) -> Result<()> {
+pub fn print(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let caps = view.caps();
     let settling = if view.is_settling() { "yes" } else { "no" };
     let row = [figure(caps.history), figure(caps.daily), figure(caps.monthly), settling.into()];
     let header = ["history", "daily", "monthly", "settling"];
-    print_table("caps() and is_settling()", header, [row]);
+    print_table(out, "caps() and is_settling()", header, [row])?;
 
     let mut dumped: BTreeMap<&str, usize> = BTreeMap::new();
     view.dump(|table, key, value| {
@@ -30,14 +29,14 @@ pub fn print(view: &Snapshot) -> Result<()> {
         bytes(size.stored_bytes),
         bytes(size.used_bytes)
     );
-    print_table(&title, ["table", "rows", "pages", "keys and values"], rows);
+    print_table(out, &title, ["table", "rows", "pages", "keys and values"], rows)?;
 
     let verified = view.verify()?;
     let row = [verified.rows, verified.jobs, verified.history, verified.days, verified.months];
-    print_table("verify()", ["rows", "jobs", "history", "days", "months"], [row.map(figure)]);
+    print_table(out, "verify()", ["rows", "jobs", "history", "days", "months"], [row.map(figure)])?;
 
     // Every record is also there for other programs.
-    println!("\nprogress(\"alpha\") as JSON");
-    println!("{}", serde_json::to_string_pretty(&view.progress(b"alpha")?)?);
+    writeln!(out, "\nprogress(\"alpha\") as JSON")?;
+    writeln!(out, "{}", serde_json::to_string_pretty(&view.progress(b"alpha")?)?)?;
     Ok(())
 }

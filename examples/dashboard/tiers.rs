@@ -1,44 +1,49 @@
 //! Days, months and lifetimes: of a worker, a kind, the fleet.
 
+use std::io::Write;
+
 use milepost::{Day, DayStats, Month, MonthStats, Scope, Snapshot};
 
-use crate::Result;
-use crate::support::{figure, print_table, rate};
+use crate::support::{Result, figure, print_table, rate};
 
 /// Prints them.
-pub fn print(view: &Snapshot) -> Result<()> {
+pub fn print(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let gpu_1 = view.worker_named("gpu-1")?.ok_or("gpu-1 is not known")?.id;
     let (day, month): (Day, Month) = ("2026-02-14".parse()?, "2025-11".parse()?);
 
-    print_days("daily(gpu-1, 2026-02-14..)", &view.daily(gpu_1, day..)?);
-    print_days("daily(Scope::Kind(\"pc\"), 2026-02-14..)", &view.daily(Scope::Kind("pc"), day..)?);
-    print_days("daily(Scope::Fleet, 2026-02-14..)", &view.daily(Scope::Fleet, day..)?);
-    print_days("best_day(Scope::Fleet)", view.best_day(Scope::Fleet)?.as_slice());
+    print_days(out, "daily(gpu-1, 2026-02-14..)", &view.daily(gpu_1, day..)?)?;
+    print_days(
+        out,
+        "daily(Scope::Kind(\"pc\"), 2026-02-14..)",
+        &view.daily(Scope::Kind("pc"), day..)?,
+    )?;
+    print_days(out, "daily(Scope::Fleet, 2026-02-14..)", &view.daily(Scope::Fleet, day..)?)?;
+    print_days(out, "best_day(Scope::Fleet)", view.best_day(Scope::Fleet)?.as_slice())?;
 
-    print_months("monthly(gpu-1, 2025-11..)", &view.monthly(gpu_1, month..)?);
-    print_months("monthly(Scope::Fleet, 2025-11..)", &view.monthly(Scope::Fleet, month..)?);
-    print_months("best_month(Scope::Fleet)", view.best_month(Scope::Fleet)?.as_slice());
+    print_months(out, "monthly(gpu-1, 2025-11..)", &view.monthly(gpu_1, month..)?)?;
+    print_months(out, "monthly(Scope::Fleet, 2025-11..)", &view.monthly(Scope::Fleet, month..)?)?;
+    print_months(out, "best_month(Scope::Fleet)", view.best_month(Scope::Fleet)?.as_slice())?;
 
-    print_lifetimes(view)?;
-    print_archived(view, day)
+    print_lifetimes(out, view)?;
+    print_archived(out, view, day)
 }
 
-fn print_days(title: &str, days: &[DayStats]) {
+fn print_days(out: &mut dyn Write, title: &str, days: &[DayStats]) -> Result<()> {
     let rows = days.iter().map(|DayStats { day, totals, .. }| {
         [day.to_string(), figure(totals.batches), figure(totals.items), rate(totals.rate())]
     });
-    print_table(title, ["day", "batches", "items", "rate"], rows);
+    print_table(out, title, ["day", "batches", "items", "rate"], rows)
 }
 
-fn print_months(title: &str, months: &[MonthStats]) {
+fn print_months(out: &mut dyn Write, title: &str, months: &[MonthStats]) -> Result<()> {
     let rows = months.iter().map(|MonthStats { month, totals, rolled, .. }| {
         let (batches, items) = (figure(totals.batches), figure(totals.items));
         [month.to_string(), batches, items, figure(rolled.items)]
     });
-    print_table(title, ["month", "batches", "items", "no longer in days"], rows);
+    print_table(out, title, ["month", "batches", "items", "no longer in days"], rows)
 }
 
-fn print_lifetimes(view: &Snapshot) -> Result<()> {
+fn print_lifetimes(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let scopes = [
         ("Scope::Kind(\"gpu\")", Scope::Kind("gpu")),
         ("Scope::Kind(\"pc\")", Scope::Kind("pc")),
@@ -51,16 +56,15 @@ fn print_lifetimes(view: &Snapshot) -> Result<()> {
         rows.push([name.into(), batches, errors, figure(totals.items), rate(totals.rate())]);
     }
     let header = ["scope", "batches", "errors", "items", "rate"];
-    print_table("lifetime(..) of each", header, rows);
-    Ok(())
+    print_table(out, "lifetime(..) of each", header, rows)
 }
 
 /// What has left history, beside what there is in all.
-fn print_archived(view: &Snapshot, first: Day) -> Result<()> {
+fn print_archived(out: &mut dyn Write, view: &Snapshot, first: Day) -> Result<()> {
     let archived = view.archived();
     print_days(
+        out,
         "archived().daily(Scope::Fleet, 2026-02-14..)",
         &archived.daily(Scope::Fleet, first..)?,
-    );
-    Ok(())
+    )
 }

@@ -1,37 +1,36 @@
 //! Workers: who is there, how fast they are, and how they compare.
 
+use std::io::Write;
 use std::time::Duration;
 
 use milepost::{HistoryRecord, Snapshot};
 
-use crate::Result;
-use crate::support::{figure, or_dash, percent, print_table, rate, seconds, time};
+use crate::support::{Result, figure, or_dash, percent, print_table, rate, time, time_spent};
 
 /// Prints them.
-pub fn print(view: &Snapshot) -> Result<()> {
-    print_workers(view)?;
-    print_active(view)?;
-    print_history(view)?;
-    print_standings(view)?;
-    print_leaderboard(view)
+pub fn print(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
+    print_workers(out, view)?;
+    print_active(out, view)?;
+    print_history(out, view)?;
+    print_standings(out, view)?;
+    print_leaderboard(out, view)
 }
 
-fn print_workers(view: &Snapshot) -> Result<()> {
+fn print_workers(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let rows = view.workers()?.into_iter().map(|worker| {
         let last_prefix = or_dash(worker.last_prefix);
         [worker.id.to_string(), worker.name, worker.kind, time(worker.last_seen), last_prefix]
     });
-    print_table("workers()", ["id", "name", "kind", "last seen", "last prefix"], rows);
+    print_table(out, "workers()", ["id", "name", "kind", "last seen", "last prefix"], rows)?;
 
     let named = view.worker_named("gpu-2")?.ok_or("gpu-2 is not known")?;
     let by_id = view.worker(named.id)?.ok_or("gpu-2 is not known")?;
     let rows = [[by_id.id.to_string(), by_id.name, by_id.kind, time(by_id.first_seen)]];
     let header = ["id", "name", "kind", "first seen"];
-    print_table("worker(worker_named(\"gpu-2\").id)", header, rows);
-    Ok(())
+    print_table(out, "worker(worker_named(\"gpu-2\").id)", header, rows)
 }
 
-fn print_active(view: &Snapshot) -> Result<()> {
+fn print_active(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let hour_ago = view.taken_at().before(Duration::from_secs(3_600));
     let rows = view.active_since(hour_ago)?.into_iter().map(|active| {
         [
@@ -43,29 +42,32 @@ fn print_active(view: &Snapshot) -> Result<()> {
         ]
     });
     let header = ["worker", "rate", "batches", "leases", "last seen"];
-    print_table("active_since(an hour ago)", header, rows);
+    print_table(out, "active_since(an hour ago)", header, rows)?;
 
     let fleet = view.fleet_rate(hour_ago)?;
     let row = [figure(fleet.workers), rate(fleet.per_second), rate(fleet.totals.rate())];
     let header = ["workers", "all together", "one on average"];
-    print_table("fleet_rate(an hour ago)", header, [row]);
-    Ok(())
+    print_table(out, "fleet_rate(an hour ago)", header, [row])
 }
 
-fn print_history(view: &Snapshot) -> Result<()> {
+fn print_history(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let pc_1 = view.worker_named("pc-1")?.ok_or("pc-1 is not known")?.id;
     let job = view.jobs_of_prefix(b"alpha")?.first().ok_or("there is no job of alpha")?.id;
-    print_batches("newest_history(3)", &view.newest_history(3)?);
-    print_batches("newest_history_of_worker(pc-1, 3)", &view.newest_history_of_worker(pc_1, 3)?);
+    print_batches(out, "newest_history(3)", &view.newest_history(3)?)?;
     print_batches(
+        out,
+        "newest_history_of_worker(pc-1, 3)",
+        &view.newest_history_of_worker(pc_1, 3)?,
+    )?;
+    print_batches(
+        out,
         &format!("newest_history_of_job({job}, 3)"),
         &view.newest_history_of_job(job, 3)?,
-    );
-    print_batches("newest_errors(3)", &view.newest_errors(3)?);
-    Ok(())
+    )?;
+    print_batches(out, "newest_errors(3)", &view.newest_errors(3)?)
 }
 
-fn print_batches(title: &str, batches: &[HistoryRecord]) {
+fn print_batches(out: &mut dyn Write, title: &str, batches: &[HistoryRecord]) -> Result<()> {
     let rows = batches.iter().map(|batch| {
         [
             batch.id.to_string(),
@@ -73,14 +75,14 @@ fn print_batches(title: &str, batches: &[HistoryRecord]) {
             or_dash(batch.job),
             figure(batch.start),
             figure(batch.items),
-            seconds(batch.duration_us),
+            time_spent(batch.duration_us),
             or_dash(batch.error.as_deref()),
         ]
     });
-    print_table(title, ["batch", "worker", "job", "from", "items", "took", "error"], rows);
+    print_table(out, title, ["batch", "worker", "job", "from", "items", "took", "error"], rows)
 }
 
-fn print_standings(view: &Snapshot) -> Result<()> {
+fn print_standings(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let mut rows = Vec::new();
     for worker in view.workers()? {
         let standing = view.standing(worker.id)?;
@@ -91,26 +93,24 @@ fn print_standings(view: &Snapshot) -> Result<()> {
             or_dash(standing.drop.map(percent)),
         ]);
     }
-    print_table("standing(..) of each", ["worker", "today", "lifetime", "drop"], rows);
+    print_table(out, "standing(..) of each", ["worker", "today", "lifetime", "drop"], rows)?;
 
     let rows = view.slowed(0.25)?.into_iter().map(|slow| {
         [slow.worker.to_string(), rate(slow.today.rate()), or_dash(slow.drop.map(percent))]
     });
-    print_table("slowed(0.25)", ["worker", "today", "drop"], rows);
-    Ok(())
+    print_table(out, "slowed(0.25)", ["worker", "today", "drop"], rows)
 }
 
-fn print_leaderboard(view: &Snapshot) -> Result<()> {
+fn print_leaderboard(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let rows = view.leaderboard(5)?.into_iter().map(|entry| {
         let (items, rate) = (figure(entry.totals.items), rate(entry.totals.rate()));
         [entry.rank.to_string(), entry.worker.name, items, rate]
     });
-    print_table("leaderboard(5)", ["rank", "worker", "items", "rate"], rows);
+    print_table(out, "leaderboard(5)", ["rank", "worker", "items", "rate"], rows)?;
 
     let rows = view.fleet_by_kind()?.into_iter().map(|kind| {
         let totals = kind.totals;
         [kind.kind, figure(kind.workers), figure(totals.batches), figure(totals.items)]
     });
-    print_table("fleet_by_kind()", ["kind", "workers", "batches", "items"], rows);
-    Ok(())
+    print_table(out, "fleet_by_kind()", ["kind", "workers", "batches", "items"], rows)
 }

@@ -1,6 +1,6 @@
 //! Progress: a bar for each worker and one for all on a terminal, a line now and then elsewhere.
-#![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
+use std::io::{self, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -48,8 +48,8 @@ impl Progress {
     }
 
     /// Prints a line without disturbing the bars.
-    pub fn say(&self, line: &str) {
-        self.bars.suspend(|| println!("{line}"));
+    pub fn say(&self, line: &str) -> io::Result<()> {
+        self.bars.suspend(|| writeln!(io::stdout(), "{line}"))
     }
 
     /// How many positions this run has done.
@@ -67,7 +67,7 @@ impl Progress {
         self.done_now() as f64 / self.elapsed().as_secs_f64()
     }
 
-    fn advance(&self, positions: u64) {
+    fn advance(&self, positions: u64) -> io::Result<()> {
         self.overall.inc(positions);
         let (done, total) = (self.overall.position(), self.overall.length().unwrap_or_default());
         let left = Duration::try_from_secs_f64((total - done) as f64 / self.rate())
@@ -75,9 +75,14 @@ impl Progress {
         let speed = format!("{}, {} left", rate(Some(self.rate())), HumanDuration(left));
         if self.bars.is_hidden() && self.is_line_due() {
             let share = percent(done as f64 / total as f64);
-            println!("{} of {} positions, {share}, {speed}", figure(done), figure(total));
+            self.say(&format!(
+                "{} of {} positions, {share}, {speed}",
+                figure(done),
+                figure(total)
+            ))?;
         }
         self.overall.set_message(speed);
+        Ok(())
     }
 
     fn is_line_due(&self) -> bool {
@@ -107,11 +112,11 @@ impl WorkerProgress<'_> {
     }
 
     /// Some positions of its job are done and stored.
-    pub fn moved(&self, lease: &Lease, positions: u64, took: Duration) {
+    pub fn moved(&self, lease: &Lease, positions: u64, took: Duration) -> io::Result<()> {
         let speed = rate(Some(positions as f64 / took.as_secs_f64()));
         self.bar.set_position(lease.cursor() - lease.range().start);
         self.bar.set_message(format!("job {}, {speed}", lease.job()));
-        self.all.advance(positions);
+        self.all.advance(positions)
     }
 
     /// All jobs that are left are held, one of them until `until`.
@@ -120,8 +125,8 @@ impl WorkerProgress<'_> {
     }
 
     /// Prints a line without disturbing the bars.
-    pub fn say(&self, line: &str) {
-        self.all.say(line);
+    pub fn say(&self, line: &str) -> io::Result<()> {
+        self.all.say(line)
     }
 }
 

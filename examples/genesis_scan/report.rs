@@ -1,12 +1,12 @@
 //! The end: whether what is stored is right, and what it is, as tables.
-#![expect(clippy::print_stdout, reason = "an example talks to its user")]
+
+use std::io::Write;
 
 use milepost::storage::Table;
 use milepost::{DayStats, Finding, Job, MonthStats, Scope, Snapshot, Store, Totals, WorkerInfo};
 
-use crate::Result;
 use crate::genesis_scan::header::{ANSWER, Hash, Puzzle};
-use crate::support::{bytes, figure, or_dash, print_table, rate, seconds, time};
+use crate::support::{Result, bytes, figure, or_dash, print_table, rate, time, time_spent};
 
 /// How many rows of a long table are shown.
 const SHOWN: usize = 32;
@@ -18,7 +18,7 @@ pub fn positions_done(store: &Store, puzzle: &Puzzle) -> Result<u64> {
 
 /// Checks, and says, that what the workers did adds up to exactly the positions that are done: what
 /// left history stands in the lifetimes, and the rest is live.
-pub fn check_totals(store: &Store, puzzle: &Puzzle) -> Result<()> {
+pub fn check_totals(out: &mut dyn Write, store: &Store, puzzle: &Puzzle) -> Result<()> {
     let done = u128::from(positions_done(store, puzzle)?);
     let view = store.snapshot()?;
     view.verify()?;
@@ -33,8 +33,7 @@ pub fn check_totals(store: &Store, puzzle: &Puzzle) -> Result<()> {
     );
     assert_eq!(view.lifetime(Scope::Fleet)?.totals.items, done);
     let (archived, live, done) = (figure(archived), figure(live), figure(done));
-    println!("totals add up: {archived} archived + {live} live = {done} positions");
-    Ok(())
+    Ok(writeln!(out, "totals add up: {archived} archived + {live} live = {done} positions")?)
 }
 
 /// Checks that the answer was found, and that whatever was found solves the puzzle.
@@ -52,19 +51,19 @@ pub fn check_answer(store: &Store, puzzle: &Puzzle) -> Result<()> {
 }
 
 /// Prints jobs, tiers, findings and size.
-pub fn print(store: &Store, puzzle: &Puzzle) -> Result<()> {
+pub fn print(out: &mut dyn Write, store: &Store, puzzle: &Puzzle) -> Result<()> {
     let view = store.snapshot()?;
     let workers = view.workers()?;
-    print_jobs(&view, puzzle)?;
-    print_tiers(&view)?;
-    print_history(&view, &workers)?;
-    print_periods(&view, &workers)?;
-    print_lifetimes(&view, &workers)?;
-    print_findings(&view, puzzle, &workers)?;
-    print_size(&view)
+    print_jobs(out, &view, puzzle)?;
+    print_tiers(out, &view)?;
+    print_history(out, &view, &workers)?;
+    print_periods(out, &view, &workers)?;
+    print_lifetimes(out, &view, &workers)?;
+    print_findings(out, &view, puzzle, &workers)?;
+    print_size(out, &view)
 }
 
-fn print_jobs(view: &Snapshot, puzzle: &Puzzle) -> Result<()> {
+fn print_jobs(out: &mut dyn Write, view: &Snapshot, puzzle: &Puzzle) -> Result<()> {
     let jobs = view.jobs_of_prefix(puzzle.prefix())?;
     let title = format!("Jobs: {} of {}", jobs.len().min(SHOWN), jobs.len());
     let rows = jobs.iter().take(SHOWN).map(|job| {
@@ -74,15 +73,14 @@ fn print_jobs(view: &Snapshot, puzzle: &Puzzle) -> Result<()> {
             figure(job.end),
             job.status.to_string(),
             figure(job.batches),
-            seconds(job.duration_us),
+            time_spent(job.duration_us),
             figure(job.attempts),
         ]
     });
-    print_table(&title, ["job", "from", "to", "status", "checkpoints", "work", "lapses"], rows);
-    Ok(())
+    print_table(out, &title, ["job", "from", "to", "status", "checkpoints", "work", "lapses"], rows)
 }
 
-fn print_tiers(view: &Snapshot) -> Result<()> {
+fn print_tiers(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let (size, caps) = (view.size()?, view.caps());
     let row = |tier: Table, cap: u32, of_whom: &str| {
         [tier.name().to_string(), figure(size.rows(tier)), figure(cap), of_whom.to_string()]
@@ -93,11 +91,10 @@ fn print_tiers(view: &Snapshot) -> Result<()> {
         row(Table::Monthly, caps.monthly, "of each worker"),
         row(Table::Lifetime, 1, "of each worker"),
     ];
-    print_table("Tiers: rows as they are stored", ["tier", "rows", "at most", ""], rows);
-    Ok(())
+    print_table(out, "Tiers: rows as they are stored", ["tier", "rows", "at most", ""], rows)
 }
 
-fn print_history(view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
+fn print_history(out: &mut dyn Write, view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
     let rows = view.newest_history(5)?.into_iter().map(|batch| {
         [
             batch.id.to_string(),
@@ -110,14 +107,14 @@ fn print_history(view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
         ]
     });
     print_table(
+        out,
         "History: the newest",
         ["batch", "worker", "job", "from", "items", "took", "finished"],
         rows,
-    );
-    Ok(())
+    )
 }
 
-fn print_periods(view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
+fn print_periods(out: &mut dyn Write, view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
     let header = ["worker", "period", "batches", "items", "work", "rate"];
     let mut days = Vec::new();
     let mut months = Vec::new();
@@ -129,9 +126,8 @@ fn print_periods(view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
             months.push(period(worker, month.to_string(), &totals));
         }
     }
-    print_table("Daily: what has left history, and what is live", header, days);
-    print_table("Monthly: the same", header, months);
-    Ok(())
+    print_table(out, "Daily: what has left history, and what is live", header, days)?;
+    print_table(out, "Monthly: the same", header, months)
 }
 
 fn period(worker: &WorkerInfo, period: String, totals: &Totals) -> [String; 6] {
@@ -141,12 +137,12 @@ fn period(worker: &WorkerInfo, period: String, totals: &Totals) -> [String; 6] {
         period,
         figure(batches),
         figure(items),
-        seconds(duration_us),
+        time_spent(duration_us),
         rate(totals.rate()),
     ]
 }
 
-fn print_lifetimes(view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
+fn print_lifetimes(out: &mut dyn Write, view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
     let mut rows = Vec::new();
     for worker in workers {
         let all = view.lifetime(worker.id)?.totals;
@@ -161,11 +157,15 @@ fn print_lifetimes(view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
         ]);
     }
     let header = ["worker", "batches", "items archived", "items live", "items", "rate"];
-    print_table("Lifetime: over all runs", header, rows);
-    Ok(())
+    print_table(out, "Lifetime: over all runs", header, rows)
 }
 
-fn print_findings(view: &Snapshot, puzzle: &Puzzle, workers: &[WorkerInfo]) -> Result<()> {
+fn print_findings(
+    out: &mut dyn Write,
+    view: &Snapshot,
+    puzzle: &Puzzle,
+    workers: &[WorkerInfo],
+) -> Result<()> {
     for finding in findings(view, puzzle)? {
         let (nonce, hash) = solution(&finding)?;
         let (worker, at) = (name(workers, finding.worker), time(finding.found_at));
@@ -174,17 +174,16 @@ fn print_findings(view: &Snapshot, puzzle: &Puzzle, workers: &[WorkerInfo]) -> R
             ["hash".into(), hash.to_string()],
             ["found".into(), format!("by {worker} in job {}, {at}", finding.job)],
         ];
-        print_table("Finding", ["", ""], rows);
+        print_table(out, "Finding", ["", ""], rows)?;
     }
     Ok(())
 }
 
-fn print_size(view: &Snapshot) -> Result<()> {
+fn print_size(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let size = view.size()?;
     let rows: u64 = size.tables.iter().map(|table| table.rows).sum();
     let row = [bytes(size.stored_bytes), bytes(size.used_bytes), figure(rows)];
-    print_table("Size", ["file", "in use", "rows"], [row]);
-    Ok(())
+    print_table(out, "Size", ["file", "in use", "rows"], [row])
 }
 
 fn findings(view: &Snapshot, puzzle: &Puzzle) -> Result<Vec<Finding>> {

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use milepost::{Error, Lease, Leasing, Result, Store, Worker};
+use milepost::{Error, Lease, Leasing, Store, Worker};
 
 use crate::genesis_scan::header::{Hash, Puzzle};
 use crate::genesis_scan::progress::{Progress, WorkerProgress};
+use crate::support::Result;
 
 /// After a crash, jobs of workers that do not come back are free again this soon.
 const LEASE: Duration = Duration::from_secs(5);
@@ -30,7 +31,7 @@ impl Scan<'_> {
         // Named alike in every run, so that a restarted worker takes up the lease it died with.
         let workers: Vec<Worker> = (1..=workers)
             .map(|number| self.store.worker(&format!("core-{number}"), "cpu"))
-            .collect::<Result<_>>()?;
+            .collect::<milepost::Result<_>>()?;
         thread::scope(|scope| {
             let threads: Vec<_> =
                 workers.iter().map(|worker| scope.spawn(move || self.run_worker(worker))).collect();
@@ -55,14 +56,7 @@ impl Scan<'_> {
         while !self.is_stopping()
             && let Some(lease) = self.next_lease(worker, &bar)?
         {
-            match self.scan_job(worker, lease, &bar) {
-                // As when the computer slept for longer than the lease. Nothing is wrong: whoever
-                // has the job now went on from its last checkpoint.
-                Err(Error::LeaseLost { job, .. }) => {
-                    bar.say(&format!("{} lost job {job} to another", worker.name()))
-                }
-                end => end?,
-            }
+            self.scan_job(worker, lease, &bar)?;
         }
         Ok(())
     }
@@ -86,26 +80,30 @@ impl Scan<'_> {
 
     fn scan_job(&self, worker: &Worker, mut lease: Lease, bar: &WorkerProgress<'_>) -> Result<()> {
         bar.takes(&lease);
-        while let Some(mut batch) = lease.next_batch(self.batch) {
-            if self.is_stopping() {
-                return lease.release();
-            }
+        // Where it stops early, dropping the lease gives the job back.
+        while let Some(mut batch) = lease.next_batch(self.batch).filter(|_| !self.is_stopping()) {
             let (nonces, started) = (batch.range(), Instant::now());
-            let found: Vec<_> = self.puzzle.solutions(nonces.clone()).collect();
-            let took = started.elapsed();
+            let positions = nonces.end - nonces.start;
+            let found: Vec<_> = self.puzzle.solutions(nonces).collect();
             for (nonce, hash) in &found {
                 batch.add_finding(nonce.to_be_bytes(), hash.0);
             }
-            // One transaction: the cursor, the history record and the findings.
+            let took = started.elapsed();
+            // One transaction: the cursor, the history record and the findings. The last one
+            // completes the job.
             match lease.checkpoint(batch) {
-                Err(lost @ Error::LeaseLost { .. }) => {
-                    return hand_in_late(worker, &lease, &found).and(Err(lost));
+                // As when the computer slept for longer than the lease. Nothing is wrong: whoever
+                // has the job now went on from its last checkpoint.
+                Err(Error::LeaseLost { job, .. }) => {
+                    hand_in_late(worker, &lease, &found)?;
+                    bar.say(&format!("{} lost job {job} to another", worker.name()))?;
+                    break;
                 }
                 moved => moved?,
             };
-            bar.moved(&lease, nonces.end - nonces.start, took);
+            bar.moved(&lease, positions, took)?;
             for (nonce, hash) in found {
-                bar.say(&format!("{} found nonce {nonce} with hash {hash}", worker.name()));
+                bar.say(&format!("{} found nonce {nonce} with hash {hash}", worker.name()))?;
             }
         }
         Ok(())

@@ -1,18 +1,44 @@
-//! How the examples show what they found: tables, and figures that can be read.
+//! What the examples share: how they end, and how they show tables and figures.
 #![allow(dead_code, reason = "each example uses some of these")]
-#![expect(clippy::print_stdout, reason = "an example talks to its user")]
+#![expect(clippy::print_stderr, reason = "an example talks to its user")]
+
+use std::error::Error;
+use std::io::{self, ErrorKind, Write};
+use std::process::{ExitCode, Termination};
+use std::time::Duration;
 
 use comfy_table::presets::ASCII_BORDERS_ONLY_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::{HumanBytes, HumanCount, HumanFloatCount};
 use milepost::Timestamp;
+
+/// The result of what can fail for several reasons.
+pub type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// The exit code of an example that has run. An error is told, unless it is that nobody reads the
+/// output any more, as in `| head -1`: then the example just ends.
+pub fn exit_code(outcome: Result<impl Termination>) -> ExitCode {
+    match outcome {
+        Ok(end) => end.report(),
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
 
 /// Prints a table under a title. Columns of figures stand to the right, those of words to the left.
 pub fn print_table<const COLUMNS: usize>(
+    out: &mut dyn Write,
     title: &str,
     header: [&str; COLUMNS],
     rows: impl IntoIterator<Item = [String; COLUMNS]>,
-) {
+) -> Result<()> {
     let rows: Vec<_> = rows.into_iter().collect();
     let mut table = Table::new();
     table.load_style(ASCII_BORDERS_ONLY_CONDENSED).add_rows(&rows);
@@ -25,26 +51,26 @@ pub fn print_table<const COLUMNS: usize>(
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    println!("\n{title}\n{table}");
+    Ok(writeln!(out, "\n{title}\n{table}")?)
 }
 
 fn is_figure(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit() || first == '-')
 }
 
-/// A number with its thousands set apart: `12,345,678`.
+/// A number: `12,345,678`.
 pub fn figure(number: impl TryInto<u64>) -> String {
     HumanCount(number.try_into().unwrap_or(u64::MAX)).to_string()
 }
 
 /// A rate: `8,400,000/s`.
 pub fn rate(per_second: Option<f64>) -> String {
-    per_second.map_or_else(nothing, |rate| format!("{}/s", HumanCount(rate.round() as u64)))
+    or_dash(per_second.map(|rate| format!("{:.0}/s", HumanFloatCount(rate))))
 }
 
-/// A time spent: `12.3 s`.
-pub fn seconds(micros: impl TryInto<u64>) -> String {
-    format!("{:.1} s", micros.try_into().unwrap_or(u64::MAX) as f64 / 1e6)
+/// A time spent: `12.3s`.
+pub fn time_spent(micros: impl TryInto<u64>) -> String {
+    format!("{:.1?}", Duration::from_micros(micros.try_into().unwrap_or(u64::MAX)))
 }
 
 /// An instant, to the second: `2026-02-16T12:00:00Z`.
@@ -64,9 +90,5 @@ pub fn bytes(bytes: u64) -> String {
 
 /// What may be missing, or a dash.
 pub fn or_dash(thing: Option<impl ToString>) -> String {
-    thing.map_or_else(nothing, |thing| thing.to_string())
-}
-
-fn nothing() -> String {
-    "-".into()
+    thing.map_or_else(|| "-".into(), |thing| thing.to_string())
 }
