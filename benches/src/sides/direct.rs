@@ -13,15 +13,15 @@ use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransactio
 
 use super::direct_rows::{
     Answered, CapsRow, Control, HistoryRow, JobRow, LifetimeRow, MonthlyRow, Rolled, Status, Sums,
-    decode, load, store,
+    Table, decode, load, store,
 };
-use super::{Mode, number_of, ours};
+use super::ours;
+use super::shared::{CACHE_BYTES, MAX_DELAY, Mode, milepost_file, number_of};
 use crate::ledger::Tally;
 use crate::plan::{LEASE_SECS, Scale, Step, Track};
 use crate::rival::{Caller, Connections, Reader, Rival, Size};
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
-pub(super) type Table<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 const META: Definition = TableDefinition::new("meta");
 const JOBS: Definition = TableDefinition::new("jobs");
@@ -79,7 +79,7 @@ impl Opened {
         let mut writer = self.writer.lock().map_err(|_| anyhow!("another caller panicked"))?;
         let database = writer.database.as_ref().context("the file is closed")?;
         let mut txn = database.begin_write()?;
-        let waits = self.mode == Mode::Relaxed && writer.synced_at.elapsed() < ours::MAX_DELAY;
+        let waits = self.mode == Mode::Relaxed && writer.synced_at.elapsed() < MAX_DELAY;
         if waits {
             txn.set_durability(Durability::None)?;
         }
@@ -93,7 +93,7 @@ impl Opened {
 }
 
 fn open(folder: &Path) -> Result<Database> {
-    Ok(Database::builder().set_cache_size(ours::CACHE_BYTES).open(ours::file(folder))?)
+    Ok(Database::builder().set_cache_size(CACHE_BYTES).open(milepost_file(folder))?)
 }
 
 impl Rival for Opened {
@@ -110,7 +110,7 @@ impl Rival for Opened {
     }
 
     fn size(&self) -> Result<Size> {
-        Ok(Size { main: std::fs::metadata(ours::file(&self.folder))?.len(), wal: 0 })
+        Ok(Size { main: std::fs::metadata(milepost_file(&self.folder))?.len(), wal: 0 })
     }
 
     fn compact(&self) -> Result<()> {

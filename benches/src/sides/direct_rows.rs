@@ -10,7 +10,9 @@ use bincode::{Decode, Encode};
 use milepost::{Timestamp, Totals};
 use redb::ReadableTable;
 
-use super::direct::Table;
+use super::shared::batch_totals;
+
+pub(super) type Table<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 pub(super) fn load<R: Decode<()>>(table: &Table<'_>, key: &[u8]) -> Result<Option<R>> {
     table.get(key)?.map(|value| decode(value.value())).transpose()
@@ -109,7 +111,7 @@ pub(super) struct HistoryRow {
 
 impl HistoryRow {
     pub(super) fn totals(&self) -> Result<Totals> {
-        super::sqlite::batch_totals(
+        batch_totals(
             self.items as i64,
             self.duration_us as i64,
             self.error.is_some(),

@@ -5,6 +5,7 @@ mod direct_rows;
 mod ours;
 mod ours_ask;
 mod questions;
+mod shared;
 mod sqlite;
 mod sqlite_ask;
 mod sqlite_fill;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Scale, Track};
 use crate::rival::Rival;
-pub use ours::{CACHE_BYTES, MAX_DELAY, file as milepost_file};
+pub use shared::{CACHE_BYTES, MAX_DELAY, Mode, milepost_file};
 pub use sqlite::{Flush, library_version};
 
 /// A side, with the durability it runs at.
@@ -38,17 +39,6 @@ pub enum Side {
     Milepost(Mode),
     /// redb, with milepost's rows and rules but without its layers.
     Redb(Mode),
-}
-
-/// How milepost is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Mode {
-    /// Exclusive; each commit synced.
-    Immediate,
-    /// Exclusive; commits synced within [`MAX_DELAY`].
-    Relaxed,
-    /// Shared by several writing processes; each commit synced, twice.
-    MultiWriter,
 }
 
 impl Side {
@@ -127,25 +117,4 @@ impl fmt::Display for Side {
         };
         f.pad(&format!("{name} {way}"))
     }
-}
-
-impl Mode {
-    /// In words.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Mode::Immediate => "Immediate",
-            Mode::Relaxed => "Relaxed",
-            Mode::MultiWriter => "MultiWriter",
-        }
-    }
-}
-
-/// Numbers of rows start at 1 on every side.
-fn number_of(index: usize) -> i64 {
-    index as i64 + 1
-}
-
-fn index_of(number: i64) -> usize {
-    usize::try_from(number - 1).unwrap_or_default()
 }

@@ -8,27 +8,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use milepost::storage::Device;
 use milepost::{
-    Action, Batch, Builder, Durability, Import, JobId, Lease, LeaseCommand, ManualClock, NewJob,
-    PastBatch, Sharing, Snapshot, Store, Token, WorkerId,
+    Action, Batch, Builder, Durability, Import, Lease, LeaseCommand, ManualClock, NewJob,
+    PastBatch, Sharing, Snapshot, Store, Token,
 };
 
 use super::ours_ask::ask;
-use super::{Mode, number_of};
+use super::shared::{CACHE_BYTES, MAX_DELAY, Mode, job_id, milepost_file, worker_id};
 use crate::dashboard::{Answer, Question};
 use crate::ledger::{Tally, WorkerTally, first_recent_day};
 use crate::plan::{self, LEASE_SECS, Scale, Step, Track};
 use crate::rival::{Caller, Connections, Reader, Rival, Size};
-
-/// How long a relaxed store may hold a commit back.
-pub const MAX_DELAY: Duration = Duration::from_millis(100);
-/// Memory for pages: the library's default, named here because it is subtracted from the peak.
-pub const CACHE_BYTES: usize = 16 << 20;
-
-/// The file of the store in a folder.
-#[must_use]
-pub fn file(folder: &Path) -> PathBuf {
-    folder.join("bench.milepost")
-}
 
 /// A store and the leases of its jobs.
 pub(super) struct Opened {
@@ -59,7 +48,7 @@ fn builder(from: Builder, mode: Mode, clock: &ManualClock) -> Builder {
 
 pub(super) fn fill(folder: &Path, scale: &Scale) -> Result<()> {
     let clock = ManualClock::at(plan::start());
-    let store = builder(Store::builder(file(folder)), Mode::Relaxed, &clock).open()?;
+    let store = builder(Store::builder(milepost_file(folder)), Mode::Relaxed, &clock).open()?;
     for worker in 0..scale.workers {
         store.worker(&Scale::worker_name(worker), Scale::kind(worker))?;
     }
@@ -101,14 +90,6 @@ fn past_batch(step: &Step) -> PastBatch {
     }
 }
 
-pub(super) fn worker_id(worker: usize) -> WorkerId {
-    WorkerId::from_number(number_of(worker) as u32)
-}
-
-pub(super) fn job_id(job: usize) -> JobId {
-    JobId::from_number(number_of(job) as u64)
-}
-
 impl Opened {
     pub(super) fn in_folder(
         folder: &Path,
@@ -116,7 +97,13 @@ impl Opened {
         mode: Mode,
         tracks: &[Track],
     ) -> Result<Opened> {
-        Opened::new(Store::builder(file(folder)), Some(file(folder)), scale, mode, tracks)
+        Opened::new(
+            Store::builder(milepost_file(folder)),
+            Some(milepost_file(folder)),
+            scale,
+            mode,
+            tracks,
+        )
     }
 
     pub(super) fn on_device(

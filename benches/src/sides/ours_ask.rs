@@ -7,8 +7,7 @@ use milepost::{
     ActiveWorker, Day, DayStats, HistoryRecord, Job, MonthStats, Scope, Snapshot, Standing,
 };
 
-use super::index_of;
-use super::ours::{job_id, worker_id};
+use super::shared::{index_of, job_id, worker_id};
 use crate::dashboard::{Answer, Question, Record};
 use crate::plan;
 

@@ -10,7 +10,8 @@ use milepost::{Day, Timestamp, Totals};
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::{index_of, number_of, sqlite_ask};
+use super::shared::{batch_totals, index_of, number_of};
+use super::sqlite_ask;
 use crate::dashboard::{Answer, Question};
 use crate::ledger::{Tally, WorkerTally, first_recent_day};
 use crate::plan::{self, LEASE_SECS, Scale, Step, Track};
@@ -274,26 +275,6 @@ fn tally<S: Schema>(connection: &Connection, scale: &Scale) -> Result<Tally> {
         tally.workers[index_of(row.get(8)?)].ever.merge(&totals(row)?);
     }
     Ok(tally)
-}
-
-pub(super) fn batch_totals(
-    items: i64,
-    duration_us: i64,
-    failed: bool,
-    finished_at: i64,
-) -> Result<Totals> {
-    let rate = Some(items as f64 * 1e6 / duration_us as f64);
-    let at = Some(Timestamp::from_micros(finished_at)?);
-    Ok(Totals {
-        batches: 1,
-        errors: failed.into(),
-        items: items as u128,
-        duration_us: duration_us as u128,
-        min_rate: rate,
-        max_rate: rate,
-        first_at: at,
-        last_at: at,
-    })
 }
 
 /// The totals that a row starts with.

@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use milepost::{Month, Totals};
 use rusqlite::{Connection, ToSql};
 
+use super::shared::{index_of, number_of};
 use super::sqlite::{Schema, day_of, totals, totals_at};
-use super::{index_of, number_of};
 use crate::dashboard::{Answer, Question, Record};
 
 /// Answers a question about the first worker, or all, as of a time.

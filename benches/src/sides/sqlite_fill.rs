@@ -7,7 +7,7 @@ use anyhow::Result;
 use milepost::{Month, Timestamp, Totals};
 use rusqlite::{Connection, ToSql, params};
 
-use super::number_of;
+use super::shared::number_of;
 use super::sqlite::{Flush, Schema, TOTALS, connect, insert_history};
 use crate::plan::{self, Scale};
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::Result;
 use rusqlite::{Connection, params};
 
-use super::sqlite::{self, Flush, Opened, Schema, batch_totals};
+use super::shared::{batch_totals, index_of, number_of};
+use super::sqlite::{self, Flush, Opened, Schema};
 use super::sqlite_fill;
-use super::{index_of, number_of};
 use crate::dashboard::Question;
 use crate::ledger::{Tally, WorkerTally};
 use crate::plan::{self, LEASE_SECS, Scale, Step, Track};

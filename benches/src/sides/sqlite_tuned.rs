@@ -13,7 +13,8 @@ use milepost::{Day, Month, Timestamp, Totals};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::questions::question;
-use super::sqlite::{self, Flush, Opened, Schema, batch_totals, insert_history, move_cursor};
+use super::shared::batch_totals;
+use super::sqlite::{self, Flush, Opened, Schema, insert_history, move_cursor};
 use super::sqlite_fill;
 use crate::dashboard::Question;
 use crate::plan::{DAILY_LIMIT, HISTORY_LIMIT, MONTHLY_LIMIT, Scale, Step, Track};
