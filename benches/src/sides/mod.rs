@@ -10,6 +10,7 @@ mod sqlite;
 mod sqlite_ask;
 mod sqlite_fill;
 mod sqlite_rows;
+mod sqlite_schema;
 mod sqlite_triggers;
 mod sqlite_tuned;
 
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Scale, Track};
 use crate::rival::Rival;
 pub use shared::{CACHE_BYTES, MAX_DELAY, Mode, milepost_file};
-pub use sqlite::{Flush, library_version};
+pub use sqlite_schema::{Flush, library_version};
 
 /// A side, with the durability it runs at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use milepost::{Month, Totals};
 use rusqlite::{Connection, ToSql};
 
 use super::shared::{index_of, number_of};
-use super::sqlite::{Schema, day_of, totals, totals_at};
+use super::sqlite_schema::{Schema, day_of, totals, totals_at};
 use crate::dashboard::{Answer, Question, Record};
 
 /// Answers a question about the first worker, or all, as of a time.

@@ -8,7 +8,7 @@ use milepost::{Month, Timestamp, Totals};
 use rusqlite::{Connection, ToSql, params};
 
 use super::shared::number_of;
-use super::sqlite::{Flush, Schema, TOTALS, connect, insert_history};
+use super::sqlite_schema::{Flush, Schema, TOTALS, connect, insert_history};
 use crate::plan::{self, Scale};
 
 /// Makes the file, and closes it.

@@ -6,8 +6,9 @@ use anyhow::Result;
 use rusqlite::{Connection, params};
 
 use super::shared::{batch_totals, index_of, number_of};
-use super::sqlite::{self, Flush, Opened, Schema};
+use super::sqlite::{self, Opened};
 use super::sqlite_fill;
+use super::sqlite_schema::{Flush, Schema};
 use crate::dashboard::Question;
 use crate::ledger::{Tally, WorkerTally};
 use crate::plan::{self, LEASE_SECS, Scale, Step, Track};

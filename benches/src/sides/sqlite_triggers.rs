@@ -12,8 +12,9 @@ use anyhow::Result;
 use rusqlite::Connection;
 
 use super::questions::question;
-use super::sqlite::{self, Flush, Opened, Schema, insert_history, move_cursor};
+use super::sqlite::{self, Opened};
 use super::sqlite_fill;
+use super::sqlite_schema::{Flush, Schema, insert_history, move_cursor};
 use crate::dashboard::Question;
 use crate::plan::{Scale, Step, Track};
 

@@ -14,8 +14,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::questions::question;
 use super::shared::batch_totals;
-use super::sqlite::{self, Flush, Opened, Schema, insert_history, move_cursor};
+use super::sqlite::{self, Opened};
 use super::sqlite_fill;
+use super::sqlite_schema::{Flush, Schema, insert_history, move_cursor};
 use crate::dashboard::Question;
 use crate::plan::{DAILY_LIMIT, HISTORY_LIMIT, MONTHLY_LIMIT, Scale, Step, Track};
 
