@@ -5,18 +5,21 @@
 //! none may skip work. The `compare` program runs them in turns (A B A B), prints tables, and
 //! holds the ratios against the targets.
 //!
+//! From the ground up; each uses only those before it:
+//!
 //! - [`plan`]: the work, as data: who checkpoints what, and what the tiers hold beforehand.
 //! - [`ledger`]: what must be stored after it.
-//! - [`books`]: how far the work is.
+//! - [`dashboard`]: the questions of a dashboard, asked of every side.
 //! - [`rival`]: what a side has to do.
 //! - [`sides`]: milepost, three ways of using SQLite, and redb without milepost.
+//! - [`books`]: how far the work is.
 //! - [`run`]: carries out a plan from one or many threads, and times it.
 //! - [`device`]: counts what milepost writes. [`floor`]: what the disk can do at best.
-//! - [`dashboard`]: the questions of a dashboard, asked of every side.
-//! - [`report`], [`tables`], [`plots`], [`machine`]: figures, ratios and targets; how they are
-//!   shown; where it ran.
+//! - [`machine`], [`report`], [`tables`]: where it ran; figures, ratios and targets; how they are
+//!   printed.
 //! - [`child`]: parts that need a process of their own.
 //! - [`compare`]: the sections of the comparison.
+//! - [`plots`]: its figures, drawn.
 
 pub mod books;
 pub mod child;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Comparison, Extent};
+use super::comparison::{Comparison, Extent};
 use crate::plan::Scale;
 use crate::report::{Ratio, Report, Target};
 use crate::rival::Size;

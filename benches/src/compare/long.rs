@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::Comparison;
+use super::comparison::Comparison;
 use crate::books::Books;
 use crate::child::{Child, Mark, Order, Pace};
 use crate::plan::Scale;

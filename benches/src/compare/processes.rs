@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Comparison, speeds};
+use super::comparison::{Comparison, speeds};
 use crate::books::Books;
 use crate::child::{Child, Done, Order, Pace};
 use crate::plan::Scale;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 
-use super::Comparison;
+use super::comparison::Comparison;
 use crate::dashboard::Question;
 use crate::plan::Scale;
 use crate::report::{Ratio, Target};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::Comparison;
+use super::comparison::Comparison;
 use crate::books::Books;
 use crate::child::{Child, Order, Pace};
 use crate::plan::Scale;

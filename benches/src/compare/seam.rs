@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Comparison, speeds};
+use super::comparison::{Comparison, speeds};
 use crate::plan::Scale;
 use crate::report::{Ratio, Target};
 use crate::run::{Entry, Length, Sample};

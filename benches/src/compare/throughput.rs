@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Comparison, Extent, speeds};
+use super::comparison::{Comparison, Extent, speeds};
 use crate::floor;
 use crate::plan::Scale;
 use crate::report::{Ratio, Target};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Comparison, Extent};
+use super::comparison::{Comparison, Extent};
 use crate::child::{Child, Order, Pace};
 use crate::device::{Counting, Counts};
 use crate::plan::Scale;
