@@ -17,11 +17,13 @@
 //! - [`device`]: counts what milepost writes. [`floor`]: what the disk can do at best.
 //! - [`machine`], [`report`], [`tables`]: where it ran; figures, ratios and targets; how they are
 //!   printed.
+//! - [`chart`]: lines over axes in powers of ten.
 //! - [`child`]: parts that need a process of their own.
 //! - [`compare`]: the sections of the comparison.
 //! - [`plots`]: its figures, drawn.
 
 pub mod books;
+pub mod chart;
 pub mod child;
 pub mod compare;
 pub mod dashboard;
