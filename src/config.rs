@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::schema::codec::{Decode, Encode};
 
 /// The lengths beyond which input is refused.
 pub mod limits {
@@ -30,7 +29,7 @@ pub mod limits {
 }
 
 /// How many records each tier keeps. Caps belong to the file, not to whoever opens it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caps {
     /// History records over all workers.
     pub history: u32,
@@ -48,7 +47,7 @@ impl Default for Caps {
 }
 
 /// A wish to change some of the caps; those left `None` stay as the file has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CapsChange {
     /// The new cap on history records.
     pub history: Option<u32>,

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::time::Timestamp;
-use crate::types::{JobId, JobStatus, Token};
+use crate::types::ids::{JobId, Token};
+use crate::types::status::JobStatus;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -425,13 +425,4 @@ pub(crate) fn check_length(
         return Ok(());
     }
     Err(Error::Length { what, length, min, max })
-}
-
-/// Refuses a time that calendars cannot show.
-pub(crate) fn time_out_of_range(micros: i64) -> Error {
-    Error::invalid(format!(
-        "{micros} microseconds is outside the calendar: times run from {} to {}",
-        Timestamp::MIN,
-        Timestamp::MAX
-    ))
 }

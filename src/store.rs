@@ -198,7 +198,7 @@ impl Store {
     /// - [`Error::OutOfSequence`] or [`Error::Altered`] if the sequence number does not fit.
     /// - else as the methods of [`Lease`](crate::Lease).
     pub fn submit(&self, command: LeaseCommand) -> Result<Receipt> {
-        match self.submit_one(Command::held(command))? {
+        match self.submit_one(Command::Held(command))? {
             Answer::Receipt { receipt, .. } => Ok(receipt),
             other => Err(unexpected(&other)),
         }
@@ -211,7 +211,7 @@ impl Store {
         commands: impl IntoIterator<Item = LeaseCommand>,
     ) -> Vec<Result<Receipt>> {
         let checked: Vec<Result<Stamped>> =
-            commands.into_iter().map(|command| self.stamp(Command::held(command))).collect();
+            commands.into_iter().map(|command| self.stamp(Command::Held(command))).collect();
         let mut verdicts: Vec<Result<()>> = Vec::with_capacity(checked.len());
         let mut accepted = Vec::with_capacity(checked.len());
         for command in checked {
@@ -241,7 +241,7 @@ impl Store {
     /// - [`Error::Invalid`] if totals contradict themselves or their period, or would make a
     ///   worker's totals too large to add up exactly.
     pub fn import(&self, import: Import) -> Result<bool> {
-        match self.submit_one(Command::import(import))? {
+        match self.submit_one(Command::Import(import))? {
             Answer::Stored { new } => Ok(new),
             other => Err(unexpected(&other)),
         }

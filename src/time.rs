@@ -9,7 +9,7 @@ use jiff::tz::Offset;
 use jiff::{SignedDuration, Span};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::{Error, Result, time_out_of_range};
+use crate::error::{Error, Result};
 
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
@@ -273,6 +273,15 @@ impl FromStr for Month {
             .map(Month::from_date)
             .map_err(|e| Error::invalid(format!("{text:?} is not a month such as 2026-02: {e}")))
     }
+}
+
+/// Refuses a time that calendars cannot show.
+fn time_out_of_range(micros: i64) -> Error {
+    Error::invalid(format!(
+        "{micros} microseconds is outside the calendar: times run from {} to {}",
+        Timestamp::MIN,
+        Timestamp::MAX
+    ))
 }
 
 /// Serializes and deserializes a type by its `Display` and `FromStr`.

@@ -83,7 +83,7 @@ pub(crate) fn parsed<'k, K>(
 }
 
 /// The record of a row.
-pub(crate) fn decoded<R: Decode<()>>(table: Table, key: &[u8], value: &[u8]) -> Result<R> {
+pub(crate) fn decoded<R: Decode>(table: Table, key: &[u8], value: &[u8]) -> Result<R> {
     codec::decode(value).map_err(|why| undecodable(table, key, &why).into())
 }
 

@@ -63,8 +63,8 @@ fn apply_one(
             let (answer, effect) = leasing::lease(txn, control, stamped, request)?;
             Answer::Lease { answer, effect }
         }
-        Command::Held { command, digest } => {
-            let (receipt, effect, record) = fencing::held(txn, control, now, command, *digest)?;
+        Command::Held(command) => {
+            let (receipt, effect, record) = fencing::held(txn, control, now, command)?;
             if let Some(record) = record {
                 tail.append(txn, &record)?;
             }
@@ -86,8 +86,8 @@ fn apply_one(
         Command::Late { worker, job, finding } => {
             Answer::Stored { new: findings::late_finding(txn, now, *worker, *job, finding)? }
         }
-        Command::Import { import, digest } => {
-            Answer::Stored { new: imports::import(txn, control, tail, import, *digest)? }
+        Command::Import(import) => {
+            Answer::Stored { new: imports::import(txn, control, tail, import)? }
         }
         Command::SetCaps(change) => {
             retention::set_caps(txn, control, *change)?;

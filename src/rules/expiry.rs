@@ -7,8 +7,7 @@ use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
 
 use crate::rules::index::change;
-use crate::rules::jobs::load_job;
-use crate::rules::leasing::deadline;
+use crate::rules::index::load_job;
 use crate::rules::outcome::{Applied, contained, step};
 use crate::schema::key;
 use crate::schema::rows::{Control, JobRow};
@@ -35,6 +34,11 @@ pub(super) struct Expired {
 /// How far apart stamps may be applied out of order: a command is stamped before it waits for its
 /// turn. A clock that goes back by less is not noticed.
 const TOLERANCE: Duration = Duration::from_secs(60);
+
+/// When a lease of this length expires unless it is renewed.
+pub(super) fn deadline(now: Timestamp, length_us: u64) -> Timestamp {
+    now.after(Duration::from_micros(length_us))
+}
 
 /// Puts jobs back in the queue whose leases have expired, and moves entries that lag behind a
 /// renewal: a few of each.

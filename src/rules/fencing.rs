@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use crate::error::{Error, Lost};
-use crate::rules::expiry::{give_back, note_time};
+use crate::rules::expiry::{deadline, give_back, note_time};
 use crate::rules::findings::insert_finding;
+use crate::rules::index::known_job;
 use crate::rules::index::{AVAILABLE, change, ended};
-use crate::rules::jobs::{end, known_job};
-use crate::rules::leasing::deadline;
+use crate::rules::jobs::end;
 use crate::rules::outcome::Applied;
 use crate::rules::workers::touch_worker;
+use crate::schema::codec;
 use crate::schema::key;
 use crate::schema::rows::{Control, HistoryRow, JobRow};
 use crate::schema::tables::{store, undecodable};
@@ -25,10 +26,10 @@ pub(super) fn held(
     control: &mut Control,
     now: Timestamp,
     command: &LeaseCommand,
-    digest: u64,
 ) -> Applied<(Receipt, Effect, Option<HistoryRow>)> {
     let LeaseCommand { job: id, token, sequence, action } = command;
     let id = *id;
+    let digest = codec::digest(action);
     let mut row = known_job(txn, id)?;
     if let Some(first_receipt) = check_turn(id, &row, *token, *sequence, digest)? {
         return Ok((first_receipt, Effect::default(), None));

@@ -1,12 +1,12 @@
 //! Findings of jobs, by job, by time and by key.
 
-use crate::rules::jobs::known_job;
-use crate::rules::outcome::Applied;
+use crate::rules::index::known_job;
+use crate::rules::outcome::{Applied, step};
 use crate::rules::workers::known_worker;
 use crate::schema::key;
-use crate::schema::rows::{FindingRow, JobRow};
-use crate::schema::tables::{load, store, undecodable};
-use crate::storage::{EngineResult, Table, Write};
+use crate::schema::rows::{Control, FindingRow, JobRow};
+use crate::schema::tables::{keys, load, store, undecodable};
+use crate::storage::{EngineResult, Order, Table, Write};
 use crate::time::Timestamp;
 use crate::types::{JobId, NewFinding, WorkerId};
 
@@ -51,7 +51,7 @@ pub(super) fn insert_finding(
 }
 
 /// Removes a finding by its key in the table of findings.
-pub(super) fn remove_finding(txn: &mut dyn Write, key: &[u8]) -> EngineResult<()> {
+fn remove_finding(txn: &mut dyn Write, key: &[u8]) -> EngineResult<()> {
     let (job, name) =
         key::as_finding(key).ok_or_else(|| undecodable(Table::Findings, key, key::MALFORMED))?;
     if let Some(row) = load::<FindingRow>(txn, key)? {
@@ -59,4 +59,19 @@ pub(super) fn remove_finding(txn: &mut dyn Write, key: &[u8]) -> EngineResult<()
     }
     txn.delete(Table::FindingsByKey, &key::finding_by_key(name, job))?;
     txn.delete(Table::Findings, key)
+}
+
+/// Removes a step of the findings of deleted jobs.
+pub(super) fn sweep_findings(txn: &mut dyn Write, control: &mut Control) -> EngineResult<()> {
+    let Some(id) = control.deleting.last().copied() else { return Ok(()) };
+    let most = step(txn);
+    let under = key::Under::new(key::job(id));
+    let keys = keys(txn, Table::Findings, under.range(), Order::Ascending, most)?;
+    for key in &keys {
+        remove_finding(txn, key)?;
+    }
+    if keys.len() < most {
+        control.deleting.pop();
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@ use crate::rules::outcome::Applied;
 use crate::rules::retention::HistoryTail;
 use crate::rules::tiers::{self, Fold};
 use crate::rules::workers::known_worker;
+use crate::schema::codec;
 use crate::schema::rows::{Control, HistoryRow, ImportRow, Row};
 use crate::schema::tables::{self, load, store};
 use crate::storage::{EngineResult, Table, Write};
@@ -19,8 +20,8 @@ pub(crate) fn import(
     control: &mut Control,
     tail: &mut HistoryTail,
     import: &Import,
-    digest: u64,
 ) -> Applied<bool> {
+    let digest = codec::digest(import);
     let id_key = tables::import_key(&import.id);
     if let Some(known) = load::<ImportRow>(txn, &id_key)? {
         return if known.digest == digest {

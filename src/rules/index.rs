@@ -2,12 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use crate::error::Error;
+use crate::rules::outcome::Applied;
 use crate::schema::key;
 use crate::schema::rows::{Control, JobRow, PrefixRow};
-use crate::schema::tables::{first_key, load, store, undecodable};
+use crate::schema::tables::{first_key, load, missing, store, undecodable};
 use crate::storage::{EngineResult, Order, Read, Table, Write};
 use crate::types::command::Effect;
 use crate::types::{JobId, JobStatus};
+
+/// A job that an index refers to.
+pub(super) fn load_job(txn: &(impl Read + ?Sized), id: JobId) -> EngineResult<JobRow> {
+    load(txn, &key::job(id))?.ok_or_else(|| missing(Table::Jobs, &key::job(id)))
+}
+
+/// A job that a caller named.
+pub(super) fn known_job(txn: &(impl Read + ?Sized), id: JobId) -> Applied<JobRow> {
+    Ok(load(txn, &key::job(id))?.ok_or(Error::UnknownJob(id))?)
+}
 
 /// What is known of a prefix; nothing if it has no job.
 pub(super) fn prefix(txn: &(impl Read + ?Sized), prefix: &[u8]) -> EngineResult<PrefixRow> {

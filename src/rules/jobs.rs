@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 
 use crate::error::Error;
-use crate::rules::findings::remove_finding;
-use crate::rules::index::{NewJobs, change, ended, remove};
-use crate::rules::outcome::{Applied, Failure, step};
+use crate::rules::findings::sweep_findings;
+use crate::rules::index::{NewJobs, change, ended, known_job, load_job, remove};
+use crate::rules::outcome::{Applied, Failure};
 use crate::schema::key;
 use crate::schema::rows::{Control, JobRow, Number};
-use crate::schema::tables::{keys, load, load_from, missing, undecodable};
-use crate::storage::{EngineResult, Order, Read, Table, Write};
+use crate::schema::tables::{load_from, undecodable};
+use crate::storage::{Order, Table, Write};
 use crate::time::Timestamp;
 use crate::types::command::Effect;
 use crate::types::{JobId, JobStatus, NewJob, Token};
@@ -152,16 +152,6 @@ fn insert(
     Ok(id)
 }
 
-/// A job that an index refers to.
-pub(super) fn load_job(txn: &(impl Read + ?Sized), id: JobId) -> EngineResult<JobRow> {
-    load(txn, &key::job(id))?.ok_or_else(|| missing(Table::Jobs, &key::job(id)))
-}
-
-/// A job that a caller named.
-pub(super) fn known_job(txn: &(impl Read + ?Sized), id: JobId) -> Applied<JobRow> {
-    Ok(load(txn, &key::job(id))?.ok_or(Error::UnknownJob(id))?)
-}
-
 /// Calls a job off, whether or not somebody holds it.
 pub(crate) fn cancel(
     txn: &mut dyn Write,
@@ -211,21 +201,6 @@ pub(crate) fn delete(txn: &mut dyn Write, control: &mut Control, id: JobId) -> A
     txn.delete(Table::JobRanges, &key::job_range(&row.prefix, row.start))?;
     control.deleting.push(id);
     sweep_findings(txn, control)?;
-    Ok(())
-}
-
-/// Removes a step of the findings of deleted jobs.
-pub(crate) fn sweep_findings(txn: &mut dyn Write, control: &mut Control) -> EngineResult<()> {
-    let Some(id) = control.deleting.last().copied() else { return Ok(()) };
-    let most = step(txn);
-    let under = key::Under::new(key::job(id));
-    let keys = keys(txn, Table::Findings, under.range(), Order::Ascending, most)?;
-    for key in &keys {
-        remove_finding(txn, key)?;
-    }
-    if keys.len() < most {
-        control.deleting.pop();
-    }
     Ok(())
 }
 

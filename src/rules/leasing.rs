@@ -6,9 +6,10 @@
 use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
 
-use crate::rules::expiry;
+use crate::rules::expiry::{self, deadline};
 use crate::rules::index::{change, prefix};
-use crate::rules::jobs::{end, known_job, load_job};
+use crate::rules::index::{known_job, load_job};
+use crate::rules::jobs::end;
 use crate::rules::outcome::{Applied, Failure, contained};
 use crate::rules::workers::known_worker;
 use crate::schema::key;
@@ -259,10 +260,6 @@ fn grant(
         length_us: row.length_us,
         attempts: row.attempts,
     })
-}
-
-pub(super) fn deadline(now: Timestamp, length_us: u64) -> Timestamp {
-    now.after(Duration::from_micros(length_us))
 }
 
 /// Says when the next wanted lease may expire, or that nothing is left to do.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use crate::config::CapsChange;
-use crate::rules::jobs::sweep_findings;
+use crate::rules::findings::sweep_findings;
 use crate::rules::outcome::step;
 use crate::rules::tiers::{self, Fold};
 use crate::schema::key;

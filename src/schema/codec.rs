@@ -2,19 +2,19 @@
 //!
 //! The bytes are frozen: the tests of `golden` hold them, and a new layout needs a new version.
 //! Decoding is bounded, so a corrupt length is an error and not an allocation.
+//!
+//! Records implement the two traits of this module, which are private to the crate, so that no
+//! public type shows how it is stored.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
-use bincode::de::Decoder;
 use bincode::de::read::Reader;
-use bincode::enc::Encoder;
 use bincode::enc::write::Writer;
-use bincode::error::{DecodeError, EncodeError};
-pub(crate) use bincode::{Decode, Encode};
+pub(crate) use bincode::{
+    de::Decoder,
+    enc::Encoder,
+    error::{DecodeError, EncodeError},
+};
 use xxhash_rust::xxh3::xxh3_64;
-
-use crate::schema::rows::HistoryRow;
-use crate::time::{Day, Month, Timestamp};
-use crate::types::{Batch, Totals};
 
 /// The version that every record starts with.
 pub(crate) const VERSION: u8 = 1;
@@ -25,6 +25,16 @@ const LIMIT: usize = 1 << 17;
 const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> =
     bincode::config::standard().with_limit::<LIMIT>();
 
+/// A value that can be written into a record.
+pub(crate) trait Encode {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError>;
+}
+
+/// A value that can be read from a record.
+pub(crate) trait Decode: Sized {
+    fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError>;
+}
+
 /// The bytes of a record.
 pub(crate) fn encode<T: Encode>(record: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64);
@@ -34,12 +44,13 @@ pub(crate) fn encode<T: Encode>(record: &T) -> Vec<u8> {
 }
 
 /// The record of some bytes, or what is wrong with them.
-pub(crate) fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, String> {
+pub(crate) fn decode<T: Decode>(bytes: &[u8]) -> Result<T, String> {
     let Some((version, rest)) = bytes.split_first() else { return Err("it is empty".into()) };
     if *version != VERSION {
         return Err(format!("it has record version {version}, not {VERSION}"));
     }
-    let (record, used) = bincode::decode_from_slice(rest, CONFIG).map_err(|e| e.to_string())?;
+    let (Wire(record), used) =
+        bincode::decode_from_slice(rest, CONFIG).map_err(|error| error.to_string())?;
     if used != rest.len() {
         return Err(format!("{} bytes follow its end", rest.len() - used));
     }
@@ -56,36 +67,143 @@ pub(crate) fn digest<T: Encode>(value: &T) -> u64 {
 fn append<T: Encode>(value: &T, bytes: &mut Vec<u8>) {
     // Only a writer that fails or a sequence of unknown length can fail; a vector and our types
     // are neither.
-    let encoded = bincode::encode_into_std_write(value, bytes, bincode::config::standard());
+    let encoded = bincode::encode_into_std_write(Wire(value), bytes, bincode::config::standard());
     debug_assert!(encoded.is_ok(), "encoding into memory cannot fail");
 }
 
-impl Encode for Timestamp {
+/// A value as bincode takes it.
+struct Wire<T>(T);
+
+impl<T: Encode> bincode::Encode for Wire<&T> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        self.as_micros().encode(encoder)
+        self.0.encode(encoder)
     }
 }
 
-impl<C> Decode<C> for Timestamp {
+impl<C, T: Decode> bincode::Decode<C> for Wire<T> {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        Timestamp::from_micros(i64::decode(decoder)?)
-            .map_err(|e| DecodeError::OtherString(e.to_string()))
+        T::decode(decoder).map(Wire)
     }
 }
 
-bincode::impl_borrow_decode!(Timestamp);
-bincode::impl_borrow_decode!(Day);
-bincode::impl_borrow_decode!(Month);
-bincode::impl_borrow_decode!(Totals);
-bincode::impl_borrow_decode!(HistoryRow);
+/// Types that are written as bincode writes them.
+macro_rules! as_bincode_does {
+    ($($type:ty),*) => {$(
+        impl Encode for $type {
+            fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+                bincode::Encode::encode(self, encoder)
+            }
+        }
+
+        impl Decode for $type {
+            fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
+                bincode::Decode::decode(decoder)
+            }
+        }
+    )*};
+}
+
+as_bincode_does!(u8, u32, u64, u128, i32, i64, f64, bool, String, Vec<u8>, [u64; 5]);
+
+impl<T: Encode> Encode for &T {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        (*self).encode(encoder)
+    }
+}
+
+impl<T: Encode> Encode for Option<T> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.is_some().encode(encoder)?;
+        self.as_ref().map_or(Ok(()), |value| value.encode(encoder))
+    }
+}
+
+impl<T: Decode> Decode for Option<T> {
+    fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let is_some = bool::decode(decoder)?;
+        is_some.then(|| T::decode(decoder)).transpose()
+    }
+}
+
+/// Writes how many values follow, and each of them.
+pub(crate) fn encode_list<T: Encode, E: Encoder>(
+    list: &[T],
+    encoder: &mut E,
+) -> Result<(), EncodeError> {
+    (list.len() as u64).encode(encoder)?;
+    list.iter().try_for_each(|value| value.encode(encoder))
+}
+
+/// Reads what [`encode_list`] has written.
+pub(crate) fn decode_list<T: Decode, D: Decoder>(decoder: &mut D) -> Result<Vec<T>, DecodeError> {
+    let length = u64::decode(decoder)?;
+    // It grows with what is there, so that a corrupt length is found at the end of the bytes.
+    (0..length).map(|_| T::decode(decoder)).collect()
+}
+
+macro_rules! tuples {
+    ($($(($name:ident $at:tt))+;)*) => {$(
+        impl<$($name: Encode),+> Encode for ($($name,)+) {
+            fn encode<En: Encoder>(&self, encoder: &mut En) -> Result<(), EncodeError> {
+                $(self.$at.encode(encoder)?;)+
+                Ok(())
+            }
+        }
+
+        impl<$($name: Decode),+> Decode for ($($name,)+) {
+            fn decode<De: Decoder>(decoder: &mut De) -> Result<Self, DecodeError> {
+                Ok(($($name::decode(decoder)?,)+))
+            }
+        }
+    )*};
+}
+
+tuples! {
+    (A 0) (B 1);
+    (A 0) (B 1) (C 2);
+    (A 0) (B 1) (C 2) (F 3);
+}
+
+/// Defines a record, written field by field in the order of its definition.
+macro_rules! record {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident {
+        $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty,)*
+    }) => {
+        $(#[$meta])*
+        $vis struct $name {
+            $($(#[$field_meta])* $field_vis $field: $type,)*
+        }
+
+        impl $crate::schema::codec::Encode for $name {
+            fn encode<E: $crate::schema::codec::Encoder>(
+                &self,
+                encoder: &mut E,
+            ) -> Result<(), $crate::schema::codec::EncodeError> {
+                $($crate::schema::codec::Encode::encode(&self.$field, encoder)?;)*
+                Ok(())
+            }
+        }
+
+        impl $crate::schema::codec::Decode for $name {
+            fn decode<D: $crate::schema::codec::Decoder>(
+                decoder: &mut D,
+            ) -> Result<Self, $crate::schema::codec::DecodeError> {
+                Ok($name {
+                    $($field: $crate::schema::codec::Decode::decode(decoder)?,)*
+                })
+            }
+        }
+    };
+}
+pub(crate) use record;
 
 /// A number in as many bytes as it needs, seven bits in each, the lowest first: the unsigned
 /// LEB128 of DWARF. bincode's own form takes nine bytes for what exceeds 32 bits, as most times
 /// and durations in microseconds do.
 #[derive(Debug)]
-struct Tight<N>(N);
+pub(crate) struct Leb128<N>(pub(crate) N);
 
-impl<N: Copy + Into<u128>> Encode for Tight<N> {
+impl<N: Copy + Into<u128>> Encode for Leb128<N> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let mut number: u128 = self.0.into();
         let mut bytes = [0; 19];
@@ -102,8 +220,8 @@ impl<N: Copy + Into<u128>> Encode for Tight<N> {
     }
 }
 
-impl<C, N: TryFrom<u128>> Decode<C> for Tight<N> {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+impl<N: TryFrom<u128>> Decode for Leb128<N> {
+    fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
         /// Bytes that hold 128 bits, and of these the ones that fill a machine word.
         const MOST: usize = 19;
         const WORD: usize = 9;
@@ -123,136 +241,18 @@ impl<C, N: TryFrom<u128>> Decode<C> for Tight<N> {
             }
             if byte[0] & 0x80 == 0 {
                 let fits = N::try_from(number | u128::from(word));
-                return fits.map(Tight).map_err(|_| DecodeError::Other("a number is too large"));
+                return fits.map(Leb128).map_err(|_| DecodeError::Other("a number is too large"));
             }
         }
         Err(DecodeError::Other("a number has no end"))
     }
 }
 
-/// A time as a tight number: those after 1970 are even, those before odd.
-fn tight_time(at: Timestamp) -> Tight<u64> {
-    let micros = at.as_micros();
-    Tight((micros << 1 ^ micros >> 63) as u64)
-}
-
-fn time(tight: Tight<u64>) -> Result<Timestamp, DecodeError> {
-    let micros = (tight.0 >> 1) as i64 ^ -((tight.0 & 1) as i64);
-    Timestamp::from_micros(micros).map_err(|e| DecodeError::OtherString(e.to_string()))
-}
-
-/// The worker stands first, as bincode writes it: see [`HistoryRow::mark`].
-impl Encode for HistoryRow {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        (self.worker, self.job, Tight(self.start)).encode(encoder)?;
-        // A range is checked before it comes here; kept this way, any range survives.
-        Tight(self.end.wrapping_sub(self.start)).encode(encoder)?;
-        (Tight(self.items), Tight(self.duration_us)).encode(encoder)?;
-        (tight_time(self.finished_at), self.completed, &self.error).encode(encoder)
-    }
-}
-
-impl<C> Decode<C> for HistoryRow {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let (worker, job) = Decode::decode(decoder)?;
-        let (Tight(start), Tight(length)): (Tight<u64>, Tight<u64>) = Decode::decode(decoder)?;
-        let (Tight(items), Tight(duration_us)) = Decode::decode(decoder)?;
-        let finished_at = time(Decode::decode(decoder)?)?;
-        let (completed, error) = Decode::decode(decoder)?;
-        let end = start.wrapping_add(length);
-        Ok(HistoryRow {
-            worker,
-            job,
-            start,
-            end,
-            items,
-            duration_us,
-            finished_at,
-            completed,
-            error,
-        })
-    }
-}
-
-/// What tells two batches apart: for digests, never stored.
-impl Encode for Batch {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        (self.start, self.end, self.items, self.duration_us()).encode(encoder)?;
-        (&self.error, &self.findings).encode(encoder)
-    }
-}
-
-impl Encode for Day {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        self.number().encode(encoder)
-    }
-}
-
-impl<C> Decode<C> for Day {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        Day::from_number(i32::decode(decoder)?).map_err(|e| DecodeError::OtherString(e.to_string()))
-    }
-}
-
-impl Encode for Month {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        self.number().encode(encoder)
-    }
-}
-
-impl<C> Decode<C> for Month {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        Month::from_number(i32::decode(decoder)?)
-            .map_err(|e| DecodeError::OtherString(e.to_string()))
-    }
-}
-
-/// Totals are most of what a full store holds, so they are kept tight: both rates or none, and
-/// the last time as its distance from the first.
-impl Encode for Totals {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        (Tight(self.batches), Tight(self.errors)).encode(encoder)?;
-        (Tight(self.items), Tight(self.duration_us)).encode(encoder)?;
-        self.min_rate.zip(self.max_rate).encode(encoder)?;
-        let times = self.first_at.zip(self.last_at);
-        let span = |first: Timestamp, last: Timestamp| last.as_micros().abs_diff(first.as_micros());
-        times.map(|(first, last)| (tight_time(first), Tight(span(first, last)))).encode(encoder)
-    }
-}
-
-impl<C> Decode<C> for Totals {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let (Tight(batches), Tight(errors)) = Decode::decode(decoder)?;
-        let (Tight(items), Tight(duration_us)) = Decode::decode(decoder)?;
-        let rates: Option<(f64, f64)> = Decode::decode(decoder)?;
-        let times: Option<(Tight<u64>, Tight<u64>)> = Decode::decode(decoder)?;
-        let times = times
-            .map(|(first, Tight(span))| {
-                let first = time(first)?;
-                let last = first
-                    .as_micros()
-                    .checked_add_unsigned(span)
-                    .and_then(|micros| Timestamp::from_micros(micros).ok())
-                    .ok_or(DecodeError::Other("a last time outside the calendar"))?;
-                Ok::<_, DecodeError>((first, last))
-            })
-            .transpose()?;
-        Ok(Totals {
-            batches,
-            errors,
-            items,
-            duration_us,
-            min_rate: rates.map(|(min, _)| min),
-            max_rate: rates.map(|(_, max)| max),
-            first_at: times.map(|(first, _)| first),
-            last_at: times.map(|(_, last)| last),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::fields;
+    use crate::time::Timestamp;
 
     #[test]
     fn a_corrupt_length_is_an_error_and_not_an_allocation() {
@@ -266,25 +266,25 @@ mod tests {
     }
 
     #[test]
-    fn tight_numbers_survive_and_those_that_do_not_fit_are_refused() {
+    fn leb128_numbers_survive_and_those_that_do_not_fit_are_refused() {
         for shift in 0..128 {
             for number in [u128::MAX >> shift, 1 << shift, (1 << shift) + 1] {
-                let bytes = encode(&Tight(number));
-                assert_eq!(decode::<Tight<u128>>(&bytes).unwrap().0, number);
+                let bytes = encode(&Leb128(number));
+                assert_eq!(decode::<Leb128<u128>>(&bytes).unwrap().0, number);
                 assert!(
                     bytes.len() <= 1 + (128 - number.leading_zeros() as usize).div_ceil(7).max(1)
                 );
-                let fits = decode::<Tight<u64>>(&bytes).map(|tight| tight.0).ok();
+                let fits = decode::<Leb128<u64>>(&bytes).map(|number| number.0).ok();
                 assert_eq!(fits, u64::try_from(number).ok());
             }
         }
         for micros in [0, 1, -1, i64::from(i32::MIN), Timestamp::MIN.as_micros()] {
             let at = Timestamp::from_micros(micros).unwrap();
-            assert_eq!(time(tight_time(at)).unwrap(), at);
+            assert_eq!(fields::time(fields::leb128_time(at)).unwrap(), at);
         }
         let endless = [&[VERSION][..], &[0xff; 18], &[4]].concat();
-        assert!(decode::<Tight<u128>>(&endless).is_err());
-        assert!(decode::<Tight<u64>>(&[VERSION, 0x80]).is_err());
+        assert!(decode::<Leb128<u128>>(&endless).is_err());
+        assert!(decode::<Leb128<u64>>(&[VERSION, 0x80]).is_err());
     }
 
     #[test]

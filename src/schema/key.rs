@@ -288,7 +288,8 @@ mod tests {
         ) {
             let id = JobId(id);
             let worker = WorkerId(7);
-            let whole: [(Vec<u8>, fn(&[u8]) -> bool); 8] = [
+            type Parses = fn(&[u8]) -> bool;
+            let whole: [(Vec<u8>, Parses); 8] = [
                 (job(id).to_vec(), |key| as_job(key).is_some()),
                 (self::worker(worker).to_vec(), |key| as_worker(key).is_some()),
                 (job_range(&prefix, id.0), |key| as_job_range(key).is_some()),

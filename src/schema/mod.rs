@@ -1,6 +1,7 @@
 //! How records become rows: tables, keys, codec.
 
 pub(crate) mod codec;
+mod fields;
 #[cfg(test)]
 mod golden;
 pub(crate) mod key;

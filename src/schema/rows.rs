@@ -1,37 +1,58 @@
 //! The rows of each table.
 
 use crate::config::Caps;
-use crate::schema::codec::{self, Decode, Encode};
+use crate::schema::codec::{
+    self, Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, Leb128, record,
+};
+use crate::schema::fields::{leb128_time, time};
 use crate::storage::Table;
 use crate::time::{Day, Month, Timestamp};
 use crate::types::{JobId, JobStatus, Receipt, Token, Totals, WorkerId};
 
+macro_rules! wraps {
+    ($name:ident($inner:ty)) => {
+        impl Encode for $name {
+            fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+                self.0.encode(encoder)
+            }
+        }
+
+        impl Decode for $name {
+            fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
+                <$inner>::decode(decoder).map($name)
+            }
+        }
+    };
+}
+
 /// A record kept in one table.
-pub(crate) trait Row: Encode + Decode<()> {
+pub(crate) trait Row: Encode + Decode {
     const TABLE: Table;
 }
 
-/// Caps and counters of the whole store, in one row that every write transaction reads and only
-/// rare ones write.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub(crate) struct Control {
-    pub(crate) caps: Caps,
-    pub(crate) next_job: u64,
-    pub(crate) next_worker: u32,
-    pub(crate) next_import: u64,
-    /// How many jobs have each status, in the order of [`JobStatus::ALL`].
-    pub(crate) jobs: [u64; 5],
-    /// Whether a lowered cap on history is still being reached.
-    pub(crate) history_settling: bool,
-    /// The next worker whose days and months are to be brought under a lowered cap.
-    pub(crate) workers_settling: Option<WorkerId>,
-    /// Deleted jobs whose findings are still being removed.
-    pub(crate) deleting: Vec<JobId>,
-    /// The latest time at which a deadline was set, up to a minute old.
-    pub(crate) latest: Timestamp,
-    /// After the clock was set back: the entry of the lease index after which deadlines are still
-    /// to be brought forward.
-    pub(crate) repairing: Option<(Timestamp, JobId)>,
+record! {
+    /// Caps and counters of the whole store, in one row that every write transaction reads and only
+    /// rare ones write.
+    #[derive(Debug, Clone, PartialEq)]
+    pub(crate) struct Control {
+        pub(crate) caps: Caps,
+        pub(crate) next_job: u64,
+        pub(crate) next_worker: u32,
+        pub(crate) next_import: u64,
+        /// How many jobs have each status, in the order of [`JobStatus::ALL`].
+        pub(crate) jobs: [u64; 5],
+        /// Whether a lowered cap on history is still being reached.
+        pub(crate) history_settling: bool,
+        /// The next worker whose days and months are to be brought under a lowered cap.
+        pub(crate) workers_settling: Option<WorkerId>,
+        /// Deleted jobs whose findings are still being removed.
+        pub(crate) deleting: Vec<JobId>,
+        /// The latest time at which a deadline was set, up to a minute old.
+        pub(crate) latest: Timestamp,
+        /// After the clock was set back: the entry of the lease index after which deadlines are still
+        /// to be brought forward.
+        pub(crate) repairing: Option<(Timestamp, JobId)>,
+    }
 }
 
 impl Row for Control {
@@ -60,62 +81,66 @@ impl Control {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub(crate) struct WorkerRow {
-    pub(crate) name: String,
-    pub(crate) kind: String,
-    pub(crate) first_seen: Timestamp,
-    /// Moved when the worker registers, takes a lease or ends one, not by checkpoints.
-    pub(crate) last_seen: Timestamp,
-    pub(crate) last_prefix: Option<Vec<u8>>,
+record! {
+    #[derive(Debug, Clone, PartialEq)]
+    pub(crate) struct WorkerRow {
+        pub(crate) name: String,
+        pub(crate) kind: String,
+        pub(crate) first_seen: Timestamp,
+        /// Moved when the worker registers, takes a lease or ends one, not by checkpoints.
+        pub(crate) last_seen: Timestamp,
+        pub(crate) last_prefix: Option<Vec<u8>>,
+    }
 }
 
 impl Row for WorkerRow {
     const TABLE: Table = Table::Workers;
 }
 
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub(crate) struct JobRow {
-    pub(crate) prefix: Vec<u8>,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    pub(crate) cursor: u64,
-    pub(crate) status: JobStatus,
-    /// Who holds it, or held it last.
-    pub(crate) holder: Option<WorkerId>,
-    /// The token issued last.
-    pub(crate) token: Token,
-    /// Whether that token may still move the cursor.
-    pub(crate) token_live: bool,
-    /// Where the cursor was when that token was issued.
-    pub(crate) leased_cursor: u64,
-    /// Sequence number of the last command under that token; 0 before the first.
-    pub(crate) sequence: u64,
-    /// Content of that command.
-    pub(crate) digest: u64,
-    /// What that command returned; `None` before the first.
-    pub(crate) receipt: Option<Receipt>,
-    pub(crate) deadline: Timestamp,
-    pub(crate) length_us: u64,
-    /// The deadline under which the lease index knows it: never later than the true one.
-    pub(crate) indexed: Timestamp,
-    pub(crate) priority: i32,
-    /// How many leases in a row have ended without moving the cursor.
-    pub(crate) attempts: u32,
-    pub(crate) max_attempts: Option<u32>,
-    pub(crate) batches: u64,
-    /// How many of its batches reported an error, and how many positions these covered.
-    pub(crate) errors: u64,
-    pub(crate) error_positions: u64,
-    /// How many findings it has.
-    pub(crate) findings: u64,
-    pub(crate) items: u128,
-    pub(crate) duration_us: u128,
-    pub(crate) created_at: Timestamp,
-    pub(crate) leased_at: Option<Timestamp>,
-    pub(crate) checkpoint_at: Option<Timestamp>,
-    pub(crate) ended_at: Option<Timestamp>,
-    pub(crate) last_error: Option<String>,
+record! {
+    #[derive(Debug, Clone, PartialEq)]
+    pub(crate) struct JobRow {
+        pub(crate) prefix: Vec<u8>,
+        pub(crate) start: u64,
+        pub(crate) end: u64,
+        pub(crate) cursor: u64,
+        pub(crate) status: JobStatus,
+        /// Who holds it, or held it last.
+        pub(crate) holder: Option<WorkerId>,
+        /// The token issued last.
+        pub(crate) token: Token,
+        /// Whether that token may still move the cursor.
+        pub(crate) token_live: bool,
+        /// Where the cursor was when that token was issued.
+        pub(crate) leased_cursor: u64,
+        /// Sequence number of the last command under that token; 0 before the first.
+        pub(crate) sequence: u64,
+        /// Content of that command.
+        pub(crate) digest: u64,
+        /// What that command returned; `None` before the first.
+        pub(crate) receipt: Option<Receipt>,
+        pub(crate) deadline: Timestamp,
+        pub(crate) length_us: u64,
+        /// The deadline under which the lease index knows it: never later than the true one.
+        pub(crate) indexed: Timestamp,
+        pub(crate) priority: i32,
+        /// How many leases in a row have ended without moving the cursor.
+        pub(crate) attempts: u32,
+        pub(crate) max_attempts: Option<u32>,
+        pub(crate) batches: u64,
+        /// How many of its batches reported an error, and how many positions these covered.
+        pub(crate) errors: u64,
+        pub(crate) error_positions: u64,
+        /// How many findings it has.
+        pub(crate) findings: u64,
+        pub(crate) items: u128,
+        pub(crate) duration_us: u128,
+        pub(crate) created_at: Timestamp,
+        pub(crate) leased_at: Option<Timestamp>,
+        pub(crate) checkpoint_at: Option<Timestamp>,
+        pub(crate) ended_at: Option<Timestamp>,
+        pub(crate) last_error: Option<String>,
+    }
 }
 
 impl Row for JobRow {
@@ -134,24 +159,26 @@ impl JobRow {
     }
 }
 
-/// What the jobs of one prefix add up to. It is written when a job is created, deleted or changes
-/// its status, never by a checkpoint, so jobs that somebody holds count only where that is said.
-#[derive(Debug, Clone, PartialEq, Default, Encode, Decode)]
-pub(crate) struct PrefixRow {
-    /// How many jobs have each status, in the order of [`JobStatus::ALL`].
-    pub(crate) jobs: [u64; 5],
-    /// Positions of all its jobs.
-    pub(crate) positions: u128,
-    /// Positions done in jobs that nobody holds.
-    pub(crate) done: u128,
-    /// Time that batches of jobs took that nobody holds, in microseconds.
-    pub(crate) busy_us: u128,
-    /// The highest end of any job it ever had.
-    pub(crate) frontier: u64,
-    /// Whether its waiting jobs are kept back.
-    pub(crate) paused: bool,
-    /// Priority and id of the waiting job that comes first, as the queue lists it.
-    pub(crate) head: Option<(i32, JobId)>,
+record! {
+    /// What the jobs of one prefix add up to. It is written when a job is created, deleted or changes
+    /// its status, never by a checkpoint, so jobs that somebody holds count only where that is said.
+    #[derive(Debug, Clone, PartialEq, Default)]
+    pub(crate) struct PrefixRow {
+        /// How many jobs have each status, in the order of [`JobStatus::ALL`].
+        pub(crate) jobs: [u64; 5],
+        /// Positions of all its jobs.
+        pub(crate) positions: u128,
+        /// Positions done in jobs that nobody holds.
+        pub(crate) done: u128,
+        /// Time that batches of jobs took that nobody holds, in microseconds.
+        pub(crate) busy_us: u128,
+        /// The highest end of any job it ever had.
+        pub(crate) frontier: u64,
+        /// Whether its waiting jobs are kept back.
+        pub(crate) paused: bool,
+        /// Priority and id of the waiting job that comes first, as the queue lists it.
+        pub(crate) head: Option<(i32, JobId)>,
+    }
 }
 
 impl Row for PrefixRow {
@@ -159,7 +186,7 @@ impl Row for PrefixRow {
 }
 
 /// One batch. The worker stands first, so that a scan can pass over other workers' rows without
-/// decoding them; `codec` says how the rest is written.
+/// decoding them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HistoryRow {
     pub(crate) worker: WorkerId,
@@ -172,6 +199,39 @@ pub(crate) struct HistoryRow {
     /// Whether this batch completed its job.
     pub(crate) completed: bool,
     pub(crate) error: Option<String>,
+}
+
+/// The worker stands first, as bincode writes it: see [`HistoryRow::mark`].
+impl Encode for HistoryRow {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        (self.worker, self.job, Leb128(self.start)).encode(encoder)?;
+        // A range is checked before it comes here; kept this way, any range survives.
+        Leb128(self.end.wrapping_sub(self.start)).encode(encoder)?;
+        (Leb128(self.items), Leb128(self.duration_us)).encode(encoder)?;
+        (leb128_time(self.finished_at), self.completed, &self.error).encode(encoder)
+    }
+}
+
+impl Decode for HistoryRow {
+    fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let (worker, job) = Decode::decode(decoder)?;
+        let (Leb128(start), Leb128(length)): (Leb128<u64>, Leb128<u64>) = Decode::decode(decoder)?;
+        let (Leb128(items), Leb128(duration_us)) = Decode::decode(decoder)?;
+        let finished_at = time(Decode::decode(decoder)?)?;
+        let (completed, error) = Decode::decode(decoder)?;
+        let end = start.wrapping_add(length);
+        Ok(HistoryRow {
+            worker,
+            job,
+            start,
+            end,
+            items,
+            duration_us,
+            finished_at,
+            completed,
+            error,
+        })
+    }
 }
 
 impl Row for HistoryRow {
@@ -189,35 +249,41 @@ impl HistoryRow {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct DailyRow(pub(crate) Totals);
+
+wraps!(DailyRow(Totals));
 
 impl Row for DailyRow {
     const TABLE: Table = Table::Daily;
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Default, Encode, Decode)]
-pub(crate) struct MonthlyRow {
-    pub(crate) totals: Totals,
-    /// The part of the totals whose days have left, or never were.
-    pub(crate) rolled: Rolled,
+record! {
+    #[derive(Debug, Clone, Copy, PartialEq, Default)]
+    pub(crate) struct MonthlyRow {
+        pub(crate) totals: Totals,
+        /// The part of the totals whose days have left, or never were.
+        pub(crate) rolled: Rolled,
+    }
 }
 
 impl Row for MonthlyRow {
     const TABLE: Table = Table::Monthly;
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Default, Encode, Decode)]
-pub(crate) struct LifetimeRow {
-    pub(crate) totals: Totals,
-    /// The part of the totals whose months have left, or never were.
-    pub(crate) rolled: Rolled,
-    /// How many daily rows the worker has, the newest included.
-    pub(crate) days: u32,
-    /// How many monthly rows the worker has, the newest included.
-    pub(crate) months: u32,
-    pub(crate) day: Newest<Day, DailyRow>,
-    pub(crate) month: Newest<Month, MonthlyRow>,
+record! {
+    #[derive(Debug, Clone, Copy, PartialEq, Default)]
+    pub(crate) struct LifetimeRow {
+        pub(crate) totals: Totals,
+        /// The part of the totals whose months have left, or never were.
+        pub(crate) rolled: Rolled,
+        /// How many daily rows the worker has, the newest included.
+        pub(crate) days: u32,
+        /// How many monthly rows the worker has, the newest included.
+        pub(crate) months: u32,
+        pub(crate) day: Newest<Day, DailyRow>,
+        pub(crate) month: Newest<Month, MonthlyRow>,
+    }
 }
 
 impl Row for LifetimeRow {
@@ -226,8 +292,20 @@ impl Row for LifetimeRow {
 
 /// The newest row of a worker's tier, if it has any. It stands in the worker's lifetime row until a
 /// newer one comes, because nearly every record belongs to it: a fold then writes one row, not three.
-#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Newest<P, R>(pub(crate) Option<(P, R)>);
+
+impl<P: Encode, R: Encode> Encode for Newest<P, R> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.0.encode(encoder)
+    }
+}
+
+impl<P: Decode, R: Decode> Decode for Newest<P, R> {
+    fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Decode::decode(decoder).map(Newest)
+    }
+}
 
 impl<P, R> Default for Newest<P, R> {
     fn default() -> Newest<P, R> {
@@ -236,12 +314,33 @@ impl<P, R> Default for Newest<P, R> {
 }
 
 /// The rolled part of a row's totals: nothing or all of them for most rows, which costs a byte.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) enum Rolled {
     #[default]
     Nothing,
     Everything,
     Part(Totals),
+}
+
+impl Encode for Rolled {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        match self {
+            Rolled::Nothing => 0u8.encode(encoder),
+            Rolled::Everything => 1u8.encode(encoder),
+            Rolled::Part(part) => (2u8, *part).encode(encoder),
+        }
+    }
+}
+
+impl Decode for Rolled {
+    fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
+        match u8::decode(decoder)? {
+            0 => Ok(Rolled::Nothing),
+            1 => Ok(Rolled::Everything),
+            2 => Decode::decode(decoder).map(Rolled::Part),
+            _ => Err(DecodeError::Other("a rolled part of no kind")),
+        }
+    }
 }
 
 impl Rolled {
@@ -266,23 +365,27 @@ impl Rolled {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub(crate) struct FindingRow {
-    pub(crate) payload: Vec<u8>,
-    pub(crate) worker: WorkerId,
-    pub(crate) found_at: Timestamp,
-    pub(crate) late: bool,
+record! {
+    #[derive(Debug, Clone, PartialEq)]
+    pub(crate) struct FindingRow {
+        pub(crate) payload: Vec<u8>,
+        pub(crate) worker: WorkerId,
+        pub(crate) found_at: Timestamp,
+        pub(crate) late: bool,
+    }
 }
 
 impl Row for FindingRow {
     const TABLE: Table = Table::Findings;
 }
 
-/// A remembered import.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct ImportRow {
-    pub(crate) number: u64,
-    pub(crate) digest: u64,
+record! {
+    /// A remembered import.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct ImportRow {
+        pub(crate) number: u64,
+        pub(crate) digest: u64,
+    }
 }
 
 impl Row for ImportRow {
@@ -290,5 +393,7 @@ impl Row for ImportRow {
 }
 
 /// A number as the whole of a row: a job id, a worker number, the format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Number(pub(crate) u64);
+
+wraps!(Number(u64));

@@ -55,7 +55,7 @@ pub(crate) fn load<R: Row>(txn: &(impl Read + ?Sized), key: &[u8]) -> EngineResu
 }
 
 /// Reads one row of a table that holds rows of several types.
-pub(crate) fn load_from<R: Decode<()>>(
+pub(crate) fn load_from<R: Decode>(
     txn: &(impl Read + ?Sized),
     table: Table,
     key: &[u8],

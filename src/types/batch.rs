@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::limits;
 use crate::error::{Result, check_length};
-use crate::schema::codec::Encode;
 
 /// A result worth keeping, to be stored under a key that is unique within its job.
-#[derive(Debug, Clone, PartialEq, Eq, Encode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewFinding {
     pub(crate) key: Vec<u8>,
     pub(crate) payload: Vec<u8>,

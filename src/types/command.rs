@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::config::{CapsChange, limits};
 use crate::error::{Error, Result, check_length};
-use crate::schema::codec::{self, Decode, Encode};
 use crate::time::Timestamp;
 use crate::types::{Batch, Import, JobId, NewFinding, NewJob, Token, WorkerId};
 
@@ -27,7 +26,7 @@ pub struct LeaseCommand {
 }
 
 /// What a lease command does.
-#[derive(Debug, Clone, PartialEq, Eq, Encode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
     /// Moves the cursor from the start of a batch to its end, and records the batch. At the end of
@@ -45,7 +44,7 @@ pub enum Action {
 }
 
 /// The answer to a lease command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Receipt {
     /// The cursor was moved, and the batch recorded.
@@ -137,10 +136,7 @@ pub(crate) enum Command {
     Create(Vec<NewJob>),
     FindOrCreate(NewJob),
     Lease(LeaseRequest),
-    Held {
-        command: LeaseCommand,
-        digest: u64,
-    },
+    Held(LeaseCommand),
     Cancel(JobId),
     Retry(JobId),
     Delete(JobId),
@@ -154,10 +150,7 @@ pub(crate) enum Command {
         job: JobId,
         finding: NewFinding,
     },
-    Import {
-        import: Import,
-        digest: u64,
-    },
+    Import(Import),
     SetCaps(CapsChange),
     /// Takes up work left over by earlier commands.
     Settle,
@@ -166,14 +159,6 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) fn held(command: LeaseCommand) -> Command {
-        Command::Held { digest: codec::digest(&command.action), command }
-    }
-
-    pub(crate) fn import(import: Import) -> Command {
-        Command::Import { digest: codec::digest(&import), import }
-    }
-
     /// Refuses what no state of the store could make acceptable.
     pub(crate) fn check(&self) -> Result<()> {
         match self {
@@ -184,13 +169,13 @@ impl Command {
             Command::Create(jobs) => jobs.iter().try_for_each(NewJob::check),
             Command::FindOrCreate(job) => job.check(),
             Command::Lease(request) => request.check(),
-            Command::Held { command, .. } => match &command.action {
+            Command::Held(command) => match &command.action {
                 Action::Checkpoint(batch) => batch.check(),
                 Action::Fail { reason } => check_length("reason", reason.len(), 0, limits::ERROR),
                 Action::Renew | Action::Release => Ok(()),
             },
             Command::Late { finding, .. } => finding.check(),
-            Command::Import { import, .. } => import.check(),
+            Command::Import(import) => import.check(),
             Command::SetCaps(change) => change.check(),
             Command::Cancel(_)
             | Command::Retry(_)
@@ -205,10 +190,10 @@ impl Command {
     /// out a number, may not: a token or a number must never be given out twice.
     pub(crate) fn may_wait(&self) -> bool {
         match self {
-            Command::Held { command, .. } => {
+            Command::Held(command) => {
                 matches!(command.action, Action::Checkpoint(_) | Action::Renew)
             }
-            Command::Late { .. } | Command::Import { .. } | Command::Settle => true,
+            Command::Late { .. } | Command::Import(_) | Command::Settle => true,
             _ => false,
         }
     }

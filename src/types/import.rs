@@ -2,7 +2,6 @@
 
 use crate::config::limits;
 use crate::error::{Error, Result, check_length};
-use crate::schema::codec::Encode;
 use crate::time::{Day, Month, Timestamp};
 use crate::types::{JobId, Totals, WorkerId};
 
@@ -13,13 +12,13 @@ use crate::types::{JobId, Totals, WorkerId};
 /// A history record counts as a live batch. A daily record is added to its day, its month and the
 /// lifetime; a monthly one to its month and the lifetime; a lifetime one to the lifetime. The caps
 /// are enforced in the same transaction.
-#[derive(Debug, Clone, PartialEq, Encode)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Import {
     pub(crate) id: String,
     pub(crate) records: Vec<ImportRecord>,
 }
 
-#[derive(Debug, Clone, PartialEq, Encode)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ImportRecord {
     History(PastBatch),
     Daily(WorkerId, Day, Totals),
@@ -28,7 +27,7 @@ pub(crate) enum ImportRecord {
 }
 
 /// A batch that was done elsewhere, or earlier.
-#[derive(Debug, Clone, PartialEq, Encode)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PastBatch {
     /// Who did it.
     pub worker: WorkerId,

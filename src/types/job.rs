@@ -1,16 +1,12 @@
-//! Jobs as they are created, and what becomes of them.
+//! Jobs as they are created.
 
-use std::fmt;
 use std::ops::Range;
-
-use serde::{Deserialize, Serialize};
 
 use crate::config::limits;
 use crate::error::{Error, Result, check_length};
-use crate::schema::codec::{Decode, Encode};
 
 /// A job to be created: a prefix and a half-open range of positions.
-#[derive(Debug, Clone, PartialEq, Eq, Encode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
     pub(crate) prefix: Vec<u8>,
     pub(crate) start: u64,
@@ -58,46 +54,5 @@ impl NewJob {
             return Err(Error::invalid("a job needs at least one attempt: max_attempts is 0"));
         }
         Ok(())
-    }
-}
-
-/// What became of a job so far.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum JobStatus {
-    /// It waits for a worker.
-    Pending,
-    /// A worker holds it.
-    Leased,
-    /// Every position of it is done.
-    Completed,
-    /// It was given up after its last attempt.
-    Failed,
-    /// It was called off.
-    Cancelled,
-}
-
-impl JobStatus {
-    /// All of them, in the order of a job's life.
-    pub const ALL: [JobStatus; 5] = [
-        JobStatus::Pending,
-        JobStatus::Leased,
-        JobStatus::Completed,
-        JobStatus::Failed,
-        JobStatus::Cancelled,
-    ];
-}
-
-impl fmt::Display for JobStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            JobStatus::Pending => "pending",
-            JobStatus::Leased => "leased",
-            JobStatus::Completed => "completed",
-            JobStatus::Failed => "failed",
-            JobStatus::Cancelled => "cancelled",
-        })
     }
 }

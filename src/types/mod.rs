@@ -2,9 +2,10 @@
 
 mod batch;
 pub(crate) mod command;
-mod ids;
+pub(crate) mod ids;
 mod import;
 mod job;
+pub(crate) mod status;
 mod totals;
 
 pub(crate) use batch::short;
@@ -13,5 +14,6 @@ pub use command::{Action, LeaseCommand, Receipt};
 pub use ids::{JobId, Prefix, Token, WorkerId};
 pub(crate) use import::ImportRecord;
 pub use import::{Import, PastBatch};
-pub use job::{JobStatus, NewJob};
+pub use job::NewJob;
+pub use status::JobStatus;
 pub use totals::Totals;
