@@ -10,13 +10,13 @@ use crate::types::status::JobStatus;
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The cause beneath an [`Error`], shared because one failed commit answers many callers.
+/// The cause beneath an [`Error`], shared because one failed commit concerns many callers.
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Why a call was refused, or what went wrong with the storage.
 ///
 /// Every variant is something a caller can act on; its documentation says how. A command that
-/// answers with an error has changed nothing, with one exception: after [`Error::Uncertain`] it
+/// returns an error has changed nothing, with one exception: after [`Error::Uncertain`] it
 /// may or may not have been stored.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

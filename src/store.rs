@@ -125,8 +125,8 @@ impl Store {
         }
     }
 
-    /// Finds the job with exactly this prefix and range, or creates it. Answers its id, and
-    /// whether it is new: of two callers at once, one is told so.
+    /// Finds the job with exactly this prefix and range, or creates it. Returns its id, and
+    /// whether it was created: of two callers at once, one gets `true`.
     ///
     /// # Errors
     /// As [`create_job`](Store::create_job): a job with another range that overlaps is in the way.
@@ -137,7 +137,7 @@ impl Store {
         }
     }
 
-    /// Calls off a job that is waiting or held. Its holder's next command gets
+    /// Cancels a job that is waiting or held. Its holder's next command gets
     /// [`Error::LeaseLost`].
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl Store {
         self.submit_one(Command::Cancel(job)).map(|_| ())
     }
 
-    /// Puts a failed or cancelled job back in the queue, to go on from its cursor, with no attempt
+    /// Puts a failed or cancelled job back in the queue, to resume from its cursor, with no attempt
     /// counted.
     ///
     /// # Errors
@@ -164,12 +164,12 @@ impl Store {
         self.settle()
     }
 
-    /// Takes back the leases of all jobs that have had neither a checkpoint nor a new lease for
-    /// this long, and answers how many. It counts as no attempt. Their holders' next commands get
+    /// Ends the leases of all jobs that have had neither a checkpoint nor a new lease for
+    /// this long, and returns how many. It counts as no attempt. Their holders' next commands get
     /// [`Error::LeaseLost`].
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn release_stale(&self, older_than: Duration) -> Result<u64> {
         let since = self.now().before(older_than);
         let (mut sum, mut after) = (0, None);
@@ -232,7 +232,7 @@ impl Store {
 
     // Tiers
 
-    /// Takes records from elsewhere into the tiers, in one transaction. Answers whether they were
+    /// Takes records from elsewhere into the tiers, in one transaction. Returns whether they were
     /// new: an import whose id is among the last 1,024 adds nothing.
     ///
     /// # Errors
@@ -250,7 +250,7 @@ impl Store {
     /// The caps that the file has.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn caps(&self) -> Result<Caps> {
         Ok(self.snapshot()?.caps())
     }
@@ -268,7 +268,7 @@ impl Store {
     /// other callers' commands are committed.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn settle(&self) -> Result<()> {
         while self.snapshot()?.is_settling() {
             self.submit_one(Command::Settle)?;
@@ -281,7 +281,7 @@ impl Store {
     /// All that is stored, as of now. See [`Snapshot`] for the questions it answers.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let stretches = self.inner.stretches.read();
         let committer = &self.inner.committer;
@@ -293,7 +293,7 @@ impl Store {
     /// What is known of the worker of this name; `None` if it never registered.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn find_worker(&self, name: &str) -> Result<Option<WorkerInfo>> {
         self.snapshot()?.worker_named(name)
     }
@@ -306,10 +306,10 @@ impl Store {
 
     // Upkeep
 
-    /// Returns once everything answered so far is on disk. Of use under [`Durability::Relaxed`].
+    /// Returns once everything acknowledged so far is on disk. Useful under [`Durability::Relaxed`].
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn flush(&self) -> Result<()> {
         self.submit_one(Command::Flush).map(|_| ())
     }
@@ -340,12 +340,12 @@ impl Store {
         Ok(())
     }
 
-    /// Closes the store: takes no more commands, answers all that wait, syncs, and lets the file
-    /// go. Handles that still exist get [`Error::Closed`] from then on; a lease among them is not
-    /// given back but lapses. Closing twice does nothing.
+    /// Closes the store: takes no more commands, finishes those that wait, syncs, and releases the
+    /// file. Handles that still exist get [`Error::Closed`] from then on; a lease among them is not
+    /// released but expires. Closing twice does nothing.
     ///
     /// # Errors
-    /// What the storage meets; the store is closed all the same.
+    /// [`Error::Storage`] or [`Error::Uncertain`] if the last sync fails; the store is closed all the same.
     pub fn close(&self) -> Result<()> {
         self.inner.close()
     }
@@ -424,7 +424,7 @@ impl Reader {
     /// All that is stored, as of now.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot> {
         snapshot(&*self.engine, self.clock.now(), &self.stretches)
     }

@@ -50,14 +50,16 @@ impl Worker {
         &self.name
     }
 
-    /// Asks for a job to hold for `length`: one with the prefix this worker last worked on, else
-    /// the one of highest priority, else the oldest. A job whose lease lapsed counts as waiting.
+    /// Requests a lease of `length`: of a job with the prefix this worker last worked on, else of
+    /// the job with the highest priority, else of the oldest. A job whose lease has expired counts as
+    /// waiting.
     ///
-    /// Every checkpoint and renewal starts the time of the lease afresh, so it says how soon a
-    /// silent worker is given up, not how long a job may take.
+    /// Every checkpoint and renewal extends the lease to `length` from then on, so it says after what
+    /// silence a worker loses its job, not how long the job may take.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if `length` is zero or above ten years; else what the storage meets.
+    /// [`Error::Invalid`] if `length` is zero or above ten years; [`Error::Storage`] or [`Error::Corrupted`] if
+    /// the database cannot be read.
     pub fn lease(&self, length: Duration) -> Result<Leasing> {
         self.request(length).lease()
     }
@@ -102,7 +104,7 @@ pub struct Request {
 
 impl Request {
     /// Takes up a lease that this worker still holds, before any other job: so that a restarted
-    /// worker goes on at once instead of waiting for its own old lease to lapse. The lease gets a
+    /// worker goes on at once instead of waiting for its own old lease to expire. The lease gets a
     /// new token, so a handle that still exists for the old one loses it.
     pub fn resume(mut self) -> Request {
         self.lease.resume = true;
@@ -133,7 +135,8 @@ impl Request {
     ///
     /// # Errors
     /// [`Error::UnknownJob`] if it asks for a job that does not exist; [`Error::Invalid`] if the
-    /// length of the lease is out of bounds; else what the storage meets.
+    /// length of the lease is out of bounds; [`Error::Storage`] or [`Error::Corrupted`] if
+    /// the database cannot be read.
     pub fn lease(self) -> Result<Leasing> {
         let store = self.worker.store.clone();
         loop {
@@ -170,10 +173,11 @@ pub enum Leasing {
 
 impl Leasing {
     /// The lease, waiting for one while others hold all that is left; `None` once nothing is left
-    /// to do. A job comes free when its holder gives it back, or when its lease lapses.
+    /// to do. A job becomes available when its holder releases it, or when its lease expires.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the store is closed meanwhile; else what the storage meets.
+    /// [`Error::Closed`] if the store is closed meanwhile; [`Error::Storage`] or [`Error::Corrupted`] if
+    /// the database cannot be read.
     pub fn wait(self) -> Result<Option<Lease>> {
         let mut answer = self;
         loop {
@@ -205,13 +209,14 @@ pub struct Busy {
 }
 
 impl Busy {
-    /// When the first of those leases lapses, unless it is renewed.
+    /// The earliest time at which one of those leases may expire.
     #[must_use]
     pub fn until(&self) -> Timestamp {
         self.until
     }
 
-    /// Asks again once something changed, a lease lapsed or `most` is over, whichever is first.
+    /// Repeats the request once a job may have become available, a lease may have expired, or `most`
+    /// has passed, whichever is first.
     ///
     /// # Errors
     /// As [`Request::lease`].
@@ -232,11 +237,10 @@ impl Busy {
 }
 
 impl Store {
-    /// The worker of this name, known from now on if it was not. The kind (such as `pc` or
-    /// `gpu`) groups workers in statistics; naming another one changes it.
+    /// Registers the worker of this name, or returns the existing one. The kind (such as `pc` or
+    /// `gpu`) groups workers in statistics; another kind replaces the one before.
     ///
-    /// A name stands for one worker at a time, but does not guard anything: leases are guarded by
-    /// their tokens.
+    /// A name identifies a worker, but guards nothing: leases are guarded by their tokens.
     ///
     /// # Errors
     /// [`Error::Length`] if name or kind is empty, or longer than 255 and 64 bytes.

@@ -51,12 +51,12 @@ pub enum Receipt {
     Moved {
         /// Where the cursor is now.
         cursor: u64,
-        /// When the lease lapses unless it is renewed.
+        /// When the lease expires unless it is renewed.
         deadline: Timestamp,
     },
     /// The lease was renewed.
     Renewed {
-        /// When the lease lapses unless it is renewed again.
+        /// When the lease expires unless it is renewed again.
         deadline: Timestamp,
     },
     /// The cursor was moved to the end of the range, so the job is completed.

@@ -16,7 +16,7 @@ pub enum JobStatus {
     Completed,
     /// It was given up after its last attempt.
     Failed,
-    /// It was called off.
+    /// It was cancelled.
     Cancelled,
 }
 
