@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use milepost::{Batch, JobStatus, Lease, NewJob, Scope, Store};
+use milepost::{JobStatus, Lease, NewJob, Scope, Store};
 
 use support::{figure, print_table};
 
@@ -59,10 +59,9 @@ fn be_the_victim(path: &Path) -> Result<()> {
 
 /// Does the next batch, and tells whether there was one.
 fn checkpoint(lease: &mut Lease) -> milepost::Result<bool> {
-    let Some(range) = lease.next_batch(BATCH) else { return Ok(false) };
-    let started = Instant::now();
+    let Some(batch) = lease.next_batch(BATCH) else { return Ok(false) };
     thread::sleep(Duration::from_millis(1)); // Here would be the work.
-    lease.checkpoint(range.end, Batch::of(&range, started.elapsed()))?;
+    lease.checkpoint(batch)?;
     Ok(true)
 }
 
@@ -90,7 +89,6 @@ fn watch_and_resume() -> Result<()> {
         figure(resumed_at)
     );
     while checkpoint(&mut lease)? {}
-    lease.complete()?;
 
     let view = store.snapshot()?;
     print_table(

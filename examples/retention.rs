@@ -98,7 +98,7 @@ fn work(
 
             let to = lease.cursor() + items;
             let batch = Batch::of(&(lease.cursor()..to), took);
-            lease.checkpoint(to, if failed { batch.error("it hailed") } else { batch })?;
+            lease.checkpoint(if failed { batch.error("it hailed") } else { batch })?;
             ledger.put_in(lease.worker(), clock.now(), items, took, failed);
         }
         clock.advance(EVERY);

@@ -21,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use milepost::{Batch, ManualClock, NewJob, Scope, Store, Timestamp};
+use milepost::{ManualClock, NewJob, Scope, Store, Timestamp};
 
 use support::{bytes, figure, print_table};
 
@@ -97,11 +97,11 @@ fn work_as(store: &Store, clock: &ManualClock, n: u64) -> Result<()> {
         let leased =
             worker.request(LEASE).of_prefix(format!("range-{n}")).resume().lease()?.leased();
         let mut lease = leased.ok_or("there is a job for each worker")?;
-        while let Some(range) = lease.next_batch(BATCH) {
+        while let Some(batch) = lease.next_batch(BATCH) {
             clock.advance(STEP);
-            let batch = Batch::of(&range, Duration::from_millis(300)).items(BATCH - n);
+            let batch = batch.took(Duration::from_millis(300)).items(BATCH - n);
             let started = Instant::now();
-            lease.checkpoint(range.end, batch)?;
+            lease.checkpoint(batch)?;
             times.push(started.elapsed());
             if n == 0 && told.elapsed() > TURN / 8 {
                 times.sort_unstable();
@@ -121,7 +121,6 @@ fn work_as(store: &Store, clock: &ManualClock, n: u64) -> Result<()> {
             }
         }
         // A range without end: what is done makes room for the next part.
-        lease.complete()?;
         let end = lease.range().end;
         store.create_job(NewJob::new(format!("range-{n}"), end..end + JOB))?;
         store.delete_job(lease.job())?;

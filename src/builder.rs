@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::clock::{Clock, SystemClock};
 use crate::commit::{Committer, Flusher};
 use crate::config::{Caps, CapsChange, Durability, Sharing};
 use crate::error::{Error, Result};
 use crate::schema::tables;
 use crate::storage::{Access, Device, Engine, Flush, MemoryEngine, RedbEngine, Source};
 use crate::store::{Reader, Store};
-use crate::time::{Clock, SystemClock};
 
 /// Opens a store, with every setting at a default that suits most.
 ///

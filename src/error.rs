@@ -95,13 +95,6 @@ pub enum Error {
         /// The end of the job's range.
         end: u64,
     },
-    /// A job was to be completed before its cursor reached the end of its range.
-    Incomplete {
-        /// The job in question.
-        job: JobId,
-        /// How many positions are left.
-        left: u64,
-    },
     /// The job's status does not allow what was asked.
     Status {
         /// The job in question.
@@ -346,9 +339,6 @@ impl fmt::Display for Error {
                     f,
                     "a checkpoint of job {job} to {to} does not move its cursor forward from {cursor}"
                 )
-            }
-            Error::Incomplete { job, left } => {
-                write!(f, "job {job} cannot be completed: {left} of its positions are left")
             }
             Error::Status { job, status, action } => {
                 write!(f, "cannot {action} job {job}: it is {status}")

@@ -18,17 +18,15 @@ use crate::types::{Batch, JobId, Prefix, Token, WorkerId, short};
 /// A job that is held. Dropping it gives the job back.
 ///
 /// ```
-/// # use milepost::{Batch, NewJob, Store};
+/// # use milepost::{NewJob, Store};
 /// # use std::time::Duration;
 /// # let store = Store::in_memory()?;
 /// # store.create_job(NewJob::new(b"demo", 0..10))?;
 /// # let worker = store.worker("pc-01", "pc")?;
 /// while let Some(mut lease) = worker.lease(Duration::from_secs(60))?.wait()? {
-///     while let Some(range) = lease.next_batch(4) {
-///         let batch = Batch::of(&range, Duration::from_millis(5));
-///         lease.checkpoint(range.end, batch)?;
+///     while let Some(batch) = lease.next_batch(4) {
+///         lease.checkpoint(batch)?;
 ///     }
-///     lease.complete()?;
 /// }
 /// # Ok::<(), milepost::Error>(())
 /// ```
@@ -146,29 +144,30 @@ impl Lease {
         self.held.state.lock().deadline
     }
 
-    /// The next positions to work on, at most `most` of them; `None` at the end of the job.
-    /// Nothing is marked as done by asking.
+    /// The next batch to work on, of at most `most` positions; `None` at the end of the job. Its
+    /// clock starts now. Nothing is marked as done by asking.
     #[must_use]
-    pub fn next_batch(&self, most: u64) -> Option<Range<u64>> {
+    pub fn next_batch(&self, most: u64) -> Option<Batch> {
         let start = self.cursor();
         let end = start.saturating_add(most).min(self.held.grant.range.end);
-        (start < end).then_some(start..end)
+        (start < end).then(|| Batch::begin(start..end))
     }
 
-    /// Moves the cursor to `to` and records the batch that got it there, with its findings, in
-    /// one transaction. It also renews the lease. Answers how far the cursor is now.
+    /// Moves the cursor from the start of a batch to its end and records the batch, with its
+    /// findings, in one transaction. Returns where the cursor is now. It also renews the lease, and at
+    /// the end of the job's range completes the job.
     ///
     /// # Errors
     /// - [`Error::LeaseLost`] if the job was given to another or ended: nothing was changed.
-    /// - [`Error::Cursor`] if `to` does not lie beyond the cursor, or lies past the end.
+    /// - [`Error::Cursor`] if the batch does not start at the cursor, is empty or ends past the
+    ///   end of the job.
     /// - [`Error::Length`] if the batch holds too much.
     /// - [`Error::Uncertain`] if the commit failed; see [`retry`](Lease::retry).
     /// - [`Error::RolledBack`] if a relaxed store lost its latest commits, and the cursor with
     ///   them: go on from [`next_batch`](Lease::next_batch).
-    pub fn checkpoint(&mut self, to: u64, batch: Batch) -> Result<u64> {
-        let state = self.held.state.lock();
-        let from = state.cursor;
-        self.held.send(state, Action::Checkpoint { from, to, batch })?;
+    pub fn checkpoint(&mut self, mut batch: Batch) -> Result<u64> {
+        batch.stop();
+        self.held.send(self.held.state.lock(), Action::Checkpoint(batch))?;
         Ok(self.cursor())
     }
 
@@ -179,16 +178,6 @@ impl Lease {
     pub fn renew(&mut self) -> Result<Timestamp> {
         self.held.send(self.held.state.lock(), Action::Renew)?;
         Ok(self.deadline())
-    }
-
-    /// Ends the job: every position of it is done.
-    ///
-    /// # Errors
-    /// [`Error::Incomplete`] if the cursor is not at the end of the range; else as
-    /// [`checkpoint`](Lease::checkpoint).
-    pub fn complete(&mut self) -> Result<()> {
-        self.held.send(self.held.state.lock(), Action::Complete)?;
-        Ok(())
     }
 
     /// Gives the job back as a failed attempt. Answers whether that was its last one, so that it
@@ -311,9 +300,11 @@ impl Held {
                         state.deadline = deadline;
                     }
                     Receipt::Renewed { deadline } => state.deadline = deadline,
-                    Receipt::Completed | Receipt::Failed { .. } | Receipt::Released => {
-                        state.ended = true
+                    Receipt::Completed => {
+                        state.cursor = self.grant.range.end;
+                        state.ended = true;
                     }
+                    Receipt::Failed { .. } | Receipt::Released => state.ended = true,
                 }
             }
         }

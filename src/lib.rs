@@ -15,8 +15,8 @@
 //! server.
 //!
 //! ```
-//! use milepost::{Batch, NewJob, Store};
-//! use std::time::{Duration, Instant};
+//! use milepost::{NewJob, Store};
+//! use std::time::Duration;
 //!
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let path = folder.path().join("scan.milepost");
@@ -25,17 +25,14 @@
 //!
 //! let worker = store.worker("pc-01", "pc")?;
 //! while let Some(mut lease) = worker.lease(Duration::from_secs(60))?.wait()? {
-//!     while let Some(range) = lease.next_batch(250) {
-//!         let started = Instant::now();
-//!         let mut batch = Batch::of(&range, Duration::ZERO);
-//!         for position in range.clone() {
+//!     while let Some(mut batch) = lease.next_batch(250) {
+//!         for position in batch.range() {
 //!             if position == 2_718 {
-//!                 batch = batch.finding(position.to_be_bytes(), b"found it");
+//!                 batch.add_finding(position.to_be_bytes(), b"found it");
 //!             }
 //!         }
-//!         lease.checkpoint(range.end, batch.took(started.elapsed()))?;
+//!         lease.checkpoint(batch)?;
 //!     }
-//!     lease.complete()?;
 //! }
 //!
 //! let view = store.snapshot()?;
@@ -68,7 +65,7 @@
 //!
 //! From the ground up:
 //!
-//! - `error`, `time`, `config`, `types`: the words of the store.
+//! - `error`, `time`, `clock`, `config`, `types`: the words of the store.
 //! - `sync`: the locks, which tests replace by those of an explorer of schedules.
 //! - [`storage`]: the seam to the engine that keeps the bytes, with redb and memory behind it.
 //! - `schema`: tables, keys, rows and codec.
@@ -78,6 +75,7 @@
 //! - `builder`, `store`, `worker`, `lease`, `keepalive`: the handles a user holds.
 
 mod builder;
+mod clock;
 mod commit;
 mod config;
 mod error;
@@ -95,12 +93,13 @@ mod verify;
 mod worker;
 
 pub use builder::Builder;
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{Caps, CapsChange, Durability, Sharing, limits};
 pub use error::{Cause, Error, Lost, Result};
 pub use lease::Lease;
 pub use query::*;
 pub use store::{Reader, Store};
-pub use time::{Clock, Day, ManualClock, Month, SystemClock, Timestamp};
+pub use time::{Day, Month, Timestamp};
 pub use types::{
     Action, Batch, Import, JobId, JobStatus, LeaseCommand, NewFinding, NewJob, PastBatch, Prefix,
     Receipt, Token, Totals, WorkerId,

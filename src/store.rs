@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::{Clock, ClockWatch};
 use crate::commit::{Committer, Events, Flusher};
 use crate::config::{Caps, CapsChange};
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::query::{Snapshot, Stretches, WorkerInfo};
 use crate::schema::{key, rows, tables};
 use crate::storage::Engine;
 use crate::sync::{Mutex, RwLock};
-use crate::time::{Clock, Timestamp};
+use crate::time::Timestamp;
 use crate::types::command::{Answer, Command, LeaseCommand, Receipt, Stamped};
 use crate::types::{Import, JobId, NewJob};
 
@@ -30,6 +31,7 @@ pub struct Store {
 struct Inner {
     committer: Arc<Committer>,
     clock: Arc<dyn Clock>,
+    clock_watch: ClockWatch,
     path: PathBuf,
     keeper: Mutex<Option<Keeper>>,
     flusher: Mutex<Option<Flusher>>,
@@ -76,6 +78,7 @@ impl Store {
             inner: Arc::new(Inner {
                 committer,
                 clock,
+                clock_watch: ClockWatch::default(),
                 path,
                 keeper: Mutex::new(None),
                 flusher: Mutex::new(flusher),
@@ -162,12 +165,13 @@ impl Store {
     /// What the storage meets.
     pub fn release_stale(&self, older_than: Duration) -> Result<u64> {
         let since = self.now().before(older_than);
-        let mut sum = 0;
+        let (mut sum, mut after) = (0, None);
         loop {
-            match self.submit_one(Command::ReleaseStale { since })? {
-                Answer::Released { jobs, more } => {
+            match self.submit_one(Command::ReleaseStale { since, after })? {
+                Answer::Released { jobs, next } => {
                     sum += jobs;
-                    if !more {
+                    after = next;
+                    if next.is_none() {
                         return Ok(sum);
                     }
                 }
@@ -199,14 +203,8 @@ impl Store {
         &self,
         commands: impl IntoIterator<Item = LeaseCommand>,
     ) -> Vec<Result<Receipt>> {
-        let now = self.now();
-        let checked: Vec<Result<Stamped>> = commands
-            .into_iter()
-            .map(|command| {
-                let command = Command::held(command);
-                command.check().map(|()| Stamped { now, command })
-            })
-            .collect();
+        let checked: Vec<Result<Stamped>> =
+            commands.into_iter().map(|command| self.stamp(Command::held(command))).collect();
         let mut verdicts: Vec<Result<()>> = Vec::with_capacity(checked.len());
         let mut accepted = Vec::with_capacity(checked.len());
         for command in checked {
@@ -341,8 +339,14 @@ impl Store {
     }
 
     pub(crate) fn submit_one(&self, command: Command) -> Result<Answer> {
+        self.inner.committer.submit(self.stamp(command)?)
+    }
+
+    /// Checks a command, and gives it the time.
+    fn stamp(&self, command: Command) -> Result<Stamped> {
         command.check()?;
-        self.inner.committer.submit(Stamped { now: self.now(), command })
+        let (now, since_clock_jump) = self.inner.clock_watch.now(&*self.inner.clock);
+        Ok(Stamped { now, since_clock_jump, command })
     }
 
     pub(crate) fn events(&self) -> &Events {

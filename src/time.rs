@@ -1,9 +1,7 @@
-//! Instants, days and months, all in UTC, and the clock that a store reads.
+//! Instants, days and months, all in UTC.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -80,7 +78,7 @@ impl Timestamp {
         Day::from_date(Offset::UTC.to_datetime(self.to_jiff()).date())
     }
 
-    fn clamped(micros: i64) -> Timestamp {
+    pub(crate) fn clamped(micros: i64) -> Timestamp {
         Timestamp(micros.clamp(Self::MIN.0, Self::MAX.0))
     }
 
@@ -295,65 +293,6 @@ macro_rules! serde_as_text {
 }
 
 serde_as_text!(Timestamp, Day, Month);
-
-/// Where a store takes the time from.
-///
-/// A clock decides when leases lapse and on which day a batch is counted. One that jumps may
-/// expire a lease early or late; it cannot lose or double anything.
-pub trait Clock: Send + Sync + 'static {
-    /// The present instant.
-    fn now(&self) -> Timestamp;
-}
-
-/// The clock of the operating system: what a store uses unless told otherwise.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::clamped(jiff::Timestamp::now().as_microsecond())
-    }
-}
-
-/// A clock that stands still until it is moved: for tests and simulations.
-///
-/// Clones share one time.
-///
-/// ```
-/// use milepost::{Clock, ManualClock};
-/// use std::time::Duration;
-///
-/// let clock = ManualClock::at("2026-02-16T12:00:00Z".parse()?);
-/// clock.advance(Duration::from_secs(60));
-/// assert_eq!(clock.now().to_string(), "2026-02-16T12:01:00Z");
-/// # Ok::<(), milepost::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct ManualClock(Arc<AtomicI64>);
-
-impl ManualClock {
-    /// A clock that shows `now`.
-    #[must_use]
-    pub fn at(now: Timestamp) -> ManualClock {
-        ManualClock(Arc::new(AtomicI64::new(now.0)))
-    }
-
-    /// Moves the clock forward.
-    pub fn advance(&self, by: Duration) {
-        self.set(self.now().after(by));
-    }
-
-    /// Moves the clock to any instant, also back.
-    pub fn set(&self, now: Timestamp) {
-        self.0.store(now.0, Ordering::SeqCst);
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -57,18 +57,16 @@ fn make_the_stored_file() {
     };
     let mut done = lease(&bert, 3);
     let batch = Batch::of(&(0..10), Duration::from_secs(2)).finding("key", "payload");
-    done.checkpoint(10, batch).unwrap();
-    done.complete().unwrap();
+    done.checkpoint(batch).unwrap();
     lease(&bert, 4).fail("no luck").unwrap();
     store.cancel_job(JobId::from_number(5)).unwrap();
     let mut held = lease(&anne, 1);
     for n in 0..20u64 {
         clock.advance(9 * day);
-        let range = held.next_batch(20).unwrap();
+        let range = held.next_batch(20).unwrap().range();
         let took = Duration::from_millis(100 + n);
         let batch = Batch::of(&range, took).items(19);
-        held.checkpoint(range.end, if n == 18 { batch.error("it timed out") } else { batch })
-            .unwrap();
+        held.checkpoint(if n == 18 { batch.error("it timed out") } else { batch }).unwrap();
     }
     held.abandon();
     bert.late_finding(JobId::from_number(3), "late", [0, 255]).unwrap();
@@ -142,8 +140,7 @@ fn a_stored_file_of_format_1_holds_what_was_stored() {
     let minute = Duration::from_secs(60);
     let mut lease = worker.request(minute).resume().lease().unwrap().leased().unwrap();
     assert_eq!((lease.job(), lease.cursor()), (JobId::from_number(1), 400));
-    let range = lease.next_batch(600).unwrap();
-    lease.checkpoint(range.end, Batch::of(&range, minute)).unwrap();
-    lease.complete().unwrap();
+    let range = lease.next_batch(600).unwrap().range();
+    lease.checkpoint(Batch::of(&range, minute)).unwrap();
     store.snapshot().unwrap().verify().unwrap();
 }

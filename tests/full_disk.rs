@@ -46,10 +46,10 @@ fn when_the_disk_is_full_that_is_an_error_and_with_room_made_everything_counts_o
     let worker = store.worker("pc-01", "pc").unwrap();
     let mut lease = worker.lease(Duration::from_secs(3_600)).unwrap().leased().unwrap();
     let mut was_full = 0;
-    while let Some(range) = lease.next_batch(10) {
+    while let Some(range) = lease.next_batch(10).map(|batch| batch.range()) {
         let batch = Batch::of(&range, Duration::from_millis(5));
         let batch = batch.finding(range.start.to_be_bytes(), vec![7; 60_000]);
-        let mut outcome = lease.checkpoint(range.end, batch.clone());
+        let mut outcome = lease.checkpoint(batch.clone());
         while let Err(error) = outcome {
             assert!(error.needs_reopen(), "{error:?}");
             assert!(error.to_string().contains("No space left"), "{error}");
@@ -60,11 +60,10 @@ fn when_the_disk_is_full_that_is_an_error_and_with_room_made_everything_counts_o
             store.reopen().unwrap();
             outcome = match lease.retry().unwrap() {
                 Some(_) => Ok(lease.cursor()),
-                None => lease.checkpoint(range.end, batch.clone()),
+                None => lease.checkpoint(batch.clone()),
             };
         }
     }
-    lease.complete().unwrap();
 
     assert_eq!(was_full, 1);
     let view = store.snapshot().unwrap();

@@ -83,13 +83,15 @@ fn good() -> Vec<u8> {
         let worker = store.worker(&format!("pc-{n}"), "pc").unwrap();
         let year = Duration::from_secs(365 * 86_400);
         let mut lease = worker.lease(year).unwrap().leased().unwrap();
-        while let Some(range) = lease.next_batch(1) {
+        while let Some(range) = lease.next_batch(1).map(|batch| batch.range()) {
             clock.advance(Duration::from_secs(20_000));
             let batch = Batch::of(&range, Duration::from_secs(3));
             let batch = batch.finding(range.end.to_be_bytes(), [9; 40]).error("it timed out");
-            lease.checkpoint(range.end, batch).unwrap();
+            lease.checkpoint(batch).unwrap();
         }
-        if n > 0 { lease.complete().unwrap() } else { lease.abandon() }
+        if n == 0 {
+            lease.abandon();
+        }
     }
     store.close().unwrap();
     disk.0.lock().clone()
@@ -122,8 +124,8 @@ fn work(store: &Store) -> Result<()> {
     let lease = worker.request(Duration::from_secs(60)).resume().lease()?.leased();
     if let Some(mut lease) = lease {
         for _ in 0..5 {
-            if let Some(range) = lease.next_batch(3) {
-                lease.checkpoint(range.end, Batch::of(&range, Duration::from_secs(1)))?;
+            if let Some(range) = lease.next_batch(3).map(|batch| batch.range()) {
+                lease.checkpoint(Batch::of(&range, Duration::from_secs(1)))?;
             }
         }
         lease.release()?;

@@ -126,9 +126,9 @@ fn recover(store: &Store, disk: &Disk) {
 
 /// One checkpoint over the next positions, repeated until it is known to be stored.
 fn checkpoint(store: &Store, disk: &Disk, lease: &mut Lease) {
-    let Some(range) = lease.next_batch(10) else { return };
+    let Some(range) = lease.next_batch(10).map(|batch| batch.range()) else { return };
     let batch = Batch::of(&range, Duration::from_millis(7)).finding(range.end.to_be_bytes(), []);
-    let mut outcome = lease.checkpoint(range.end, batch.clone());
+    let mut outcome = lease.checkpoint(batch.clone());
     loop {
         match outcome {
             Ok(_) => return,
@@ -139,7 +139,7 @@ fn checkpoint(store: &Store, disk: &Disk, lease: &mut Lease) {
         recover(store, disk);
         outcome = match lease.retry() {
             Ok(Some(_)) => return,
-            Ok(None) if lease.cursor() == range.start => lease.checkpoint(range.end, batch.clone()),
+            Ok(None) if lease.cursor() == range.start => lease.checkpoint(batch.clone()),
             Ok(None) => return,
             Err(error) => Err(error),
         };

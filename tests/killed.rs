@@ -61,10 +61,10 @@ fn a_worker_process() {
     loop {
         let request = worker.request(LEASE).resume();
         let Some(mut lease) = request.lease().unwrap().wait().unwrap() else { return };
-        while let Some(range) = lease.next_batch(7) {
+        while let Some(range) = lease.next_batch(7).map(|batch| batch.range()) {
             writeln!(log, "begin {} {} {}", lease.job(), range.start, range.end).unwrap();
             let batch = Batch::of(&range, Duration::from_micros(50));
-            match lease.checkpoint(range.end, batch) {
+            match lease.checkpoint(batch) {
                 Ok(_) => {
                     writeln!(log, "ack {} {} {}", lease.job(), range.start, range.end).unwrap()
                 }
@@ -72,10 +72,6 @@ fn a_worker_process() {
                 Err(Error::LeaseLost { .. }) => break,
                 Err(error) => panic!("{error}"),
             }
-        }
-        match lease.complete() {
-            Ok(()) | Err(Error::LeaseLost { .. } | Error::Incomplete { .. }) => {}
-            Err(error) => panic!("{error}"),
         }
     }
 }

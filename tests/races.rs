@@ -142,14 +142,15 @@ impl Race<'_> {
         if kind == 0 {
             return lease.renew().map(|_| true);
         }
-        if let Some(range) = lease.next_batch(1 + dice.roll(40)).filter(|_| kind > 2) {
-            lease.checkpoint(range.end, Batch::of(&range, Duration::from_millis(3)))?;
+        if let Some(range) =
+            lease.next_batch(1 + dice.roll(40)).filter(|_| kind > 2).map(|batch| batch.range())
+        {
+            lease.checkpoint(Batch::of(&range, Duration::from_millis(3)))?;
             self.ledger.moved(range);
             return Ok(true);
         }
         self.ledger.given_up(lease);
         match kind {
-            _ if lease.next_batch(1).is_none() => lease.complete()?,
             1 => drop(lease.fail("it was told to")?),
             _ => lease.release()?,
         }
@@ -321,11 +322,14 @@ fn longest_waits(other: impl Fn(&Store) + Sync) -> (u64, u64) {
             let mut lease = worker.lease(MINUTE).unwrap().leased().unwrap();
             let (during, longest, over) = (&during, &longest, &over);
             threads.spawn(move || {
-                while let Some(range) = lease.next_batch(1).filter(|_| !over.load(Ordering::SeqCst))
+                while let Some(range) = lease
+                    .next_batch(1)
+                    .map(|batch| batch.range())
+                    .filter(|_| !over.load(Ordering::SeqCst))
                 {
                     let mut batch = Some(Batch::of(&range, MINUTE));
                     let waited = during(&mut || {
-                        lease.checkpoint(range.end, batch.take().unwrap()).unwrap();
+                        lease.checkpoint(batch.take().unwrap()).unwrap();
                     });
                     longest.fetch_max(waited, Ordering::SeqCst);
                 }

@@ -21,7 +21,7 @@ impl Content {
     /// Bytes of the compacted file at most, by `docs/tuning.md`.
     fn bytes(self) -> u64 {
         let Content { history, workers, days, months } = self;
-        (56 << 10) + 50 * history + workers * (600 + 72 * (days + months))
+        (80 << 10) + 50 * history + workers * (600 + 72 * (days + months))
     }
 }
 
@@ -83,8 +83,8 @@ fn sizes(content: Content) -> (u64, u64) {
     let mut lease = worker.lease(Duration::from_secs(86_400)).unwrap().leased().unwrap();
     for n in 0..2_000 {
         clock.advance(Duration::from_secs(20));
-        let range = lease.next_batch(1_000).unwrap();
-        lease.checkpoint(range.end, Batch::of(&range, Duration::from_secs(n % 30))).unwrap();
+        let range = lease.next_batch(1_000).unwrap().range();
+        lease.checkpoint(Batch::of(&range, Duration::from_secs(n % 30))).unwrap();
     }
     lease.release().unwrap();
     store.flush().unwrap();

@@ -125,9 +125,10 @@ impl Simulation {
         let truth = self.jobs.get_mut(&lease.job()).unwrap();
         let is_newest = lease.token().number() == truth.token;
         let outcome = match lease.next_batch(1 + self.dice.roll(30)) {
-            Some(range) => {
+            Some(batch) => {
+                let range = batch.range();
                 let batch = Batch::of(&range, Duration::from_secs(3));
-                let outcome = lease.checkpoint(range.end, batch).map(|_| ());
+                let outcome = lease.checkpoint(batch).map(|_| ());
                 if outcome.is_ok() {
                     assert!(is_newest && range.start == truth.cursor, "a zombie moved a cursor");
                     truth.cursor = range.end;
@@ -135,15 +136,11 @@ impl Simulation {
                 }
                 outcome
             }
-            None => lease.complete(),
+            None => lease.renew().map(|_| ()),
         };
         match outcome {
             // It ended with its completion, or is held on.
-            Ok(()) if lease.next_batch(1).is_none() && self.dice.roll(2) == 0 => {
-                if let Err(error) = lease.complete() {
-                    assert!(matches!(error, Error::LeaseLost { .. }), "{error:?}");
-                }
-            }
+            Ok(()) if lease.next_batch(1).is_none() => {}
             Ok(()) => self.processes[who].lease = Some(lease),
             Err(Error::LeaseLost { .. }) => {
                 // A newer token, or somebody completed the job under this one.

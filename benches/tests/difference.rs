@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use milepost::{Batch, Import, ManualClock, NewJob, PastBatch, Store, Timestamp, WorkerId};
+use milepost::{Import, ManualClock, NewJob, PastBatch, Store, Timestamp, WorkerId};
 use rusqlite::{Connection, params};
 
 const HISTORY: u32 = 12;
@@ -249,13 +249,12 @@ fn run(seed: u64, steps: u32) -> (Store, Sqlite, Vec<WorkerId>) {
             };
             store.import(Import::new(format!("late-{step}")).history(batch)).unwrap();
         } else {
-            let range = leases[at].next_batch(10).unwrap();
             let took = Duration::from_micros(done.duration_us);
-            let mut batch = Batch::of(&range, took).items(done.items);
+            let mut batch = leases[at].next_batch(10).unwrap().took(took).items(done.items);
             if done.failed {
                 batch = batch.error("no luck");
             }
-            leases[at].checkpoint(range.end, batch).unwrap();
+            leases[at].checkpoint(batch).unwrap();
         }
         sqlite.insert(&done);
         compare(&store, &sqlite, &workers, &format!("seed {seed}, step {step}, {done:?}"));

@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use milepost::{
-    Batch, Day, Import, Lease, ManualClock, Month, NewJob, Store, Timestamp, Totals, Worker,
-};
+use milepost::{Day, Import, Lease, ManualClock, Month, NewJob, Store, Timestamp, Totals, Worker};
 
 use crate::Result;
 
@@ -160,20 +158,19 @@ impl AtWork {
                 request.lease()?.leased().ok_or("no job is left")?
             }
         };
-        let range = lease.next_batch(machine.today * BATCH.as_secs()).ok_or("the job is done")?;
+        let positions = machine.today * BATCH.as_secs();
+        let mut batch = lease.next_batch(positions).ok_or("the job is done")?;
+        let range = batch.range();
         let items = range.end - range.start;
-        let took = Duration::from_micros(items * 1_000_000 / machine.today);
-        let mut batch = Batch::of(&range, took);
+        batch = batch.took(Duration::from_micros(items * 1_000_000 / machine.today));
         if machine.name == "pc-1" && number.is_multiple_of(10) {
             batch = batch.error("a page was read twice");
         }
         if number.is_multiple_of(12) {
-            batch = batch.finding(range.start.to_string(), format!("found by {}", machine.name));
+            batch.add_finding(range.start.to_string(), format!("found by {}", machine.name));
         }
-        lease.checkpoint(range.end, batch)?;
-        if range.end == lease.range().end {
-            lease.complete()?;
-        } else {
+        lease.checkpoint(batch)?;
+        if range.end < lease.range().end {
             self.lease = Some(lease);
         }
         Ok(items)

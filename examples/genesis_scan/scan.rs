@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use milepost::{Batch, Error, Lease, Leasing, Result, Store, Worker};
+use milepost::{Error, Lease, Leasing, Result, Store, Worker};
 
 use crate::header::{Hash, Puzzle};
 use crate::progress::{Progress, WorkerProgress};
@@ -86,19 +86,18 @@ impl Scan<'_> {
 
     fn scan_job(&self, worker: &Worker, mut lease: Lease, bar: &WorkerProgress<'_>) -> Result<()> {
         bar.takes(&lease);
-        while let Some(nonces) = lease.next_batch(self.batch) {
+        while let Some(mut batch) = lease.next_batch(self.batch) {
             if self.is_stopping() {
                 return lease.release();
             }
-            let started = Instant::now();
+            let (nonces, started) = (batch.range(), Instant::now());
             let found: Vec<_> = self.puzzle.solutions(nonces.clone()).collect();
             let took = started.elapsed();
-
-            let batch = found.iter().fold(Batch::of(&nonces, took), |batch, (nonce, hash)| {
-                batch.finding(nonce.to_be_bytes(), hash.0)
-            });
+            for (nonce, hash) in &found {
+                batch.add_finding(nonce.to_be_bytes(), hash.0);
+            }
             // One transaction: the cursor, the history record and the findings.
-            match lease.checkpoint(nonces.end, batch) {
+            match lease.checkpoint(batch) {
                 Err(lost @ Error::LeaseLost { .. }) => {
                     return hand_in_late(worker, &lease, &found).and(Err(lost));
                 }
@@ -109,7 +108,7 @@ impl Scan<'_> {
                 bar.say(&format!("{} found nonce {nonce} with hash {hash}", worker.name()));
             }
         }
-        lease.complete()
+        Ok(())
     }
 
     fn is_stopping(&self) -> bool {

@@ -25,7 +25,6 @@ enum Step {
 enum What {
     Checkpoint { from: u64, to: u64, items: u64, micros: u64, error: Option<String>, finding: Option<Vec<u8>> },
     Renew,
-    Complete,
     Fail(String),
     Release,
 }
@@ -41,10 +40,9 @@ fn action(what: What) -> Action {
             if let Some(key) = finding {
                 batch = batch.finding(key, "found");
             }
-            Action::Checkpoint { from, to, batch }
+            Action::Checkpoint(batch)
         }
         What::Renew => Action::Renew,
-        What::Complete => Action::Complete,
         What::Fail(reason) => Action::Fail { reason },
         What::Release => Action::Release,
     }

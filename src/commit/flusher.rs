@@ -8,8 +8,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::Committer;
 use super::thread::{join, spawn};
+use crate::clock::Clock;
 use crate::error::Result;
-use crate::time::Clock;
 use crate::types::command::{Command, Stamped};
 
 /// The thread that syncs what no later commit synced in time.
@@ -56,7 +56,7 @@ fn flush(committer: &Committer, clock: &dyn Clock, max_delay: Duration, rings: &
             Ok(Bell::Unsynced) => failed = false,
             Ok(Bell::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                let flush = Stamped { now: clock.now(), command: Command::Flush };
+                let flush = Stamped::new(clock.now(), Command::Flush);
                 if let Err(error) = committer.submit(flush) {
                     tracing::warn!(%error, "a sync that was due failed");
                     failed = true;

@@ -299,6 +299,11 @@ impl Committer {
             Ok(())
         })?;
         self.note_flush(flush, commands.len());
+        // A checkpoint shows only now whether it completed its job, which must never be undone.
+        if flush == Flush::Later && answers.iter().any(completes_a_job) {
+            self.engine.write(Flush::Now, &mut |_| Ok(()))?;
+            self.note_flush(Flush::Now, 0);
+        }
         if evicted.records > 0 {
             tracing::trace!(
                 records = evicted.records,
@@ -436,6 +441,10 @@ impl Committer {
 enum Entered {
     Leads,
     Waits,
+}
+
+fn completes_a_job(answer: &Result<Answer>) -> bool {
+    matches!(answer, Ok(Answer::Receipt(crate::types::Receipt::Completed)))
 }
 
 /// Whether somebody who waits for a job may find one now.

@@ -6,10 +6,10 @@ use shuttle::thread;
 
 use super::*;
 use crate::builder::Builder;
+use crate::clock::ManualClock;
 use crate::commit::explored::{Watched, explore, roll};
 use crate::query::Scope;
 use crate::storage::Fault;
-use crate::time::ManualClock;
 use crate::types::NewJob;
 
 const LENGTH: Duration = Duration::from_secs(60);
@@ -78,17 +78,17 @@ impl Fleet {
             assert!(!held.swap(true, Ordering::SeqCst), "two hold one job");
             let kept = lease.held.clone();
             let keeper = thread::spawn(move || kept.renew_if_idle());
-            if let Some(range) = lease.next_batch(1 + roll(2)) {
-                let batch = Batch::of(&range, LENGTH);
-                self.send(&mut lease, |lease| lease.checkpoint(range.end, batch.clone()))?;
+            if let Some(batch) = lease.next_batch(1 + roll(2)) {
+                let range = batch.range();
+                let batch = batch.took(LENGTH);
+                self.send(&mut lease, |lease| lease.checkpoint(batch.clone()))?;
                 self.done.fetch_add(range.end - range.start, Ordering::SeqCst);
             }
             let renewed = keeper.join().unwrap();
             assert!(!matches!(renewed, Err(Error::LeaseLost { .. })), "{renewed:?}");
             held.store(false, Ordering::SeqCst);
-            match lease.next_batch(1) {
-                Some(_) => self.release(&mut lease)?,
-                None => self.send(&mut lease, Lease::complete)?,
+            if lease.next_batch(1).is_some() {
+                self.release(&mut lease)?;
             }
         }
         Some(())

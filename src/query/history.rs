@@ -32,14 +32,37 @@ pub struct HistoryRecord {
     pub duration_us: u64,
     /// When it was finished.
     pub finished_at: Timestamp,
+    /// Whether it completed its job.
+    pub completed: bool,
     /// What went wrong, if anything did.
     pub error: Option<String>,
 }
 
 impl HistoryRecord {
     fn new(id: u64, row: HistoryRow) -> HistoryRecord {
-        let HistoryRow { worker, job, start, end, items, duration_us, finished_at, error } = row;
-        HistoryRecord { id, worker, job, start, end, items, duration_us, finished_at, error }
+        let HistoryRow {
+            worker,
+            job,
+            start,
+            end,
+            items,
+            duration_us,
+            finished_at,
+            completed,
+            error,
+        } = row;
+        HistoryRecord {
+            id,
+            worker,
+            job,
+            start,
+            end,
+            items,
+            duration_us,
+            finished_at,
+            completed,
+            error,
+        }
     }
 }
 

@@ -8,10 +8,9 @@ use crate::error::Result;
 use crate::schema::codec::{self, Decode};
 use crate::schema::key;
 use crate::schema::rows::{JobRow, Row};
-use crate::schema::tables::{load, missing, undecodable};
+use crate::schema::tables::{self, load, missing, undecodable};
 use crate::storage::{KeyRange, Order, Table};
-use crate::time::Timestamp;
-use crate::types::{JobId, WorkerId};
+use crate::types::JobId;
 
 impl Snapshot {
     /// Shows the entries of a range, in order, until `visit` breaks off or fails.
@@ -75,8 +74,12 @@ impl Snapshot {
 }
 
 /// What a key of a table stands for.
-pub(crate) fn parsed<K>(table: Table, key: &[u8], parse: impl Fn(&[u8]) -> Option<K>) -> Result<K> {
-    parse(key).ok_or_else(|| undecodable(table, key, "its key cannot be one of this table").into())
+pub(crate) fn parsed<'k, K>(
+    table: Table,
+    key: &'k [u8],
+    parse: impl Fn(&'k [u8]) -> Option<K>,
+) -> Result<K> {
+    Ok(tables::parsed(table, key, parse)?)
 }
 
 /// The record of a row.
@@ -84,45 +87,18 @@ pub(crate) fn decoded<R: Decode<()>>(table: Table, key: &[u8], value: &[u8]) -> 
     codec::decode(value).map_err(|why| undecodable(table, key, &why).into())
 }
 
-// What keys stand for. Each takes only keys that are whole: nothing missing, nothing behind.
+// The parsers of keys, for rows that own what they are made of.
 
-pub(crate) fn number(key: &[u8]) -> Option<u64> {
-    key::as_number(key)
-}
-
-pub(crate) fn job(key: &[u8]) -> Option<JobId> {
-    number(key).map(JobId)
-}
-
-pub(crate) fn worker(key: &[u8]) -> Option<WorkerId> {
-    key::first_worker(key).filter(|worker| key::worker(*worker) == key)
-}
+pub(crate) use key::as_holder as holder;
+pub(crate) use key::as_job as job;
+pub(crate) use key::as_lease as lease;
+pub(crate) use key::as_number as number;
+pub(crate) use key::as_worker as worker;
 
 pub(crate) fn job_range(key: &[u8]) -> Option<(Vec<u8>, u64)> {
-    let (prefix, start) = key::split_prefix(key)?;
-    Some((prefix.to_vec(), number(start)?))
-}
-
-pub(crate) fn queue(key: &[u8]) -> Option<JobId> {
-    // A priority, which may be any four bytes, and the job.
-    key.split_at_checked(4).and_then(|(_, id)| job(id))
-}
-
-pub(crate) fn queue_by_prefix(key: &[u8]) -> Option<JobId> {
-    key::split_prefix(key).and_then(|(_, rest)| queue(rest))
-}
-
-pub(crate) fn lease(key: &[u8]) -> Option<(Timestamp, JobId)> {
-    let (deadline, job) = (key::lease_deadline(key)?, key::last_job(key)?);
-    (key::lease(deadline, job) == key).then_some((deadline, job))
-}
-
-pub(crate) fn holder(key: &[u8]) -> Option<(WorkerId, JobId)> {
-    let (worker, job) = (key::first_worker(key)?, key::last_job(key)?);
-    (key::holder(worker, job) == key).then_some((worker, job))
+    key::as_job_range(key).map(|(prefix, start)| (prefix.to_vec(), start))
 }
 
 pub(crate) fn finding(key: &[u8]) -> Option<(JobId, Vec<u8>)> {
-    let (job, name) = key.split_first_chunk()?;
-    Some((JobId(u64::from_be_bytes(*job)), name.to_vec()))
+    key::as_finding(key).map(|(job, name)| (job, name.to_vec()))
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::Snapshot;
 use crate::builder::Builder;
+use crate::clock::ManualClock;
 use crate::schema::rows::{Control, Row};
 use crate::schema::tables::{self};
 use crate::storage::{Engine, Flush, MemoryEngine, Table, Write};
 use crate::store::Store;
-use crate::time::{Day, ManualClock, Month, Timestamp};
+use crate::time::{Day, Month, Timestamp};
 use crate::types::{Batch, Import, JobId, NewJob, PastBatch, Totals, WorkerId};
 use crate::{Lease, Worker};
 
@@ -55,7 +56,7 @@ impl Scene {
     pub(crate) fn checkpoint(&self, lease: &mut Lease, positions: u64) {
         self.clock.advance(MINUTE);
         let range = lease.cursor()..lease.cursor() + positions;
-        lease.checkpoint(range.end, Batch::of(&range, Duration::from_secs(1))).unwrap();
+        lease.checkpoint(Batch::of(&range, Duration::from_secs(1))).unwrap();
     }
 
     /// Takes in live batches of one second each, finished at these times.

@@ -265,7 +265,7 @@ fn the_newest_history_is_that_of_the_worker_the_job_or_the_errors_asked_for() {
     scene.checkpoint(&mut of_b, 2);
     scene.checkpoint(&mut of_a, 3);
     let failing = Batch::of(&(2..6), Duration::ZERO).error("no route");
-    of_b.checkpoint(6, failing).unwrap();
+    of_b.checkpoint(failing).unwrap();
     let view = scene.view();
 
     let items =
@@ -286,7 +286,7 @@ fn views_serialize_in_forms_that_people_can_read() {
     let job = scene.store.create_job(NewJob::new(b"\xff\x00", 0..100)).unwrap();
     let mut lease = scene.lease(&worker, job);
     lease
-        .checkpoint(50, Batch::of(&(0..50), Duration::from_secs(5)).finding(b"k", b"\x00\xff"))
+        .checkpoint(Batch::of(&(0..50), Duration::from_secs(5)).finding(b"k", b"\x00\xff"))
         .unwrap();
     let view = scene.view();
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::rules::outcome::{Applied, Failure};
 use crate::rules::retention::{self, Evicted, HistoryTail};
-use crate::rules::{fencing, findings, imports, jobs, leasing, workers};
+use crate::rules::{expiry, fencing, findings, imports, jobs, leasing, workers};
 use crate::schema::rows::Control;
 use crate::schema::tables;
 use crate::storage::{EngineResult, Write};
@@ -59,7 +59,7 @@ fn apply_one(
             let (job, created) = jobs::find_or_create(txn, control, now, new)?;
             Answer::Found { job, created }
         }
-        Command::Lease(request) => Answer::Lease(leasing::lease(txn, control, now, request)?),
+        Command::Lease(request) => Answer::Lease(leasing::lease(txn, control, stamped, request)?),
         Command::Held { command, digest } => {
             let (receipt, record) = fencing::held(txn, control, now, command, *digest)?;
             if let Some(record) = record {
@@ -79,9 +79,9 @@ fn apply_one(
             jobs::delete(txn, control, *job)?;
             Answer::Done
         }
-        Command::ReleaseStale { since } => {
-            let (jobs, more) = leasing::release_stale(txn, control, *since)?;
-            Answer::Released { jobs, more }
+        Command::ReleaseStale { since, after } => {
+            let (jobs, next) = expiry::release_stale(txn, control, *since, *after)?;
+            Answer::Released { jobs, next }
         }
         Command::Late { worker, job, finding } => {
             Answer::Stored { new: findings::late_finding(txn, now, *worker, *job, finding)? }

@@ -1,9 +1,13 @@
 //! Commands under a lease: token, sequence number, cursor.
 
+use std::time::Duration;
+
 use crate::error::{Error, Lost};
+use crate::rules::expiry::{give_back, note_time};
 use crate::rules::findings::insert_finding;
-use crate::rules::jobs::{change, end, index, known_job, unindex};
-use crate::rules::leasing::{deadline, give_back};
+use crate::rules::index::change;
+use crate::rules::jobs::{end, known_job};
+use crate::rules::leasing::deadline;
 use crate::rules::outcome::Applied;
 use crate::rules::workers::touch_worker;
 use crate::schema::key;
@@ -15,8 +19,8 @@ use crate::types::command::{Action, LeaseCommand, Receipt};
 use crate::types::{Batch, JobId, JobStatus, Token, WorkerId};
 
 /// Applies a lease command: the next one of its lease, or a repetition of the last one. A
-/// checkpoint yields the record for history.
-pub(crate) fn held(
+/// checkpoint also returns the record for history.
+pub(super) fn held(
     txn: &mut dyn Write,
     control: &mut Control,
     now: Timestamp,
@@ -26,62 +30,41 @@ pub(crate) fn held(
     let LeaseCommand { job: id, token, sequence, action } = command;
     let id = *id;
     let mut row = known_job(txn, id)?;
-    if let Some(first_answer) = check_turn(id, &row, *token, *sequence, digest)? {
-        return Ok((first_answer, None));
+    if let Some(first_receipt) = check_turn(id, &row, *token, *sequence, digest)? {
+        return Ok((first_receipt, None));
     }
-    check_action(id, &row, action)?;
-
+    let holder =
+        row.holder.ok_or_else(|| undecodable(Table::Jobs, &key::job(id), "nobody holds it"))?;
     row.sequence = *sequence;
     row.digest = digest;
-    let holder = row.holder;
     match action {
-        Action::Checkpoint { to, batch, .. } => {
-            let worker =
-                holder.ok_or_else(|| undecodable(Table::Jobs, &key::job(id), "nobody holds it"))?;
+        Action::Checkpoint(batch) => {
+            check_batch(id, &row, batch)?;
             for finding in &batch.findings {
-                insert_finding(txn, id, worker, now, finding, false)?;
+                insert_finding(txn, id, &mut row, holder, now, finding, false)?;
             }
-            let record = advance(&mut row, *to, batch, worker, id, now);
-            let receipt = hold_on(txn, control, id, row, now, |row| Receipt::Moved {
-                cursor: row.cursor,
-                deadline: row.deadline,
-            })?;
+            let (receipt, record) = advance(txn, control, now, id, row, holder, batch)?;
             Ok((receipt, Some(record)))
         }
         Action::Renew => {
-            let receipt = hold_on(txn, control, id, row, now, |row| Receipt::Renewed {
-                deadline: row.deadline,
-            })?;
-            Ok((receipt, None))
-        }
-        Action::Complete => {
-            let receipt = Receipt::Completed;
-            finish(txn, control, id, row, receipt, |row| end(row, JobStatus::Completed, now))?;
-            touch_worker(txn, holder, now)?;
-            Ok((receipt, None))
+            let renewed = |row: &mut JobRow| Receipt::Renewed { deadline: row.deadline };
+            Ok((renew(txn, control, now, id, row, renewed)?, None))
         }
         Action::Release => {
-            let receipt = Receipt::Released;
-            finish(txn, control, id, row, receipt, give_back)?;
+            row.receipt = Some(Receipt::Released);
+            change(txn, control, id, &mut row, give_back)?;
             touch_worker(txn, holder, now)?;
-            Ok((receipt, None))
+            Ok((Receipt::Released, None))
         }
         Action::Fail { reason } => {
-            let attempts = row.attempts.saturating_add(1);
-            let gave_up = row.max_attempts.is_some_and(|max| attempts >= max);
-            let receipt = Receipt::Failed { attempts, gave_up };
-            finish(txn, control, id, row, receipt, |row| {
-                row.attempts = attempts;
-                row.last_error = Some(reason.clone());
-                if gave_up { end(row, JobStatus::Failed, now) } else { give_back(row) }
-            })?;
+            let receipt = fail(txn, control, now, id, row, reason)?;
             touch_worker(txn, holder, now)?;
             Ok((receipt, None))
         }
     }
 }
 
-/// Checks token and sequence number; gives the first answer where the command is a repetition.
+/// Checks token and sequence number; returns the first receipt where the command is a repetition.
 fn check_turn(
     job: JobId,
     row: &JobRow,
@@ -93,10 +76,10 @@ fn check_turn(
         return Err(Error::LeaseLost { job, token, why: Lost::Superseded });
     }
     if sequence == row.sequence
-        && let Some(answer) = Receipt::from_kept(row.answer)
+        && let Some(first) = row.receipt
     {
         return if digest == row.digest {
-            Ok(Some(answer))
+            Ok(Some(first))
         } else {
             Err(Error::Altered { job, sequence })
         };
@@ -117,87 +100,120 @@ fn check_turn(
     Ok(None)
 }
 
-fn check_action(job: JobId, row: &JobRow, action: &Action) -> Result<(), Error> {
+/// A batch must start at the cursor, whatever failed before, so that no position is passed over.
+fn check_batch(job: JobId, row: &JobRow, batch: &Batch) -> Result<(), Error> {
     let JobRow { cursor, end, .. } = *row;
-    match *action {
-        Action::Checkpoint { from, to, .. } if from != cursor || to <= cursor || to > end => {
-            Err(Error::Cursor { job, from, to, cursor, end })
-        }
-        Action::Complete if cursor < end => Err(Error::Incomplete { job, left: end - cursor }),
-        _ => Ok(()),
+    let (from, to) = (batch.start, batch.end);
+    if from != cursor || to <= from || to > end {
+        return Err(Error::Cursor { job, from, to, cursor, end });
     }
+    Ok(())
 }
 
-/// Moves the cursor over a batch, and gives the record of that.
+/// Moves the cursor over a batch, and returns the record of that.
 fn advance(
-    row: &mut JobRow,
-    to: u64,
-    batch: &Batch,
-    worker: WorkerId,
-    job: JobId,
+    txn: &mut dyn Write,
+    control: &mut Control,
     now: Timestamp,
-) -> HistoryRow {
-    let start = std::mem::replace(&mut row.cursor, to);
+    id: JobId,
+    mut row: JobRow,
+    worker: WorkerId,
+    batch: &Batch,
+) -> EngineResult<(Receipt, HistoryRow)> {
+    let completed = batch.end == row.end;
+    let record = HistoryRow {
+        worker,
+        job: Some(id),
+        start: batch.start,
+        end: batch.end,
+        items: batch.items,
+        duration_us: batch.duration_us(),
+        finished_at: now,
+        completed,
+        error: batch.error.clone(),
+    };
+    if !completed {
+        let receipt = renew(txn, control, now, id, row, |row| {
+            add_batch(row, &record);
+            Receipt::Moved { cursor: row.cursor, deadline: row.deadline }
+        })?;
+        return Ok((receipt, record));
+    }
+    change(txn, control, id, &mut row, |row| {
+        add_batch(row, &record);
+        row.receipt = Some(Receipt::Completed);
+        end(row, JobStatus::Completed, now);
+    })?;
+    touch_worker(txn, worker, now)?;
+    Ok((Receipt::Completed, record))
+}
+
+fn add_batch(row: &mut JobRow, batch: &HistoryRow) {
+    row.cursor = batch.end;
     row.batches += 1;
     row.items += u128::from(batch.items);
     row.duration_us += u128::from(batch.duration_us);
-    row.checkpoint_at = Some(now);
+    row.attempts = 0;
+    row.checkpoint_at = Some(batch.finished_at);
     if batch.error.is_some() {
+        row.errors += 1;
+        row.error_positions += batch.end - batch.start;
         row.last_error.clone_from(&batch.error);
-    }
-    HistoryRow {
-        worker,
-        job: Some(job),
-        start,
-        end: to,
-        items: batch.items,
-        duration_us: batch.duration_us,
-        finished_at: now,
-        error: batch.error.clone(),
     }
 }
 
 /// Stores a job that stays with its holder, its lease renewed.
-fn hold_on(
+///
+/// Usually that writes one row, and the lease index lags behind. Once it lags by half a length, or
+/// if the lease had expired and nobody took the job, or the clock was set back, it follows.
+fn renew(
     txn: &mut dyn Write,
     control: &mut Control,
+    now: Timestamp,
     id: JobId,
     mut row: JobRow,
-    now: Timestamp,
-    receipt: impl FnOnce(&JobRow) -> Receipt,
+    update: impl FnOnce(&mut JobRow) -> Receipt,
 ) -> EngineResult<Receipt> {
-    let new_deadline = deadline(now, row.length_us);
-    let index_holds = row.status == JobStatus::Leased && row.indexed <= new_deadline;
-    if index_holds {
-        // The usual case: one row is written, and the index is left to be put right later.
-        row.deadline = new_deadline;
-        let receipt = receipt(&row);
-        row.answer = receipt.kept();
+    let deadline = deadline(now, row.length_us);
+    let half = Duration::from_micros(row.length_us / 2);
+    let index_may_lag = row.status == JobStatus::Leased
+        && row.indexed <= deadline
+        && row.indexed.since(now) >= half;
+    let update = |row: &mut JobRow| {
+        row.status = JobStatus::Leased;
+        row.deadline = deadline;
+        let receipt = update(row);
+        row.receipt = Some(receipt);
+        receipt
+    };
+    note_time(control, now);
+    if index_may_lag {
+        let receipt = update(&mut row);
         store(txn, &key::job(id), &row)?;
         return Ok(receipt);
     }
-    // The lease had lapsed and nobody took the job, or the clock went back.
-    unindex(txn, control, id, &row)?;
-    row.status = JobStatus::Leased;
-    row.deadline = new_deadline;
-    index(txn, control, id, &mut row)?;
-    let receipt = receipt(&row);
-    row.answer = receipt.kept();
-    store(txn, &key::job(id), &row)?;
-    Ok(receipt)
+    change(txn, control, id, &mut row, update)
 }
 
-/// Stores a job that its holder gives up.
-fn finish(
+/// Gives a job back, and counts an attempt if this lease has not moved its cursor.
+fn fail(
     txn: &mut dyn Write,
     control: &mut Control,
+    now: Timestamp,
     id: JobId,
     mut row: JobRow,
-    receipt: Receipt,
-    ending: impl FnOnce(&mut JobRow),
-) -> EngineResult<()> {
+    reason: &str,
+) -> EngineResult<Receipt> {
+    if row.cursor == row.leased_cursor {
+        row.attempts = row.attempts.saturating_add(1);
+    }
+    let attempts = row.attempts;
+    let gave_up = attempts > 0 && row.max_attempts.is_some_and(|max| attempts >= max);
+    let receipt = Receipt::Failed { attempts, gave_up };
     change(txn, control, id, &mut row, |row| {
-        row.answer = receipt.kept();
-        ending(row);
-    })
+        row.receipt = Some(receipt);
+        row.last_error = Some(reason.to_string());
+        if gave_up { end(row, JobStatus::Failed, now) } else { give_back(row) }
+    })?;
+    Ok(receipt)
 }

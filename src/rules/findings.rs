@@ -1,16 +1,16 @@
-//! Findings of jobs.
+//! Findings of jobs, by job, by time and by key.
 
 use crate::rules::jobs::known_job;
 use crate::rules::outcome::Applied;
 use crate::rules::workers::known_worker;
 use crate::schema::key;
-use crate::schema::rows::FindingRow;
-use crate::schema::tables::store;
+use crate::schema::rows::{FindingRow, JobRow};
+use crate::schema::tables::{load, store, undecodable};
 use crate::storage::{EngineResult, Table, Write};
 use crate::time::Timestamp;
 use crate::types::{JobId, NewFinding, WorkerId};
 
-/// Takes in a finding from a worker that no longer holds the job. Says whether it was new.
+/// Takes in a finding from a worker that no longer holds the job. Returns whether it was new.
 pub(crate) fn late_finding(
     txn: &mut dyn Write,
     now: Timestamp,
@@ -19,14 +19,20 @@ pub(crate) fn late_finding(
     finding: &NewFinding,
 ) -> Applied<bool> {
     known_worker(txn, worker)?;
-    known_job(txn, job)?;
-    Ok(insert_finding(txn, job, worker, now, finding, true)?)
+    let mut row = known_job(txn, job)?;
+    let new = insert_finding(txn, job, &mut row, worker, now, finding, true)?;
+    if new {
+        store(txn, &key::job(job), &row)?;
+    }
+    Ok(new)
 }
 
-/// Stores a finding unless the job has one under this key already.
+/// Stores a finding unless the job has one under this key already, and counts it in the job's row,
+/// which the caller stores.
 pub(super) fn insert_finding(
     txn: &mut dyn Write,
     job: JobId,
+    row: &mut JobRow,
     worker: WorkerId,
     now: Timestamp,
     finding: &NewFinding,
@@ -36,7 +42,21 @@ pub(super) fn insert_finding(
     if txn.get(Table::Findings, &key, &mut |_| {})? {
         return Ok(false);
     }
-    let row = FindingRow { payload: finding.payload.clone(), worker, found_at: now, late };
-    store(txn, &key, &row)?;
+    let stored = FindingRow { payload: finding.payload.clone(), worker, found_at: now, late };
+    store(txn, &key, &stored)?;
+    txn.put(Table::FindingsByTime, &key::finding_by_time(now, job, &finding.key), &[])?;
+    txn.put(Table::FindingsByKey, &key::finding_by_key(&finding.key, job), &[])?;
+    row.findings += 1;
     Ok(true)
+}
+
+/// Removes a finding by its key in the table of findings.
+pub(super) fn remove_finding(txn: &mut dyn Write, key: &[u8]) -> EngineResult<()> {
+    let (job, name) =
+        key::as_finding(key).ok_or_else(|| undecodable(Table::Findings, key, key::MALFORMED))?;
+    if let Some(row) = load::<FindingRow>(txn, key)? {
+        txn.delete(Table::FindingsByTime, &key::finding_by_time(row.found_at, job, name))?;
+    }
+    txn.delete(Table::FindingsByKey, &key::finding_by_key(name, job))?;
+    txn.delete(Table::Findings, key)
 }

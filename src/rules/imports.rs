@@ -65,6 +65,7 @@ pub(crate) fn import(
                 items: batch.items,
                 duration_us: batch.duration_us,
                 finished_at: batch.finished_at,
+                completed: false,
                 error: batch.error.clone(),
             };
             tail.append(txn, &row)?;

@@ -3,10 +3,12 @@
 use std::ops::ControlFlow;
 
 use crate::error::Error;
+use crate::rules::findings::remove_finding;
+use crate::rules::index::{NewJobs, change, remove};
 use crate::rules::outcome::{Applied, Failure, step};
 use crate::schema::key;
-use crate::schema::rows::{Answered, Control, JobRow, LeaseIndexRow, Number};
-use crate::schema::tables::{keys, load, load_from, missing, store, undecodable};
+use crate::schema::rows::{Control, JobRow, Number};
+use crate::schema::tables::{keys, load, load_from, missing, undecodable};
 use crate::storage::{EngineResult, Order, Read, Table, Write};
 use crate::time::Timestamp;
 use crate::types::{JobId, JobStatus, NewJob, Token};
@@ -23,9 +25,11 @@ pub(crate) fn create(
         check_neighbours(txn, job)?;
     }
     let mut ids = Vec::with_capacity(jobs.len());
+    let mut new = NewJobs::default();
     for job in jobs {
-        ids.push(insert(txn, control, now, job)?);
+        ids.push(insert(txn, control, &mut new, now, job)?);
     }
+    new.finish(txn)?;
     Ok(ids)
 }
 
@@ -44,7 +48,10 @@ pub(crate) fn find_or_create(
         return Ok((JobId(number), false));
     }
     check_neighbours(txn, job)?;
-    Ok((insert(txn, control, now, job)?, true))
+    let mut new = NewJobs::default();
+    let id = insert(txn, control, &mut new, now, job)?;
+    new.finish(txn)?;
+    Ok((id, true))
 }
 
 fn check_among_themselves(jobs: &[NewJob]) -> Result<(), Error> {
@@ -98,6 +105,7 @@ fn check_neighbours(txn: &dyn Write, job: &NewJob) -> Applied<()> {
 fn insert(
     txn: &mut dyn Write,
     control: &mut Control,
+    new: &mut NewJobs,
     now: Timestamp,
     job: &NewJob,
 ) -> Applied<JobId> {
@@ -112,9 +120,10 @@ fn insert(
         holder: None,
         token: Token(0),
         token_live: false,
+        leased_cursor: job.start,
         sequence: 0,
         digest: 0,
-        answer: Answered::None,
+        receipt: None,
         deadline: Timestamp::EPOCH,
         length_us: 0,
         indexed: Timestamp::EPOCH,
@@ -122,6 +131,9 @@ fn insert(
         attempts: 0,
         max_attempts: job.max_attempts,
         batches: 0,
+        errors: 0,
+        error_positions: 0,
+        findings: 0,
         items: 0,
         duration_us: 0,
         created_at: now,
@@ -135,8 +147,7 @@ fn insert(
         &key::job_range(&job.prefix, job.start),
         &crate::schema::codec::encode(&Number(id.0)),
     )?;
-    index(txn, control, id, &mut row)?;
-    store(txn, &key::job(id), &row)?;
+    new.insert(txn, control, id, &mut row)?;
     Ok(id)
 }
 
@@ -148,81 +159,6 @@ pub(super) fn load_job(txn: &(impl Read + ?Sized), id: JobId) -> EngineResult<Jo
 /// A job that a caller named.
 pub(super) fn known_job(txn: &(impl Read + ?Sized), id: JobId) -> Applied<JobRow> {
     Ok(load(txn, &key::job(id))?.ok_or(Error::UnknownJob(id))?)
-}
-
-/// Enters a row into the indexes that its status asks for.
-pub(super) fn index(
-    txn: &mut dyn Write,
-    control: &mut Control,
-    id: JobId,
-    row: &mut JobRow,
-) -> EngineResult<()> {
-    control.jobs[row.status as usize] += 1;
-    match row.status {
-        JobStatus::Pending => {
-            txn.put(Table::JobQueue, &key::queue(row.priority, id), &[])?;
-            txn.put(
-                Table::JobQueueByPrefix,
-                &key::queue_by_prefix(&row.prefix, row.priority, id),
-                &[],
-            )
-        }
-        JobStatus::Leased => {
-            row.indexed = row.deadline;
-            store(txn, &key::lease(row.indexed, id), &LeaseIndexRow { length_us: row.length_us })?;
-            match row.holder {
-                Some(holder) => txn.put(Table::JobHolders, &key::holder(holder, id), &[]),
-                None => Err(undecodable(Table::Jobs, &key::job(id), "it is leased to nobody")),
-            }
-        }
-        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => Ok(()),
-    }
-}
-
-/// Takes a row out of the indexes that its status had put it in.
-pub(super) fn unindex(
-    txn: &mut dyn Write,
-    control: &mut Control,
-    id: JobId,
-    row: &JobRow,
-) -> EngineResult<()> {
-    let count = &mut control.jobs[row.status as usize];
-    *count = count.checked_sub(1).ok_or_else(|| {
-        undecodable(
-            Table::Meta,
-            b"control",
-            &format!("it counts too few jobs that are {}", row.status),
-        )
-    })?;
-    match row.status {
-        JobStatus::Pending => {
-            txn.delete(Table::JobQueue, &key::queue(row.priority, id))?;
-            txn.delete(
-                Table::JobQueueByPrefix,
-                &key::queue_by_prefix(&row.prefix, row.priority, id),
-            )
-        }
-        JobStatus::Leased => {
-            txn.delete(Table::JobLeases, &key::lease(row.indexed, id))?;
-            row.holder
-                .map_or(Ok(()), |holder| txn.delete(Table::JobHolders, &key::holder(holder, id)))
-        }
-        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => Ok(()),
-    }
-}
-
-/// Changes a job in a way that its indexes have to follow, and stores it.
-pub(super) fn change(
-    txn: &mut dyn Write,
-    control: &mut Control,
-    id: JobId,
-    row: &mut JobRow,
-    change: impl FnOnce(&mut JobRow),
-) -> EngineResult<()> {
-    unindex(txn, control, id, row)?;
-    change(row);
-    index(txn, control, id, row)?;
-    store(txn, &key::job(id), row)
 }
 
 /// Calls a job off, whether or not somebody holds it.
@@ -269,7 +205,7 @@ pub(crate) fn delete(txn: &mut dyn Write, control: &mut Control, id: JobId) -> A
         }
         .into());
     }
-    unindex(txn, control, id, &row)?;
+    remove(txn, control, id, &row)?;
     txn.delete(Table::Jobs, &key::job(id))?;
     txn.delete(Table::JobRanges, &key::job_range(&row.prefix, row.start))?;
     control.deleting.push(id);
@@ -282,11 +218,11 @@ pub(crate) fn sweep_findings(txn: &mut dyn Write, control: &mut Control) -> Engi
     let Some(id) = control.deleting.last().copied() else { return Ok(()) };
     let most = step(txn);
     let under = key::Under::new(key::job(id));
-    let names = keys(txn, Table::Findings, under.range(), Order::Ascending, most)?;
-    for name in &names {
-        txn.delete(Table::Findings, name)?;
+    let keys = keys(txn, Table::Findings, under.range(), Order::Ascending, most)?;
+    for key in &keys {
+        remove_finding(txn, key)?;
     }
-    if names.len() < most {
+    if keys.len() < most {
         control.deleting.pop();
     }
     Ok(())

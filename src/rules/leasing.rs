@@ -1,165 +1,184 @@
-//! Handing out leases, and taking them back when they expire.
+//! Handing out leases.
+//!
+//! A request looks at the heads of queues and at the earliest entry of the lease index, so it costs
+//! the same however many jobs wait and however many leases are held.
 
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
+use std::time::Duration;
 
-use crate::rules::jobs::{change, end, known_job, load_job};
-use crate::rules::outcome::{Applied, step};
+use crate::rules::expiry;
+use crate::rules::index::{change, prefix};
+use crate::rules::jobs::{end, known_job, load_job};
+use crate::rules::outcome::{Applied, Failure, contained};
 use crate::rules::workers::known_worker;
 use crate::schema::key;
-use crate::schema::rows::{Answered, Control, JobRow, LeaseIndexRow, WorkerRow};
-use crate::schema::tables::{ALL, each, first_key, keys, store, undecodable};
-use crate::storage::{EngineResult, Order, Table, Write};
+use crate::schema::rows::{Control, JobRow, WorkerRow};
+use crate::schema::tables::{ALL, first_key, parsed, store, undecodable};
+use crate::storage::{EngineError, EngineResult, KeyRange, Order, Table, Write};
 use crate::time::Timestamp;
-use crate::types::command::{Grant, LeaseAnswer, LeaseRequest, Wanted};
+use crate::types::command::{Grant, LeaseAnswer, LeaseRequest, Stamped, Wanted};
 use crate::types::{JobId, JobStatus, Token};
 
+/// How many jobs at the front of a queue are tried, where rows cannot be read or jobs turn out to
+/// have used up their attempts.
+const CANDIDATES: usize = 16;
+
 /// Hands out a lease, or says when there may be one.
-pub(crate) fn lease(
+pub(super) fn lease(
     txn: &mut dyn Write,
     control: &mut Control,
-    now: Timestamp,
+    stamped: &Stamped,
     request: &LeaseRequest,
 ) -> Applied<LeaseAnswer> {
+    let now = stamped.now;
     let worker = known_worker(txn, request.worker)?;
-    if let Wanted::Job(id) = &request.wanted {
-        known_job(txn, *id)?;
+    let wanted_job = match &request.wanted {
+        Wanted::Job(id) => Some((*id, known_job(txn, *id)?)),
+        Wanted::Prefix(wanted) => {
+            let [pending, leased, ..] = prefix(txn, wanted)?.jobs;
+            if pending == 0 && leased == 0 {
+                return Ok(LeaseAnswer::Finished);
+            }
+            None
+        }
+        Wanted::Any => None,
+    };
+    expiry::watch_clock(control, now);
+    if request.resume
+        && let Some((id, row)) = own_lease(txn, now, request)?
+    {
+        return Ok(LeaseAnswer::Granted(grant(txn, control, now, request, worker, id, row)?));
     }
-    put_right(txn, control, now, Sweep::Ends)?;
-    if let Some(id) = choose(txn, now, request, &worker)? {
-        return Ok(LeaseAnswer::Granted(grant(txn, control, now, request, worker, id)?));
+    let mut more_may_be_due = expiry::repair_deadlines(txn, control, now)?;
+    match &wanted_job {
+        Some((id, row)) => expiry::expire_if_due(txn, control, now, *id, row)?,
+        None => more_may_be_due |= expiry::expire_due(txn, control, now)?,
     }
-    // Nothing waits: look at every lease, so that none is missed whose clock jumped.
-    if put_right(txn, control, now, Sweep::All)? > 0 {
+
+    let mut tried = 0;
+    let mut unreadable = None;
+    while tried < CANDIDATES {
+        let (id, row) = match next_candidate(txn, request, &worker, &mut unreadable)? {
+            Some(candidate) => candidate,
+            None => break,
+        };
+        tried += 1;
+        if let Some(row) = used_up(txn, control, stamped, id, row)? {
+            return Ok(LeaseAnswer::Granted(grant(txn, control, now, request, worker, id, row)?));
+        }
+    }
+    if tried == CANDIDATES || more_may_be_due {
         return Ok(LeaseAnswer::Again);
     }
-    Ok(match next_free(txn, request)? {
-        Some(until) => LeaseAnswer::Busy { until },
-        None => LeaseAnswer::Finished,
-    })
+    if let Some(error) = unreadable {
+        return Err(Failure::Engine(error));
+    }
+    nothing_waits(txn, control, now, request)
 }
 
-/// Which leases are looked at for having lapsed.
-#[derive(Clone, Copy, PartialEq)]
-enum Sweep {
-    /// Those with the earliest deadlines, and those with the latest (a clock that went back
-    /// leaves them far ahead).
-    Ends,
-    All,
-}
-
-/// Puts lapsed leases back in the queue, at most a step of them, and says how many it changed.
-fn put_right(
-    txn: &mut dyn Write,
-    control: &mut Control,
-    now: Timestamp,
-    sweep: Sweep,
-) -> EngineResult<usize> {
-    let most = step(txn);
-    let mut due: Vec<(Timestamp, JobId)> = Vec::new();
-    let mut look = |order: Order| {
-        each(txn, ALL, order, |key, index: LeaseIndexRow| {
-            let (Some(indexed), Some(id)) = (key::lease_deadline(key), key::last_job(key)) else {
-                return ControlFlow::Continue(());
-            };
-            if sweep == Sweep::All || has_lapsed(now, indexed, index.length_us) {
-                if !due.contains(&(indexed, id)) {
-                    due.push((indexed, id));
+/// The job that this request should get next. A job whose row cannot be read is passed over, so
+/// that it keeps nobody from the others; the first such error is left in `unreadable`.
+fn next_candidate(
+    txn: &dyn Write,
+    request: &LeaseRequest,
+    worker: &WorkerRow,
+    unreadable: &mut Option<EngineError>,
+) -> EngineResult<Option<(JobId, JobRow)>> {
+    let mut first_of = |prefix: &[u8]| first_readable(txn, prefix, unreadable);
+    match &request.wanted {
+        Wanted::Job(id) => {
+            let row = load_job(txn, *id)?;
+            Ok((row.status == JobStatus::Pending).then_some((*id, row)))
+        }
+        Wanted::Prefix(prefix) => first_of(prefix),
+        Wanted::Any => {
+            if let Some(prefix) = &worker.last_prefix
+                && let Some(candidate) = first_of(prefix)?
+            {
+                return Ok(Some(candidate));
+            }
+            let mut prefixes: Vec<Vec<u8>> = Vec::new();
+            txn.scan(Table::JobQueue, ALL, Order::Ascending, &mut |_, prefix| {
+                prefixes.push(prefix.to_vec());
+                if prefixes.len() < CANDIDATES {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
                 }
-            } else {
-                return ControlFlow::Break(());
+            })?;
+            for prefix in prefixes {
+                if let Some(candidate) = first_of(&prefix)? {
+                    return Ok(Some(candidate));
+                }
             }
-            if sweep == Sweep::Ends && due.len() >= most {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })
-    };
-    look(Order::Ascending)?;
-    if sweep == Sweep::Ends {
-        look(Order::Descending)?;
-    }
-    let mut changed = 0;
-    for (indexed, id) in due {
-        if changed == most {
-            break;
-        }
-        let mut row = load_leased(txn, indexed, id)?;
-        if has_lapsed(now, row.deadline, row.length_us) {
-            change(txn, control, id, &mut row, |row| lapse(row, now))?;
-            changed += 1;
-        } else if sweep == Sweep::Ends && row.indexed != row.deadline {
-            // It was renewed since it was indexed: put the index right.
-            change(txn, control, id, &mut row, |_| {})?;
+            Ok(None)
         }
     }
-    Ok(changed)
 }
 
-/// A job that the index of leases names: were it not held under this deadline, putting it right
-/// would leave the entry where it is, and never end.
-fn load_leased(txn: &dyn Write, indexed: Timestamp, id: JobId) -> EngineResult<JobRow> {
+/// The first waiting job of a prefix whose row can be read; none while the prefix is paused.
+fn first_readable(
+    txn: &dyn Write,
+    wanted: &[u8],
+    unreadable: &mut Option<EngineError>,
+) -> EngineResult<Option<(JobId, JobRow)>> {
+    let Some((priority, head)) = prefix(txn, wanted)?.head else { return Ok(None) };
+    let mut next = key::queue_by_prefix(wanted, priority, head);
+    let under = key::Under::new(key::of_prefix(wanted));
+    for _ in 0..CANDIDATES {
+        let (_, _, id) = parsed(Table::JobQueueByPrefix, &next, key::as_queue_by_prefix)?;
+        match contained(waiting_job(txn, id))? {
+            Ok(row) => return Ok(Some((id, row))),
+            Err(error) => {
+                tracing::error!(job = %id, %error, "a waiting job is passed over");
+                unreadable.get_or_insert(error);
+            }
+        }
+        let rest: KeyRange<'_> = (Bound::Excluded(&next), under.range().1);
+        match first_key(txn, Table::JobQueueByPrefix, rest, Order::Ascending)? {
+            Some(key) => next = key,
+            None => break,
+        }
+    }
+    Ok(None)
+}
+
+/// A job that a queue lists.
+fn waiting_job(txn: &dyn Write, id: JobId) -> EngineResult<JobRow> {
     let row = load_job(txn, id)?;
-    if row.status != JobStatus::Leased || row.indexed != indexed {
-        let why = "its job is not held under this deadline";
-        return Err(undecodable(Table::JobLeases, &key::lease(indexed, id), why));
+    if row.status != JobStatus::Pending {
+        let why = format!("it is queued, but {}", row.status);
+        return Err(undecodable(Table::Jobs, &key::job(id), &why));
     }
     Ok(row)
 }
 
-/// Whether a deadline has passed. One further ahead than the lease is long counts as passed, too:
-/// the clock it was set by has gone back, and the job must not stay held until that time returns.
-fn has_lapsed(now: Timestamp, deadline: Timestamp, length_us: u64) -> bool {
-    deadline <= now
-        || deadline.since(now).as_micros() > u128::from(length_us) + TOLERANCE.as_micros()
-}
-
-/// How far a clock may have gone back unnoticed. A command is stamped before it waits for its turn,
-/// so it may be applied after one that was stamped later, and must not take the other's lease for
-/// one of the future.
-const TOLERANCE: std::time::Duration = std::time::Duration::from_secs(60);
-
-/// A lapsed lease counts as an attempt. Its token stays good as long as nobody takes the job.
-fn lapse(row: &mut JobRow, now: Timestamp) {
+/// Counts an attempt if the lease before expired without having moved the cursor. Returns the row,
+/// unless that was the job's last attempt: then the job has failed.
+fn used_up(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    stamped: &Stamped,
+    id: JobId,
+    mut row: JobRow,
+) -> EngineResult<Option<JobRow>> {
+    let expired = row.token_live && row.cursor == row.leased_cursor;
+    let length = Duration::from_micros(row.length_us);
+    if !expired || stamped.since_clock_jump.is_some_and(|since| since < length) {
+        return Ok(Some(row));
+    }
     row.attempts = row.attempts.saturating_add(1);
-    if row.max_attempts.is_some_and(|max| row.attempts >= max) {
-        end(row, JobStatus::Failed, now);
-        row.last_error = Some(format!("its lease lapsed; attempt {} was the last", row.attempts));
-    } else {
-        row.status = JobStatus::Pending;
+    if row.max_attempts.is_none_or(|max| row.attempts < max) {
+        return Ok(Some(row));
     }
-}
-
-/// The job that this request should get.
-fn choose(
-    txn: &dyn Write,
-    now: Timestamp,
-    request: &LeaseRequest,
-    worker: &WorkerRow,
-) -> EngineResult<Option<JobId>> {
-    if request.resume
-        && let Some(own) = own_lease(txn, now, request)?
-    {
-        return Ok(Some(own));
-    }
-    let first_of = |prefix: &[u8]| -> EngineResult<Option<JobId>> {
-        let under = key::Under::new(key::of_prefix(prefix));
-        let first = first_key(txn, Table::JobQueueByPrefix, under.range(), Order::Ascending)?;
-        Ok(first.and_then(|key| key::last_job(&key)))
-    };
-    match &request.wanted {
-        Wanted::Job(id) => Ok((load_job(txn, *id)?.status == JobStatus::Pending).then_some(*id)),
-        Wanted::Prefix(prefix) => first_of(prefix),
-        Wanted::Any => {
-            if let Some(prefix) = &worker.last_prefix
-                && let Some(id) = first_of(prefix)?
-            {
-                return Ok(Some(id));
-            }
-            let first = first_key(txn, Table::JobQueue, ALL, Order::Ascending)?;
-            Ok(first.and_then(|key| key::last_job(&key)))
-        }
-    }
+    change(txn, control, id, &mut row, |row| {
+        let attempts = row.attempts;
+        row.last_error =
+            Some(format!("its lease expired without progress; attempt {attempts} was the last"));
+        end(row, JobStatus::Failed, stamped.now);
+    })?;
+    tracing::warn!(job = %id, attempts = row.attempts, "a job failed: its leases expired without progress");
+    Ok(None)
 }
 
 /// An unexpired lease that the worker holds already.
@@ -167,19 +186,30 @@ fn own_lease(
     txn: &dyn Write,
     now: Timestamp,
     request: &LeaseRequest,
-) -> EngineResult<Option<JobId>> {
+) -> EngineResult<Option<(JobId, JobRow)>> {
     let under = key::Under::new(key::worker(request.worker));
-    for key in keys(txn, Table::JobHolders, under.range(), Order::Ascending, usize::MAX)? {
-        let Some(id) = key::last_job(&key) else { continue };
-        let row = load_job(txn, id)?;
-        if row.status != JobStatus::Leased || row.holder != Some(request.worker) {
-            return Err(undecodable(Table::JobHolders, &key, "its job is not held by this worker"));
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let from = after.as_ref().map_or(under.range().0, |key| Bound::Excluded(key));
+        let Some(key) =
+            first_key(txn, Table::JobHolders, (from, under.range().1), Order::Ascending)?
+        else {
+            return Ok(None);
+        };
+        let (_, id) = parsed(Table::JobHolders, &key, key::as_holder)?;
+        match contained(load_job(txn, id))? {
+            Ok(row) if row.status != JobStatus::Leased || row.holder != Some(request.worker) => {
+                let why = "its job is not held by this worker";
+                return Err(undecodable(Table::JobHolders, &key, why));
+            }
+            Ok(row) if is_wanted(&request.wanted, id, &row) && row.deadline > now => {
+                return Ok(Some((id, row)));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(job = %id, %error, "a held job is passed over"),
         }
-        if is_wanted(&request.wanted, id, &row) && !has_lapsed(now, row.deadline, row.length_us) {
-            return Ok(Some(id));
-        }
+        after = Some(key);
     }
-    Ok(None)
 }
 
 fn is_wanted(wanted: &Wanted, id: JobId, row: &JobRow) -> bool {
@@ -198,25 +228,22 @@ fn grant(
     request: &LeaseRequest,
     mut worker: WorkerRow,
     id: JobId,
-) -> Applied<Grant> {
-    let mut row = load_job(txn, id)?;
-    let is_own = row.status == JobStatus::Leased && row.holder == Some(request.worker);
-    if row.status != JobStatus::Pending && !is_own {
-        let why = format!("it is queued, but {}", row.status);
-        return Err(undecodable(Table::Jobs, &key::job(id), &why).into());
-    }
+    mut row: JobRow,
+) -> EngineResult<Grant> {
     change(txn, control, id, &mut row, |row| {
         row.status = JobStatus::Leased;
         row.holder = Some(request.worker);
         row.token = Token(row.token.0 + 1);
         row.token_live = true;
+        row.leased_cursor = row.cursor;
         row.sequence = 0;
         row.digest = 0;
-        row.answer = Answered::None;
+        row.receipt = None;
         row.length_us = request.length_us;
         row.deadline = deadline(now, request.length_us);
         row.leased_at = Some(now);
     })?;
+    expiry::note_time(control, now);
     worker.last_prefix = Some(row.prefix.clone());
     worker.last_seen = worker.last_seen.max(now);
     store(txn, &key::worker(request.worker), &worker)?;
@@ -233,56 +260,31 @@ fn grant(
 }
 
 pub(super) fn deadline(now: Timestamp, length_us: u64) -> Timestamp {
-    now.after(std::time::Duration::from_micros(length_us))
+    now.after(Duration::from_micros(length_us))
 }
 
-/// When the next wanted lease lapses; `None` if none is held.
-fn next_free(txn: &dyn Write, request: &LeaseRequest) -> EngineResult<Option<Timestamp>> {
-    let mut held = Vec::new();
-    each(txn, ALL, Order::Ascending, |key, _: LeaseIndexRow| {
-        held.extend(key::lease_deadline(key).zip(key::last_job(key)));
-        ControlFlow::Continue(())
-    })?;
-    let mut next: Option<Timestamp> = None;
-    for (indexed, id) in held {
-        // Indexed deadlines are never later than the true ones, so no later entry can be earlier.
-        if next.is_some_and(|next| next <= indexed) {
-            break;
+/// Says when the next wanted lease may expire, or that nothing is left to do.
+fn nothing_waits(
+    txn: &dyn Write,
+    control: &Control,
+    now: Timestamp,
+    request: &LeaseRequest,
+) -> Applied<LeaseAnswer> {
+    let [pending, leased, ..] = match &request.wanted {
+        Wanted::Any => control.jobs,
+        Wanted::Prefix(wanted) => prefix(txn, wanted)?.jobs,
+        Wanted::Job(id) => {
+            let row = known_job(txn, *id)?;
+            return Ok(match row.status {
+                JobStatus::Leased | JobStatus::Pending => LeaseAnswer::Busy { until: row.deadline },
+                _ => LeaseAnswer::Finished,
+            });
         }
-        let row = load_job(txn, id)?;
-        if is_wanted(&request.wanted, id, &row) {
-            next = Some(next.map_or(row.deadline, |next| next.min(row.deadline)));
-        }
+    };
+    if pending == 0 && leased == 0 {
+        return Ok(LeaseAnswer::Finished);
     }
-    Ok(next)
-}
-
-/// Hands back, in one step, jobs that have seen neither lease nor checkpoint since a time. Says how
-/// many, and whether there may be more.
-pub(crate) fn release_stale(
-    txn: &mut dyn Write,
-    control: &mut Control,
-    since: Timestamp,
-) -> Applied<(u64, bool)> {
-    let most = step(txn);
-    let mut released = 0;
-    for key in keys(txn, Table::JobLeases, ALL, Order::Ascending, usize::MAX)? {
-        let entry = key::lease_deadline(&key).zip(key::last_job(&key));
-        let Some((indexed, id)) = entry else { continue };
-        let mut row = load_leased(txn, indexed, id)?;
-        if row.leased_at.max(row.checkpoint_at).is_some_and(|last| last >= since) {
-            continue;
-        }
-        if released == most {
-            return Ok((released as u64, true));
-        }
-        change(txn, control, id, &mut row, give_back)?;
-        released += 1;
-    }
-    Ok((released as u64, false))
-}
-
-pub(super) fn give_back(row: &mut JobRow) {
-    row.status = JobStatus::Pending;
-    row.token_live = false;
+    // Entries never lie behind the true deadlines, so nothing can expire before the first one.
+    let next = expiry::first_deadline_after(txn, now)?;
+    Ok(LeaseAnswer::Busy { until: next.unwrap_or(Timestamp::MAX) })
 }

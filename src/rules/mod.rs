@@ -3,9 +3,11 @@
 //! it was.
 
 mod apply;
+mod expiry;
 mod fencing;
 mod findings;
 mod imports;
+mod index;
 mod jobs;
 mod leasing;
 mod outcome;

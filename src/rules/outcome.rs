@@ -1,7 +1,7 @@
 //! What becomes of a command, and how much one step may do.
 
 use crate::error::Error;
-use crate::storage::{EngineError, Write};
+use crate::storage::{EngineError, EngineResult, Write};
 
 /// Why a command was not carried out.
 pub(crate) enum Failure {
@@ -25,7 +25,16 @@ impl From<EngineError> for Failure {
 
 pub(crate) type Applied<T> = std::result::Result<T, Failure>;
 
-/// The most lapsed leases, findings or jobs that one command puts right.
+/// Sets an error apart that concerns one row only, so that others can be handled all the same.
+pub(super) fn contained<T>(result: EngineResult<T>) -> EngineResult<Result<T, EngineError>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error @ EngineError::Corrupted(_)) => Ok(Err(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The most expired leases, findings or jobs that one command handles.
 pub(crate) const STEP: usize = 256;
 
 /// How many rows a step may handle, given the room left: one can cost some forty operations, where

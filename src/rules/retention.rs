@@ -14,7 +14,7 @@ use crate::rules::outcome::step;
 use crate::rules::tiers::{self, Fold};
 use crate::schema::key;
 use crate::schema::rows::{Control, HistoryRow, LifetimeRow};
-use crate::schema::tables::{ALL, each, first_key, history_ends, store, undecodable};
+use crate::schema::tables::{ALL, each, first_key, history_ends, parsed, store, undecodable};
 use crate::storage::{EngineResult, KeyRange, Order, Table, Write};
 use crate::types::WorkerId;
 
@@ -155,9 +155,7 @@ fn first_with_lifetime(txn: &dyn Write, range: KeyRange<'_>) -> EngineResult<Opt
     let Some(key) = first_key(txn, Table::Lifetime, range, Order::Ascending)? else {
         return Ok(None);
     };
-    let worker = key::first_worker(&key).filter(|worker| key::worker(*worker)[..] == key);
-    // Taken for a worker's all the same, such a key might be found again and again.
-    worker.map(Some).ok_or_else(|| undecodable(Table::Lifetime, &key, "its key is no worker"))
+    parsed(Table::Lifetime, &key, key::as_worker).map(Some)
 }
 
 /// Takes other caps. Lowered ones are reached in steps that begin with this transaction.

@@ -62,10 +62,9 @@ pub(crate) fn known_worker(txn: &(impl Read + ?Sized), worker: WorkerId) -> Appl
 
 pub(super) fn touch_worker(
     txn: &mut dyn Write,
-    worker: Option<WorkerId>,
+    worker: WorkerId,
     now: Timestamp,
 ) -> EngineResult<()> {
-    let Some(worker) = worker else { return Ok(()) };
     let mut row = load_worker(txn, worker)?;
     if row.last_seen < now {
         row.last_seen = now;

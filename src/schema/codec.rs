@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::schema::rows::HistoryRow;
 use crate::time::{Day, Month, Timestamp};
-use crate::types::Totals;
+use crate::types::{Batch, Totals};
 
 /// The version that every record starts with.
 pub(crate) const VERSION: u8 = 1;
@@ -148,7 +148,7 @@ impl Encode for HistoryRow {
         // A range is checked before it comes here; kept this way, any range survives.
         Tight(self.end.wrapping_sub(self.start)).encode(encoder)?;
         (Tight(self.items), Tight(self.duration_us)).encode(encoder)?;
-        (tight_time(self.finished_at), &self.error).encode(encoder)
+        (tight_time(self.finished_at), self.completed, &self.error).encode(encoder)
     }
 }
 
@@ -158,9 +158,27 @@ impl<C> Decode<C> for HistoryRow {
         let (Tight(start), Tight(length)): (Tight<u64>, Tight<u64>) = Decode::decode(decoder)?;
         let (Tight(items), Tight(duration_us)) = Decode::decode(decoder)?;
         let finished_at = time(Decode::decode(decoder)?)?;
-        let error = Decode::decode(decoder)?;
+        let (completed, error) = Decode::decode(decoder)?;
         let end = start.wrapping_add(length);
-        Ok(HistoryRow { worker, job, start, end, items, duration_us, finished_at, error })
+        Ok(HistoryRow {
+            worker,
+            job,
+            start,
+            end,
+            items,
+            duration_us,
+            finished_at,
+            completed,
+            error,
+        })
+    }
+}
+
+/// What tells two batches apart: for digests, never stored.
+impl Encode for Batch {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        (self.start, self.end, self.items, self.duration_us()).encode(encoder)?;
+        (&self.error, &self.findings).encode(encoder)
     }
 }
 

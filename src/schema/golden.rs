@@ -8,13 +8,13 @@ use crate::config::Caps;
 use crate::schema::codec::{Decode, Encode, decode, encode};
 use crate::schema::key;
 use crate::schema::rows::{
-    Answered, Control, DailyRow, FindingRow, HistoryRow, ImportRow, JobRow, LeaseIndexRow,
-    LifetimeRow, MonthlyRow, Newest, Number, Rolled, WorkerRow,
+    Control, DailyRow, FindingRow, HistoryRow, ImportRow, JobRow, LifetimeRow, MonthlyRow, Newest,
+    Number, PrefixRow, Rolled, WorkerRow,
 };
 use crate::schema::tables::{self, hex};
 use crate::storage::Table;
 use crate::time::Timestamp;
-use crate::types::{JobId, JobStatus, Token, Totals, WorkerId};
+use crate::types::{JobId, JobStatus, Receipt, Token, Totals, WorkerId};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -43,9 +43,10 @@ fn job() -> JobRow {
         holder: Some(WorkerId(7)),
         token: Token(3),
         token_live: true,
+        leased_cursor: 69_000,
         sequence: 12,
         digest: 0x0123_4567_89ab_cdef,
-        answer: Answered::Moved { cursor: 70_000, deadline: at("2026-02-16T12:01:00Z") },
+        receipt: Some(Receipt::Moved { cursor: 70_000, deadline: at("2026-02-16T12:01:00Z") }),
         deadline: at("2026-02-16T12:01:00Z"),
         length_us: 60_000_000,
         indexed: at("2026-02-16T12:00:30Z"),
@@ -53,6 +54,9 @@ fn job() -> JobRow {
         attempts: 2,
         max_attempts: Some(9),
         batches: 12,
+        errors: 2,
+        error_positions: 20_000,
+        findings: 5,
         items: 70_000,
         duration_us: 1_234_567,
         created_at: at("2026-02-15T00:00:00Z"),
@@ -82,6 +86,8 @@ fn records_keep_their_bytes() {
             history_settling: true,
             workers_settling: Some(WorkerId(4)),
             deleting: vec![JobId(9)],
+            latest: at("2026-02-16T12:00:00Z"),
+            repairing: Some((at("2026-02-16T12:00:00Z"), JobId(9))),
         },
         "01fb1027fbe803fbe803fb2c01080201020304050101040109",
     );
@@ -99,7 +105,18 @@ fn records_keep_their_bytes() {
         &job(),
         "010500ff6b657900fd0000000001000000fc7011010001010703010cfdefcdab896745230101fc70110100fd006ea56adf950c00fd006ea56adf950c00fc00879303fd00e71167df950c00090201090cfc70110100fc87d61200fd0040f809a3950c0001fd00d9ea5fdf950c0001fd00607e63df950c0000010774696d656f7574",
     );
-    check(&LeaseIndexRow { length_us: 60_000_000 }, "01fc00879303");
+    check(
+        &PrefixRow {
+            jobs: [1, 2, 3, 4, 5],
+            positions: 1 << 40,
+            done: 70_000,
+            busy_us: 1_234_567,
+            frontier: 1 << 32,
+            paused: true,
+            head: Some((-5, JobId(300))),
+        },
+        "",
+    );
     check(
         &HistoryRow {
             worker: WorkerId(7),
@@ -109,6 +126,7 @@ fn records_keep_their_bytes() {
             items: 9_999,
             duration_us: 20_000,
             finished_at: at("2026-02-16T12:00:00Z"),
+            completed: true,
             error: Some("timeout".into()),
         },
         "010701fb2c01e0d403904e8f4ea09c0180c0f99bf6bba506010774696d656f7574",
@@ -160,7 +178,10 @@ fn keys_keep_their_bytes() {
         (key::queue_by_prefix(b"\x00\xff", 5, job), "0200ff7ffffffa000000000000012c"),
         (key::lease(at("2026-02-16T12:00:00Z"), job).to_vec(), "80064aefb1bf3000000000000000012c"),
         (key::holder(worker, job).to_vec(), "00000007000000000000012c"),
+        (key::job_ended(b"\x00\xff", JobStatus::Failed, at("2026-02-16T12:00:00Z"), job), ""),
         (key::finding(job, b"nonce"), "000000000000012c6e6f6e6365"),
+        (key::finding_by_time(at("2026-02-16T12:00:00Z"), job, b"nonce"), ""),
+        (key::finding_by_key(b"nonce", job), ""),
         (tables::import_key("x"), "696d706f72742f78"),
         (tables::import_log_key(17), "696d706f727465642f0000000000000011"),
     ] {
@@ -173,8 +194,8 @@ fn tables_keep_their_names() {
     let names = Table::ALL.map(Table::name).join(" ");
     assert_eq!(
         names,
-        "meta workers worker_names jobs job_ranges job_queue job_queue_by_prefix job_leases job_holders \
-         history daily monthly lifetime findings"
+        "meta workers worker_names jobs job_ranges prefixes job_queue job_queue_by_prefix job_leases \
+         job_holders jobs_ended history daily monthly lifetime findings findings_by_time findings_by_key"
     );
 }
 
@@ -185,7 +206,7 @@ fn digests_keep_their_values() {
 
     let batch =
         Batch::of(&(5..9), std::time::Duration::from_millis(2)).error("e").finding(b"k", b"p");
-    let action = Action::Checkpoint { from: 5, to: 9, batch };
+    let action = Action::Checkpoint(batch);
     let command = LeaseCommand { job: JobId(1), token: Token(1), sequence: 1, action };
     let Command::Held { digest, .. } = Command::held(command) else {
         unreachable!("held makes a Held")

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use crate::storage::KeyRange;
 use crate::time::{Day, Month, Timestamp};
-use crate::types::{JobId, WorkerId};
+use crate::types::{JobId, JobStatus, WorkerId};
 
 /// A key of history, or of the log of imports: a number.
 pub(crate) fn number(number: u64) -> [u8; 8] {
@@ -44,7 +44,7 @@ pub(crate) fn queue_by_prefix(prefix: &[u8], priority: i32, job: JobId) -> Vec<u
 
 pub(crate) fn lease(deadline: Timestamp, job: JobId) -> [u8; 16] {
     let mut key = [0; 16];
-    key[..8].copy_from_slice(&(deadline.as_micros() as u64 ^ (1 << 63)).to_be_bytes());
+    key[..8].copy_from_slice(&ordered_instant(deadline).to_be_bytes());
     key[8..].copy_from_slice(&self::job(job));
     key
 }
@@ -54,6 +54,18 @@ pub(crate) fn holder(worker: WorkerId, job: JobId) -> [u8; 12] {
     key[..4].copy_from_slice(&self::worker(worker));
     key[4..].copy_from_slice(&self::job(job));
     key
+}
+
+pub(crate) fn job_ended(prefix: &[u8], status: JobStatus, at: Timestamp, job: JobId) -> Vec<u8> {
+    concat(&[&of_prefix(prefix), &[status as u8], &lease(at, job)])
+}
+
+pub(crate) fn finding_by_time(at: Timestamp, job: JobId, name: &[u8]) -> Vec<u8> {
+    concat(&[&lease(at, job), name])
+}
+
+pub(crate) fn finding_by_key(name: &[u8], job: JobId) -> Vec<u8> {
+    concat(&[&of_prefix(name), &self::job(job)])
 }
 
 pub(crate) fn finding(job: JobId, name: &[u8]) -> Vec<u8> {
@@ -67,15 +79,16 @@ pub(crate) fn of_prefix(prefix: &[u8]) -> Vec<u8> {
     concat(&[&[prefix.len() as u8], prefix])
 }
 
+// Parsing: one parser for each kind of key. Each takes only keys that are whole, nothing missing
+// and nothing left over, and returns `None` for any other.
+
+/// What is wrong with a key that its parser refuses.
+pub(crate) const MALFORMED: &str = "its key cannot be one of this table";
+
 /// The prefix at the front of a key, and what follows it.
-pub(crate) fn split_prefix(key: &[u8]) -> Option<(&[u8], &[u8])> {
+fn split_prefix(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = key.split_first()?;
     rest.split_at_checked(usize::from(*length))
-}
-
-/// The job id that a key ends with.
-pub(crate) fn last_job(key: &[u8]) -> Option<JobId> {
-    key.last_chunk().map(|bytes| JobId(u64::from_be_bytes(*bytes)))
 }
 
 /// The number that a key is.
@@ -83,9 +96,50 @@ pub(crate) fn as_number(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)
 }
 
-/// The worker that a key starts with.
-pub(crate) fn first_worker(key: &[u8]) -> Option<WorkerId> {
-    key.first_chunk().map(|bytes| WorkerId(u32::from_be_bytes(*bytes)))
+pub(crate) fn as_job(key: &[u8]) -> Option<JobId> {
+    as_number(key).map(JobId)
+}
+
+pub(crate) fn as_worker(key: &[u8]) -> Option<WorkerId> {
+    key.try_into().ok().map(|bytes| WorkerId(u32::from_be_bytes(bytes)))
+}
+
+pub(crate) fn as_prefix(key: &[u8]) -> Option<&[u8]> {
+    (!key.is_empty() && key.len() <= 255).then_some(key)
+}
+
+pub(crate) fn as_job_range(key: &[u8]) -> Option<(&[u8], u64)> {
+    let (prefix, start) = split_prefix(key)?;
+    Some((prefix, as_number(start)?))
+}
+
+pub(crate) fn as_queue(key: &[u8]) -> Option<(i32, JobId)> {
+    let (priority, job) = key.split_first_chunk()?;
+    Some((unordered(!u32::from_be_bytes(*priority)), as_job(job)?))
+}
+
+pub(crate) fn as_queue_by_prefix(key: &[u8]) -> Option<(&[u8], i32, JobId)> {
+    let (prefix, rest) = split_prefix(key)?;
+    let (priority, job) = as_queue(rest)?;
+    Some((prefix, priority, job))
+}
+
+pub(crate) fn as_lease(key: &[u8]) -> Option<(Timestamp, JobId)> {
+    let (deadline, job) = key.split_first_chunk()?;
+    Some((instant(u64::from_be_bytes(*deadline))?, as_job(job)?))
+}
+
+pub(crate) fn as_holder(key: &[u8]) -> Option<(WorkerId, JobId)> {
+    let (worker, job) = key.split_at_checked(4)?;
+    Some((as_worker(worker)?, as_job(job)?))
+}
+
+pub(crate) fn as_job_ended(key: &[u8]) -> Option<(&[u8], JobStatus, Timestamp, JobId)> {
+    let (prefix, rest) = split_prefix(key)?;
+    let (status, rest) = rest.split_first()?;
+    let status = JobStatus::ALL.get(usize::from(*status))?;
+    let (at, job) = as_lease(rest)?;
+    Some((prefix, *status, at, job))
 }
 
 /// The worker and day of a key.
@@ -100,10 +154,20 @@ pub(crate) fn as_month(key: &[u8]) -> Option<(WorkerId, Month)> {
     Some((worker, Month::from_number(number).ok()?))
 }
 
-/// The deadline that a key of the lease index starts with.
-pub(crate) fn lease_deadline(key: &[u8]) -> Option<Timestamp> {
-    let bytes = key.first_chunk()?;
-    Timestamp::from_micros((u64::from_be_bytes(*bytes) ^ (1 << 63)) as i64).ok()
+pub(crate) fn as_finding(key: &[u8]) -> Option<(JobId, &[u8])> {
+    let (job, name) = key.split_at_checked(8)?;
+    Some((as_job(job)?, name))
+}
+
+pub(crate) fn as_finding_by_time(key: &[u8]) -> Option<(Timestamp, JobId, &[u8])> {
+    let (lease, name) = key.split_at_checked(16)?;
+    let (at, job) = as_lease(lease)?;
+    Some((at, job, name))
+}
+
+pub(crate) fn as_finding_by_key(key: &[u8]) -> Option<(&[u8], JobId)> {
+    let (name, job) = split_prefix(key)?;
+    Some((name, as_job(job)?))
 }
 
 /// All keys that start with some bytes.
@@ -138,13 +202,25 @@ fn worker_and(worker: WorkerId, number: i32) -> [u8; 8] {
 }
 
 fn split_worker(key: &[u8]) -> Option<(WorkerId, i32)> {
-    let number: [u8; 4] = key.get(4..)?.try_into().ok()?;
-    Some((first_worker(key)?, (u32::from_be_bytes(number) ^ (1 << 31)) as i32))
+    let (worker, number) = key.split_at_checked(4)?;
+    Some((as_worker(worker)?, unordered(u32::from_be_bytes(number.try_into().ok()?))))
 }
 
 /// Signed numbers in the order of unsigned ones.
 fn ordered(number: i32) -> u32 {
     number as u32 ^ (1 << 31)
+}
+
+fn unordered(number: u32) -> i32 {
+    (number ^ (1 << 31)) as i32
+}
+
+fn ordered_instant(at: Timestamp) -> u64 {
+    at.as_micros() as u64 ^ (1 << 63)
+}
+
+fn instant(number: u64) -> Option<Timestamp> {
+    Timestamp::from_micros((number ^ (1 << 63)) as i64).ok()
 }
 
 fn concat(parts: &[&[u8]]) -> Vec<u8> {
@@ -156,7 +232,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn instant() -> impl Strategy<Value = Timestamp> {
+    fn instants() -> impl Strategy<Value = Timestamp> {
         (Timestamp::MIN.as_micros()..Timestamp::MAX.as_micros())
             .prop_map(|micros| Timestamp::from_micros(micros).unwrap())
     }
@@ -164,8 +240,8 @@ mod tests {
     proptest! {
         #[test]
         fn keys_sort_as_what_they_stand_for(
-            a in (any::<u32>(), -90_000..90_000i32, instant(), any::<i32>(), any::<u64>()),
-            b in (any::<u32>(), -90_000..90_000i32, instant(), any::<i32>(), any::<u64>()),
+            a in (any::<u32>(), -90_000..90_000i32, instants(), any::<i32>(), any::<u64>()),
+            b in (any::<u32>(), -90_000..90_000i32, instants(), any::<i32>(), any::<u64>()),
         ) {
             let days = |x: i32| Day::from_number(x).unwrap();
             let (wa, wb) = (WorkerId(a.0), WorkerId(b.0));
@@ -177,17 +253,57 @@ mod tests {
 
         #[test]
         fn keys_give_back_what_they_were_made_from(
-            worker in any::<u32>(), number in -90_000..90_000i32, at in instant(), id in any::<u64>(),
+            worker in any::<u32>(), number in -90_000..90_000i32, at in instants(), id in any::<u64>(),
             prefix in proptest::collection::vec(any::<u8>(), 1..=255),
         ) {
             let (worker, id) = (WorkerId(worker), JobId(id));
             let (d, m) = (Day::from_number(number).unwrap(), Month::from_number(number).unwrap());
             prop_assert_eq!(as_day(&day(worker, d)), Some((worker, d)));
             prop_assert_eq!(as_month(&month(worker, m)), Some((worker, m)));
-            prop_assert_eq!(lease_deadline(&lease(at, id)), Some(at));
-            prop_assert_eq!(last_job(&queue_by_prefix(&prefix, number, id)), Some(id));
-            let key = job_range(&prefix, id.0);
-            prop_assert_eq!(split_prefix(&key), Some((&prefix[..], &number_bytes(id.0)[..])));
+            prop_assert_eq!(as_lease(&lease(at, id)), Some((at, id)));
+            prop_assert_eq!(as_holder(&holder(worker, id)), Some((worker, id)));
+            prop_assert_eq!(as_queue(&queue(number, id)), Some((number, id)));
+            let name = &prefix[..];
+            let by_prefix = queue_by_prefix(name, number, id);
+            prop_assert_eq!(as_queue_by_prefix(&by_prefix), Some((name, number, id)));
+            let range = job_range(name, id.0);
+            prop_assert_eq!(as_job_range(&range), Some((name, id.0)));
+            let by_job = finding(id, name);
+            prop_assert_eq!(as_finding(&by_job), Some((id, name)));
+            let by_key = finding_by_key(name, id);
+            prop_assert_eq!(as_finding_by_key(&by_key), Some((name, id)));
+            let by_time = finding_by_time(at, id, name);
+            prop_assert_eq!(as_finding_by_time(&by_time), Some((at, id, name)));
+            for status in JobStatus::ALL {
+                let ended = job_ended(name, status, at, id);
+                prop_assert_eq!(as_job_ended(&ended), Some((name, status, at, id)));
+            }
+        }
+
+        /// A key that is cut short, or followed by more, is nobody's.
+        #[test]
+        fn parsers_take_only_whole_keys(
+            prefix in proptest::collection::vec(any::<u8>(), 1..=255), cut in any::<usize>(),
+            number in -90_000..90_000i32, at in instants(), id in any::<u64>(),
+        ) {
+            let id = JobId(id);
+            let worker = WorkerId(7);
+            let whole: [(Vec<u8>, fn(&[u8]) -> bool); 8] = [
+                (job(id).to_vec(), |key| as_job(key).is_some()),
+                (self::worker(worker).to_vec(), |key| as_worker(key).is_some()),
+                (job_range(&prefix, id.0), |key| as_job_range(key).is_some()),
+                (queue(number, id).to_vec(), |key| as_queue(key).is_some()),
+                (queue_by_prefix(&prefix, number, id), |key| as_queue_by_prefix(key).is_some()),
+                (lease(at, id).to_vec(), |key| as_lease(key).is_some()),
+                (holder(worker, id).to_vec(), |key| as_holder(key).is_some()),
+                (job_ended(&prefix, JobStatus::Failed, at, id), |key| as_job_ended(key).is_some()),
+            ];
+            for (mut key, parses) in whole {
+                prop_assert!(parses(&key));
+                prop_assert!(!parses(&key[..cut % key.len()]));
+                key.push(0);
+                prop_assert!(!parses(&key));
+            }
         }
 
         #[test]
@@ -199,9 +315,5 @@ mod tests {
             let under = Under::new(start.clone());
             prop_assert_eq!(under.range().contains(&key[..]), key.starts_with(&start));
         }
-    }
-
-    fn number_bytes(n: u64) -> [u8; 8] {
-        number(n)
     }
 }

@@ -4,7 +4,7 @@ use crate::config::Caps;
 use crate::schema::codec::{self, Decode, Encode};
 use crate::storage::Table;
 use crate::time::{Day, Month, Timestamp};
-use crate::types::{JobId, JobStatus, Token, Totals, WorkerId};
+use crate::types::{JobId, JobStatus, Receipt, Token, Totals, WorkerId};
 
 /// A record kept in one table.
 pub(crate) trait Row: Encode + Decode<()> {
@@ -27,6 +27,11 @@ pub(crate) struct Control {
     pub(crate) workers_settling: Option<WorkerId>,
     /// Deleted jobs whose findings are still being removed.
     pub(crate) deleting: Vec<JobId>,
+    /// The latest time at which a deadline was set, up to a minute old.
+    pub(crate) latest: Timestamp,
+    /// After the clock was set back: the entry of the lease index after which deadlines are still
+    /// to be brought forward.
+    pub(crate) repairing: Option<(Timestamp, JobId)>,
 }
 
 impl Row for Control {
@@ -44,6 +49,8 @@ impl Control {
             history_settling: false,
             workers_settling: None,
             deleting: Vec::new(),
+            latest: Timestamp::MIN,
+            repairing: None,
         }
     }
 
@@ -80,20 +87,28 @@ pub(crate) struct JobRow {
     pub(crate) token: Token,
     /// Whether that token may still move the cursor.
     pub(crate) token_live: bool,
+    /// Where the cursor was when that token was issued.
+    pub(crate) leased_cursor: u64,
     /// Sequence number of the last command under that token; 0 before the first.
     pub(crate) sequence: u64,
     /// Content of that command.
     pub(crate) digest: u64,
-    /// Answer to that command.
-    pub(crate) answer: Answered,
+    /// What that command returned; `None` before the first.
+    pub(crate) receipt: Option<Receipt>,
     pub(crate) deadline: Timestamp,
     pub(crate) length_us: u64,
     /// The deadline under which the lease index knows it: never later than the true one.
     pub(crate) indexed: Timestamp,
     pub(crate) priority: i32,
+    /// How many leases in a row have ended without moving the cursor.
     pub(crate) attempts: u32,
     pub(crate) max_attempts: Option<u32>,
     pub(crate) batches: u64,
+    /// How many of its batches reported an error, and how many positions these covered.
+    pub(crate) errors: u64,
+    pub(crate) error_positions: u64,
+    /// How many findings it has.
+    pub(crate) findings: u64,
     pub(crate) items: u128,
     pub(crate) duration_us: u128,
     pub(crate) created_at: Timestamp,
@@ -107,26 +122,40 @@ impl Row for JobRow {
     const TABLE: Table = Table::Jobs;
 }
 
-/// The answer to a lease command, as kept for a repetition of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(crate) enum Answered {
-    None,
-    Moved { cursor: u64, deadline: Timestamp },
-    Renewed { deadline: Timestamp },
-    Completed,
-    Failed { attempts: u32, gave_up: bool },
-    Released,
+impl JobRow {
+    /// How many of its positions are done.
+    pub(crate) fn done(&self) -> u64 {
+        self.cursor.saturating_sub(self.start)
+    }
+
+    /// How many positions it has.
+    pub(crate) fn positions(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
 }
 
-/// The value in the index of leases by deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct LeaseIndexRow {
-    /// How long the lease was taken for: a deadline further ahead than this has passed.
-    pub(crate) length_us: u64,
+/// What the jobs of one prefix add up to. It is written when a job is created, deleted or changes
+/// its status, never by a checkpoint, so jobs that somebody holds count only where that is said.
+#[derive(Debug, Clone, PartialEq, Default, Encode, Decode)]
+pub(crate) struct PrefixRow {
+    /// How many jobs have each status, in the order of [`JobStatus::ALL`].
+    pub(crate) jobs: [u64; 5],
+    /// Positions of all its jobs.
+    pub(crate) positions: u128,
+    /// Positions done in jobs that nobody holds.
+    pub(crate) done: u128,
+    /// Time that batches of jobs took that nobody holds, in microseconds.
+    pub(crate) busy_us: u128,
+    /// The highest end of any job it ever had.
+    pub(crate) frontier: u64,
+    /// Whether its waiting jobs are kept back.
+    pub(crate) paused: bool,
+    /// Priority and id of the waiting job that comes first, as the queue lists it.
+    pub(crate) head: Option<(i32, JobId)>,
 }
 
-impl Row for LeaseIndexRow {
-    const TABLE: Table = Table::JobLeases;
+impl Row for PrefixRow {
+    const TABLE: Table = Table::Prefixes;
 }
 
 /// One batch. The worker stands first, so that a scan can pass over other workers' rows without
@@ -140,6 +169,8 @@ pub(crate) struct HistoryRow {
     pub(crate) items: u64,
     pub(crate) duration_us: u64,
     pub(crate) finished_at: Timestamp,
+    /// Whether this batch completed its job.
+    pub(crate) completed: bool,
     pub(crate) error: Option<String>,
 }
 

@@ -129,6 +129,15 @@ pub(crate) fn history_ends(txn: &(impl Read + ?Sized)) -> EngineResult<Option<(u
     Ok(end(Order::Ascending)?.zip(end(Order::Descending)?))
 }
 
+/// What a key of a table stands for.
+pub(crate) fn parsed<'k, K>(
+    table: Table,
+    key: &'k [u8],
+    parse: impl Fn(&'k [u8]) -> Option<K>,
+) -> EngineResult<K> {
+    parse(key).ok_or_else(|| undecodable(table, key, key::MALFORMED))
+}
+
 /// Every key of a table.
 pub(crate) const ALL: KeyRange<'static> = (Bound::Unbounded, Bound::Unbounded);
 

@@ -35,7 +35,9 @@ pub enum Table {
     Jobs,
     /// Job ids by prefix and start.
     JobRanges,
-    /// Waiting jobs by priority and age.
+    /// Prefixes: their jobs by status, and sums over those that nobody holds.
+    Prefixes,
+    /// The first waiting job of each prefix, by priority and age.
     JobQueue,
     /// Waiting jobs by prefix, priority and age.
     JobQueueByPrefix,
@@ -43,6 +45,8 @@ pub enum Table {
     JobLeases,
     /// Leased jobs by worker.
     JobHolders,
+    /// Jobs that have ended by prefix, status and time.
+    JobsEnded,
     /// Batches, oldest first.
     History,
     /// Totals by worker and day.
@@ -53,25 +57,33 @@ pub enum Table {
     Lifetime,
     /// Findings by job and key.
     Findings,
+    /// Findings by time.
+    FindingsByTime,
+    /// Findings by key.
+    FindingsByKey,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 14] = [
+    pub const ALL: [Table; 18] = [
         Table::Meta,
         Table::Workers,
         Table::WorkerNames,
         Table::Jobs,
         Table::JobRanges,
+        Table::Prefixes,
         Table::JobQueue,
         Table::JobQueueByPrefix,
         Table::JobLeases,
         Table::JobHolders,
+        Table::JobsEnded,
         Table::History,
         Table::Daily,
         Table::Monthly,
         Table::Lifetime,
         Table::Findings,
+        Table::FindingsByTime,
+        Table::FindingsByKey,
     ];
 
     /// The name of the table in the file.
@@ -83,15 +95,19 @@ impl Table {
             Table::WorkerNames => "worker_names",
             Table::Jobs => "jobs",
             Table::JobRanges => "job_ranges",
+            Table::Prefixes => "prefixes",
             Table::JobQueue => "job_queue",
             Table::JobQueueByPrefix => "job_queue_by_prefix",
             Table::JobLeases => "job_leases",
             Table::JobHolders => "job_holders",
+            Table::JobsEnded => "jobs_ended",
             Table::History => "history",
             Table::Daily => "daily",
             Table::Monthly => "monthly",
             Table::Lifetime => "lifetime",
             Table::Findings => "findings",
+            Table::FindingsByTime => "findings_by_time",
+            Table::FindingsByKey => "findings_by_key",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a worker did between two checkpoints.
 
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::limits;
 use crate::error::{Result, check_length};
@@ -27,38 +27,73 @@ impl NewFinding {
     }
 }
 
-/// What a worker did between two checkpoints.
+/// The work between two checkpoints of a job: a range of positions, and what came of it.
+///
+/// A worker gets it from [`Lease::next_batch`](crate::Lease::next_batch), which starts its clock, works
+/// through its [`range`](Batch::range), and hands it to [`Lease::checkpoint`](crate::Lease::checkpoint).
 ///
 /// ```
-/// use milepost::Batch;
-/// use std::time::Duration;
-///
-/// let plain = Batch::of(&(0..1_000), Duration::from_millis(20));
-/// let eventful = Batch::of(&(0..1_000), Duration::from_millis(20))
-///     .items(990)
-///     .error("10 rows had no date")
-///     .finding(b"row-17", b"payload");
+/// # use milepost::{NewJob, Store};
+/// # use std::time::Duration;
+/// # let store = Store::in_memory()?;
+/// # store.create_job(NewJob::new(b"demo", 0..1_000))?;
+/// # let worker = store.worker("pc-01", "pc")?;
+/// # let mut lease = worker.lease(Duration::from_secs(60))?.leased().expect("a job waits");
+/// if let Some(mut batch) = lease.next_batch(100) {
+///     for position in batch.range() {
+///         if position % 50 == 17 {
+///             batch.add_finding(position.to_be_bytes(), b"a hit");
+///         }
+///     }
+///     lease.checkpoint(batch)?;
+/// }
+/// # Ok::<(), milepost::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Encode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
     pub(crate) items: u64,
-    pub(crate) duration_us: u64,
+    pub(crate) duration: BatchDuration,
     pub(crate) error: Option<String>,
     pub(crate) findings: Vec<NewFinding>,
 }
 
+/// How long a batch took, or since when it is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BatchDuration {
+    Since(Instant),
+    Took(Duration),
+}
+
 impl Batch {
+    /// A batch whose clock starts now.
+    pub(crate) fn begin(range: Range<u64>) -> Batch {
+        Batch {
+            duration: BatchDuration::Since(Instant::now()),
+            ..Batch::of(&range, Duration::ZERO)
+        }
+    }
+
     /// A batch over the positions of `range` that took `duration`, with one item a position.
     ///
     /// The duration is kept in whole microseconds. A batch of no duration has no rate.
     #[must_use]
     pub fn of(range: &Range<u64>, duration: Duration) -> Batch {
         Batch {
+            start: range.start,
+            end: range.end,
             items: range.end.saturating_sub(range.start),
-            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            duration: BatchDuration::Took(duration),
             error: None,
             findings: Vec::new(),
         }
+    }
+
+    /// The positions that it covers.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        self.start..self.end
     }
 
     /// Sets how many items were handled, where that is not the number of positions.
@@ -68,11 +103,42 @@ impl Batch {
         self
     }
 
-    /// Sets how long the batch took, where that is known only at its end.
+    /// Sets how long the batch took, where that is not the time since it began.
     #[must_use]
     pub fn took(mut self, duration: Duration) -> Batch {
-        self.duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.duration = BatchDuration::Took(duration);
         self
+    }
+
+    /// Cuts the batch short, for a worker that stops early: only positions before `end` are done.
+    /// It then counts one item a position. An end past that of the batch changes nothing.
+    pub fn truncate(&mut self, end: u64) {
+        if end < self.end {
+            self.end = end.max(self.start);
+            self.items = self.end - self.start;
+        }
+    }
+
+    /// Adds a finding, stored in the same transaction as the checkpoint. If the job already has
+    /// a finding under this key, the first one stays.
+    pub fn add_finding(&mut self, key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) {
+        self.findings.push(NewFinding::new(key, payload));
+    }
+
+    /// Stops the clock of the batch, if it still runs.
+    pub(crate) fn stop(&mut self) {
+        if let BatchDuration::Since(began) = self.duration {
+            self.duration = BatchDuration::Took(began.elapsed());
+        }
+    }
+
+    pub(crate) fn duration_us(&self) -> u64 {
+        match self.duration {
+            BatchDuration::Since(_) => 0,
+            BatchDuration::Took(duration) => {
+                u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+            }
+        }
     }
 
     /// Notes that something went wrong, although the batch is done. Of a longer text the first
@@ -83,11 +149,10 @@ impl Batch {
         self
     }
 
-    /// Adds a finding, stored in the same transaction as the checkpoint. If the job already has
-    /// a finding under this key, the first one stays.
+    /// The batch with a finding more; see [`add_finding`](Batch::add_finding).
     #[must_use]
     pub fn finding(mut self, key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) -> Batch {
-        self.findings.push(NewFinding::new(key, payload));
+        self.add_finding(key, payload);
         self
     }
 

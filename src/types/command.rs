@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use crate::config::{CapsChange, limits};
 use crate::error::{Error, Result, check_length};
-use crate::schema::codec::{self, Encode};
-use crate::schema::rows::Answered;
+use crate::schema::codec::{self, Decode, Encode};
 use crate::time::Timestamp;
 use crate::types::{Batch, Import, JobId, NewFinding, NewJob, Token, WorkerId};
 
@@ -31,19 +30,11 @@ pub struct LeaseCommand {
 #[derive(Debug, Clone, PartialEq, Eq, Encode)]
 #[non_exhaustive]
 pub enum Action {
-    /// Moves the cursor and records a batch. It also renews the lease.
-    Checkpoint {
-        /// Where the cursor is: the start of the batch.
-        from: u64,
-        /// Where the cursor goes: the end of the batch.
-        to: u64,
-        /// What was done in between.
-        batch: Batch,
-    },
+    /// Moves the cursor from the start of a batch to its end, and records the batch. At the end of
+    /// the job's range it completes the job, otherwise it renews the lease.
+    Checkpoint(Batch),
     /// Starts the time of the lease afresh.
     Renew,
-    /// Ends the job, whose cursor must be at the end of its range.
-    Complete,
     /// Gives the job back as a failed attempt.
     Fail {
         /// Why; at most 512 bytes.
@@ -54,7 +45,7 @@ pub enum Action {
 }
 
 /// The answer to a lease command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[non_exhaustive]
 pub enum Receipt {
     /// The cursor was moved, and the batch recorded.
@@ -69,41 +60,17 @@ pub enum Receipt {
         /// When the lease lapses unless it is renewed again.
         deadline: Timestamp,
     },
-    /// The job is completed.
+    /// The cursor was moved to the end of the range, so the job is completed.
     Completed,
-    /// The attempt was counted.
+    /// The job was given back. If this lease had not moved its cursor, that counts as a failed attempt.
     Failed {
-        /// How many attempts have failed so far.
+        /// How many leases in a row have ended without moving the cursor.
         attempts: u32,
         /// Whether that was the last one, so that the job has failed.
         gave_up: bool,
     },
     /// The job was given back.
     Released,
-}
-
-impl Receipt {
-    pub(crate) fn kept(self) -> Answered {
-        match self {
-            Receipt::Moved { cursor, deadline } => Answered::Moved { cursor, deadline },
-            Receipt::Renewed { deadline } => Answered::Renewed { deadline },
-            Receipt::Completed => Answered::Completed,
-            Receipt::Failed { attempts, gave_up } => Answered::Failed { attempts, gave_up },
-            Receipt::Released => Answered::Released,
-        }
-    }
-
-    /// The answer that was kept; `None` if there has been none.
-    pub(crate) fn from_kept(kept: Answered) -> Option<Receipt> {
-        Some(match kept {
-            Answered::None => return None,
-            Answered::Moved { cursor, deadline } => Receipt::Moved { cursor, deadline },
-            Answered::Renewed { deadline } => Receipt::Renewed { deadline },
-            Answered::Completed => Receipt::Completed,
-            Answered::Failed { attempts, gave_up } => Receipt::Failed { attempts, gave_up },
-            Answered::Released => Receipt::Released,
-        })
-    }
 }
 
 /// Which jobs a lease may be for.
@@ -179,6 +146,8 @@ pub(crate) enum Command {
     Delete(JobId),
     ReleaseStale {
         since: Timestamp,
+        /// The entry of the lease index after which to go on.
+        after: Option<(Timestamp, JobId)>,
     },
     Late {
         worker: WorkerId,
@@ -216,9 +185,9 @@ impl Command {
             Command::FindOrCreate(job) => job.check(),
             Command::Lease(request) => request.check(),
             Command::Held { command, .. } => match &command.action {
-                Action::Checkpoint { batch, .. } => batch.check(),
+                Action::Checkpoint(batch) => batch.check(),
                 Action::Fail { reason } => check_length("reason", reason.len(), 0, limits::ERROR),
-                Action::Renew | Action::Complete | Action::Release => Ok(()),
+                Action::Renew | Action::Release => Ok(()),
             },
             Command::Late { finding, .. } => finding.check(),
             Command::Import { import, .. } => import.check(),
@@ -237,7 +206,7 @@ impl Command {
     pub(crate) fn may_wait(&self) -> bool {
         match self {
             Command::Held { command, .. } => {
-                matches!(command.action, Action::Checkpoint { .. } | Action::Renew)
+                matches!(command.action, Action::Checkpoint(_) | Action::Renew)
             }
             Command::Late { .. } | Command::Import { .. } | Command::Settle => true,
             _ => false,
@@ -249,10 +218,18 @@ impl Command {
 #[derive(Debug, Clone)]
 pub(crate) struct Stamped {
     pub(crate) now: Timestamp,
+    /// How long ago the clock jumped, where that was noticed.
+    pub(crate) since_clock_jump: Option<Duration>,
     pub(crate) command: Command,
 }
 
-/// What a command is answered.
+impl Stamped {
+    pub(crate) fn new(now: Timestamp, command: Command) -> Stamped {
+        Stamped { now, since_clock_jump: None, command }
+    }
+}
+
+/// What a command returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Done,
@@ -264,10 +241,10 @@ pub(crate) enum Answer {
     },
     Lease(LeaseAnswer),
     Receipt(Receipt),
-    /// How many jobs were handed back, and whether there may be more.
+    /// How many jobs were released, and where to go on.
     Released {
         jobs: u64,
-        more: bool,
+        next: Option<(Timestamp, JobId)>,
     },
     /// Whether a late finding, or an import, was new.
     Stored {
@@ -287,6 +264,6 @@ pub(crate) enum LeaseAnswer {
         until: Timestamp,
     },
     Finished,
-    /// A step was made in putting lapsed leases right: ask again.
+    /// Leases that were due have been handled, and there may be more: ask again.
     Again,
 }

@@ -1,11 +1,13 @@
-//! Jobs, and every index of them: from each job to its entries, and from each entry back.
+//! Jobs, each by itself, and their ranges.
+
+use std::collections::BTreeMap;
 
 use super::{Check, ensure};
 use crate::config::limits;
 use crate::error::Result;
 use crate::query::rows;
 use crate::schema::key;
-use crate::schema::rows::{JobRow, LeaseIndexRow, Number};
+use crate::schema::rows::{JobRow, Number, PrefixRow};
 use crate::schema::tables::{ALL, load};
 use crate::storage::Table;
 use crate::types::{JobId, JobStatus, Prefix};
@@ -14,9 +16,12 @@ impl Check<'_> {
     /// Jobs and their indexes; says how many jobs there are.
     pub(super) fn jobs(&self) -> Result<u64> {
         let mut counts = [0; JobStatus::ALL.len()];
-        let jobs = self.each_row(ALL, rows::job, |id, row: JobRow| {
+        let mut sums: BTreeMap<Vec<u8>, PrefixRow> = BTreeMap::new();
+        let jobs = self.each_row(ALL, key::as_job, |id, row: JobRow| {
             counts[row.status as usize] += 1;
-            self.job(id, &row)
+            self.job(id, &row)?;
+            add(sums.entry(row.prefix.clone()).or_default(), &row);
+            Ok(())
         })?;
         let counted = self.control().jobs;
         let rule =
@@ -24,38 +29,8 @@ impl Check<'_> {
         ensure(counts == counted, Table::Meta, "control", rule)?;
 
         self.ranges()?;
-        let is_waiting = |row: &JobRow| row.status == JobStatus::Pending;
-        let rule = "its job waits, with this priority";
-        self.index(Table::JobQueue, rows::queue, rule, |id, row, key, value| {
-            Ok(is_waiting(row) && key == key::queue(row.priority, id) && value.is_empty())
-        })?;
-        let rule = "its job waits, with this prefix and priority";
-        self.index(Table::JobQueueByPrefix, rows::queue_by_prefix, rule, |id, row, key, value| {
-            let fits = key == key::queue_by_prefix(&row.prefix, row.priority, id);
-            Ok(is_waiting(row) && fits && value.is_empty())
-        })?;
-        let is_held = |row: &JobRow| row.status == JobStatus::Leased;
-        let rule = "its job is held, indexed under this deadline, for this long";
-        self.index(
-            Table::JobLeases,
-            |key| Some(rows::lease(key)?.1),
-            rule,
-            |id, row, key, value| {
-                let index: LeaseIndexRow = rows::decoded(Table::JobLeases, key, value)?;
-                let fits = key == key::lease(row.indexed, id) && index.length_us == row.length_us;
-                Ok(is_held(row) && fits)
-            },
-        )?;
-        let rule = "its job is held by this worker";
-        self.index(
-            Table::JobHolders,
-            |key| Some(rows::holder(key)?.1),
-            rule,
-            |id, row, key, value| {
-                let fits = row.holder.is_some_and(|holder| key == key::holder(holder, id));
-                Ok(is_held(row) && fits && value.is_empty())
-            },
-        )?;
+        self.indexes()?;
+        self.prefixes(&sums)?;
         Ok(jobs)
     }
 
@@ -88,30 +63,12 @@ impl Check<'_> {
             "it is indexed under no later deadline than its own",
         )?;
 
-        let range = key::job_range(&row.prefix, row.start);
-        rule(self.has(Table::JobRanges, &range)?, "it is in job_ranges")?;
-        if row.status == JobStatus::Pending {
-            rule(
-                self.has(Table::JobQueue, &key::queue(row.priority, id))?,
-                "it is in job_queue while it waits",
-            )?;
-            let by_prefix = key::queue_by_prefix(&row.prefix, row.priority, id);
-            rule(
-                self.has(Table::JobQueueByPrefix, &by_prefix)?,
-                "it is in job_queue_by_prefix while it waits",
-            )?;
-        }
-        if let Some(holder) = row.holder.filter(|_| is_held) {
-            rule(
-                self.has(Table::JobLeases, &key::lease(row.indexed, id))?,
-                "it is in job_leases while it is held",
-            )?;
-            rule(
-                self.has(Table::JobHolders, &key::holder(holder, id))?,
-                "it is in job_holders while it is held",
-            )?;
-        }
-        Ok(())
+        rule(
+            (row.start..=row.cursor).contains(&row.leased_cursor),
+            "its cursor is not before where it was when its token was issued",
+        )?;
+        rule(row.errors <= row.batches, "it has no more errors than batches")?;
+        self.is_indexed(id, row)
     }
 
     /// The entries of job_ranges against their jobs; neighbours among them must not overlap.
@@ -136,22 +93,15 @@ impl Check<'_> {
             Ok(())
         })
     }
+}
 
-    /// The entries of an index against the jobs that their keys name.
-    fn index(
-        &self,
-        table: Table,
-        parse: impl Fn(&[u8]) -> Option<JobId>,
-        rule: &str,
-        fits: impl Fn(JobId, &JobRow, &[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()> {
-        self.each_entry(table, |key, value| {
-            let id = rows::parsed(table, key, &parse)?;
-            let fits = match load(self.view.txn(), &key::job(id))? {
-                Some(row) => fits(id, &row, key, value)?,
-                None => false,
-            };
-            ensure(fits, table, format_args!("job {id}"), rule)
-        })
+/// What one job adds to the sums of its prefix.
+fn add(sums: &mut PrefixRow, row: &JobRow) {
+    sums.jobs[row.status as usize] += 1;
+    sums.positions += u128::from(row.positions());
+    sums.frontier = sums.frontier.max(row.end);
+    if row.status != JobStatus::Leased {
+        sums.done += u128::from(row.done());
+        sums.busy_us += row.duration_us;
     }
 }

@@ -1,5 +1,7 @@
 //! Checking a whole snapshot against the rules, row by row.
 
+mod findings;
+mod indexes;
 mod jobs;
 #[cfg(test)]
 mod tests;
@@ -16,10 +18,10 @@ use crate::config::limits;
 use crate::error::{Error, Result};
 use crate::query::{Snapshot, rows};
 use crate::schema::key;
-use crate::schema::rows::{Control, FindingRow, HistoryRow, ImportRow, Number, Row, WorkerRow};
+use crate::schema::rows::{Control, HistoryRow, ImportRow, Number, Row, WorkerRow};
 use crate::schema::tables::{self, ALL, load, load_from};
 use crate::storage::{KeyRange, Order, Table};
-use crate::types::{JobId, WorkerId};
+use crate::types::WorkerId;
 
 /// What [`Snapshot::verify`] looked at and found in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -254,29 +256,5 @@ impl Check<'_> {
             format_args!("{records} records are within the cap of {cap}"),
         )?;
         Ok(records)
-    }
-
-    fn findings(&self) -> Result<u64> {
-        let mut job_before = None;
-        self.each_row(ALL, rows::finding, |(job, name), row: FindingRow| {
-            let finding = format_args!("finding 0x{} of job {job}", tables::hex(&name));
-            let fits = (1..=limits::FINDING_KEY).contains(&name.len());
-            ensure(fits, Table::Findings, finding, "its key has a length that is taken")?;
-            self.ensure_worker(Table::Findings, finding, row.worker)?;
-            if job_before != Some(job) {
-                ensure(
-                    self.may_have_findings(job)?,
-                    Table::Findings,
-                    finding,
-                    "its job is one there is",
-                )?;
-                job_before = Some(job);
-            }
-            Ok(())
-        })
-    }
-
-    fn may_have_findings(&self, job: JobId) -> Result<bool> {
-        Ok(self.control().deleting.contains(&job) || self.has(Table::Jobs, &key::job(job))?)
     }
 }

@@ -42,7 +42,6 @@ fn scene() -> Scene {
     scene.store.cancel_job(ids[4]).unwrap();
     let mut completed = scene.lease(&bert, COMPLETED);
     scene.checkpoint(&mut completed, 100);
-    completed.complete().unwrap();
     let mut held = scene.lease(&anne, HELD);
     scene.checkpoint(&mut held, 10);
     scene.checkpoint(&mut held, 10);
@@ -158,7 +157,7 @@ fn rows_that_belong_to_nobody_are_named() {
                     found_at: scene.store.now(),
                     late: false,
                 };
-                scene.put(&key::finding(NO_JOB, b"key"), &row);
+                put_finding(scene, NO_JOB, b"key", &row);
             },
             (Table::Findings, "finding 0x6b6579 of job 99", "its job is one there is"),
         ),
@@ -170,7 +169,7 @@ fn rows_that_belong_to_nobody_are_named() {
                     found_at: scene.store.now(),
                     late: false,
                 };
-                scene.put(&key::finding(COMPLETED, b""), &row);
+                put_finding(scene, COMPLETED, b"", &row);
             },
             (Table::Findings, "finding 0x of job 3", "key has a length that is taken"),
         ),
@@ -258,11 +257,20 @@ fn a_key_or_a_record_that_cannot_be_read_is_named_in_every_table() {
             .dump(|of, key, _| entries.extend((of == table).then(|| key.to_vec())))
             .unwrap();
         let key = entries.pop().expect("every table holds something");
-        // Names and finding keys may be any bytes, so there only a record can be unreadable; the
-        // queues and the index of holders have none.
-        let has_free_keys = matches!(table, Table::WorkerNames | Table::Findings);
-        let has_no_record =
-            matches!(table, Table::JobQueue | Table::JobQueueByPrefix | Table::JobHolders);
+        // Names and finding keys may be any bytes, so there only a record can be unreadable;
+        // indexes have none.
+        let has_free_keys =
+            matches!(table, Table::WorkerNames | Table::Findings | Table::FindingsByTime);
+        let has_no_record = matches!(
+            table,
+            Table::JobQueue
+                | Table::JobQueueByPrefix
+                | Table::JobLeases
+                | Table::JobHolders
+                | Table::JobsEnded
+                | Table::FindingsByTime
+                | Table::FindingsByKey
+        );
         let long_key = [&key[..], b"!"].concat();
         // The last row of meta is a log entry: its value is an id, and may be any bytes.
         let key = if table == Table::Meta { tables::import_key("years") } else { key };
@@ -279,4 +287,13 @@ fn a_key_or_a_record_that_cannot_be_read_is_named_in_every_table() {
             }
         }
     }
+}
+
+fn put_finding(scene: &Scene, job: JobId, name: &[u8], row: &FindingRow) {
+    scene.put(&key::finding(job, name), row);
+    scene.tamper(|txn| {
+        txn.put(Table::FindingsByTime, &key::finding_by_time(row.found_at, job, name), &[])
+            .unwrap();
+        txn.put(Table::FindingsByKey, &key::finding_by_key(name, job), &[]).unwrap();
+    });
 }

@@ -205,7 +205,6 @@ fn a_prefix_that_is_not_utf_8_is_a_prefix_like_any_other() {
         let mut lease = worker.request(MINUTE).of_prefix(prefix).lease().unwrap().leased().unwrap();
         assert_eq!(&*lease.prefix(), prefix);
         advance(&mut lease, 100);
-        lease.complete().unwrap();
         let view = scene.snapshot().unwrap();
         assert_eq!(view.jobs_of_prefix(prefix).unwrap().len(), 1);
         assert_eq!(view.progress(prefix).unwrap().unwrap().done, 100);
@@ -227,7 +226,7 @@ fn an_overlong_error_text_is_cut_and_not_refused() {
     let mut held = lease(&scene.pc("w"));
 
     let batch = milepost::Batch::of(&(0..10), MINUTE).error("é".repeat(1_000));
-    held.checkpoint(10, batch).unwrap();
+    held.checkpoint(batch).unwrap();
     held.fail("x".repeat(1_000)).unwrap();
 
     let view = scene.snapshot().unwrap();

@@ -9,7 +9,7 @@ fn command(lease: &Lease, sequence: u64, action: Action) -> LeaseCommand {
 }
 
 fn checkpoint(from: u64, to: u64) -> Action {
-    Action::Checkpoint { from, to, batch: Batch::of(&(from..to), MINUTE) }
+    Action::Checkpoint(Batch::of(&(from..to), MINUTE))
 }
 
 /// A store, and a lease of 100..1,100 whose cursor stands at 300 after two checkpoints.
@@ -69,7 +69,6 @@ fn every_command_under_a_stale_token_is_refused() {
         // The very command that was its last, too: nothing of it is known any more.
         checkpoint(200, 300),
         Action::Renew,
-        Action::Complete,
         Action::Release,
         Action::Fail { reason: "no luck".into() },
     ] {
@@ -93,9 +92,8 @@ fn a_handle_that_ended_its_lease_is_told_so() {
     let errors = [
         refused(&scene, || lease.release()),
         refused(&scene, || lease.renew()),
-        refused(&scene, || lease.complete()),
         refused(&scene, || lease.fail("again")),
-        refused(&scene, || lease.checkpoint(400, Batch::of(&(300..400), MINUTE))),
+        refused(&scene, || lease.checkpoint(Batch::of(&(300..400), MINUTE))),
     ];
 
     for error in errors {
@@ -129,15 +127,15 @@ fn a_cursor_past_the_end_is_refused() {
     let (scene, mut lease) = scene();
 
     for to in [1_101, u64::MAX] {
-        let error = refused(&scene, || lease.checkpoint(to, Batch::of(&(300..to), MINUTE)));
+        let error = refused(&scene, || lease.checkpoint(Batch::of(&(300..to), MINUTE)));
         assert!(matches!(error, Error::Cursor { .. }), "{error:?}");
         let text = format!("to {to} lies past the end of its range, 1100");
         assert!(error.to_string().ends_with(&text), "{error}");
     }
 
-    assert_eq!(lease.checkpoint(1_100, Batch::of(&(300..1_100), MINUTE)).unwrap(), 1_100);
-    let error = refused(&scene, || lease.checkpoint(1_100, Batch::of(&(0..0), MINUTE)));
-    assert!(matches!(error, Error::Cursor { .. }), "{error:?}");
+    assert_eq!(lease.checkpoint(Batch::of(&(300..1_100), MINUTE)).unwrap(), 1_100);
+    let error = refused(&scene, || lease.checkpoint(Batch::of(&(0..0), MINUTE)));
+    assert!(matches!(error, Error::LeaseLost { why: Lost::Ended, .. }), "{error:?}");
 }
 
 /// Promises 2, 4 and 13.
@@ -155,12 +153,9 @@ fn a_checkpoint_repeated_under_a_new_number_is_refused() {
 fn the_last_number_with_other_content_is_refused() {
     let (scene, lease) = scene();
     let other_batch = Batch::of(&(200..300), MINUTE + MINUTE);
-    for action in [
-        checkpoint(200, 301),
-        Action::Checkpoint { from: 200, to: 300, batch: other_batch },
-        Action::Renew,
-        Action::Release,
-    ] {
+    for action in
+        [checkpoint(200, 301), Action::Checkpoint(other_batch), Action::Renew, Action::Release]
+    {
         let error = refused(&scene, || scene.submit(command(&lease, 2, action)));
 
         assert!(matches!(error, Error::Altered { sequence: 2, .. }), "{error:?}");
@@ -198,18 +193,6 @@ fn a_command_for_an_unknown_job_is_refused() {
 
 /// Promise 13.
 #[test]
-fn completing_early_is_refused_and_the_lease_goes_on() {
-    let (scene, mut lease) = scene();
-
-    let error = refused(&scene, || lease.complete());
-
-    assert!(matches!(error, Error::Incomplete { left: 800, .. }), "{error:?}");
-    advance(&mut lease, 800);
-    lease.complete().unwrap();
-}
-
-/// Promise 13.
-#[test]
 fn an_overlong_reason_is_refused_where_it_is_not_cut() {
     let (scene, lease) = scene();
     let reason = "x".repeat(limits::ERROR + 1);
@@ -225,7 +208,7 @@ fn of_commands_sent_together_those_refused_leave_no_trace_and_stop_no_others() {
     let (scene, lease) = scene();
     let (twin, twin_lease) = self::scene();
     let good = [checkpoint(300, 400), Action::Renew, checkpoint(400, 500)];
-    let bad = [checkpoint(0, 100), Action::Complete, checkpoint(300, 2_000)];
+    let bad = [checkpoint(0, 100), checkpoint(310, 400), checkpoint(300, 2_000)];
 
     let mut sent = Vec::new();
     for (n, (good, bad)) in good.iter().zip(bad).enumerate() {

@@ -231,7 +231,7 @@ fn a_worker_that_returns_after_years_is_the_same_one_and_goes_on_where_it_was() 
     ledger.checkpoint(&mut second, scene.now(), 300, 1_000);
 
     assert_eq!(after.id(), before.id());
-    assert_eq!((second.resumed_at(), second.attempts()), (200, 1));
+    assert_eq!((second.resumed_at(), second.attempts()), (200, 0));
     let view = scene.snapshot().unwrap();
     let worker = view.worker(after.id()).unwrap().unwrap();
     assert_eq!((worker.first_seen, worker.last_seen), (at(crate::support::NOON), scene.now()));

@@ -34,16 +34,18 @@ fn fails_at(n: u64, fault: Fault) -> bool {
     let mut lease = worker.lease(1_000 * DAY).unwrap().leased().unwrap();
     engine.fail_after(n, fault);
 
-    while let Some(range) = lease.next_batch(10).filter(|range| range.start < 120) {
+    while let Some(range) =
+        lease.next_batch(10).map(|batch| batch.range()).filter(|range| range.start < 120)
+    {
         scene.clock.advance(17 * DAY);
         let batch = Batch::of(&range, Duration::from_millis(3));
-        let mut outcome = lease.checkpoint(range.end, batch.clone());
+        let mut outcome = lease.checkpoint(batch.clone());
         while let Err(error) = outcome {
             assert!(error.needs_reopen(), "{fault:?} at {n}: {error:?}");
             scene.reopen().unwrap();
             outcome = match lease.retry().unwrap() {
                 Some(_) => Ok(lease.cursor()),
-                None => lease.checkpoint(range.end, batch.clone()),
+                None => lease.checkpoint(batch.clone()),
             };
         }
     }
@@ -101,15 +103,14 @@ fn after_a_relaxed_store_lost_its_newest_commits_a_lease_goes_on_from_where_it_i
         assert!(store.flush().unwrap_err().needs_reopen());
         disk.fails.store(false, Ordering::SeqCst);
         store.reopen().unwrap();
-        let range = lease.next_batch(10).unwrap();
-        let error = lease.checkpoint(range.end, Batch::of(&range, DAY)).unwrap_err();
+        let range = lease.next_batch(10).unwrap().range();
+        let error = lease.checkpoint(Batch::of(&range, DAY)).unwrap_err();
 
         assert!(matches!(error, Error::RolledBack { cursor: 300, .. }), "{lost}: {error:?}");
         assert_eq!(lease.cursor(), 300);
         while lease.next_batch(100).is_some() {
             advance(&mut lease, 100);
         }
-        lease.complete().unwrap();
         let view = store.snapshot().unwrap();
         view.verify().unwrap();
         let totals = view.lifetime(Scope::Fleet).unwrap().totals;

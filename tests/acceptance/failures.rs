@@ -34,7 +34,7 @@ fn begun(scene: &Scene) -> Lease {
 
 fn second(lease: &mut Lease) -> milepost::Result<u64> {
     let batch = Batch::of(&(100..200), MINUTE).finding("key", "payload");
-    lease.checkpoint(200, batch)
+    lease.checkpoint(batch)
 }
 
 /// The errors of a failure, and of everything after it.
@@ -146,9 +146,9 @@ fn every_waiter_is_answered_when_the_storage_fails_and_goes_on_after_reopening()
                 (0..WORKERS).map(|n| lease(&scene.pc(&format!("worker {n}")))).collect();
             engine.fail_after(calls, fault);
             let step = |lease: &mut Lease| {
-                let range = lease.next_batch(1).unwrap();
+                let range = lease.next_batch(1).unwrap().range();
                 let batch = Batch::of(&range, MINUTE).finding(range.start.to_be_bytes(), "it");
-                lease.checkpoint(range.end, batch)
+                lease.checkpoint(batch)
             };
 
             let ended: Vec<(Lease, Option<Error>)> = thread::scope(|threads| {
@@ -178,7 +178,6 @@ fn every_waiter_is_answered_when_the_storage_fails_and_goes_on_after_reopening()
                 while lease.next_batch(1).is_some() {
                     step(&mut lease).unwrap();
                 }
-                lease.complete().unwrap();
             }
 
             let view = scene.snapshot().unwrap();
@@ -220,13 +219,20 @@ fn whatever_ends_a_lease_ends_it_once() {
     let ends: [(End, JobStatus, u32); 3] = [
         (|lease| lease.release(), JobStatus::Pending, 0),
         (|lease| lease.fail("no luck").map(|_| ()), JobStatus::Pending, 1),
-        (|lease| lease.complete(), JobStatus::Completed, 0),
+        (
+            |lease| {
+                let rest = lease.cursor()..lease.range().end;
+                lease.checkpoint(Batch::of(&rest, MINUTE)).map(|_| ())
+            },
+            JobStatus::Completed,
+            0,
+        ),
     ];
     for fault in [Fault::CommitLost, Fault::CommitKept, Fault::Panic] {
         for (end, status, attempts) in ends {
             let (scene, engine) = scene();
-            let mut lease = begun(&scene);
-            advance(&mut lease, 900);
+            begun(&scene).release().unwrap();
+            let mut lease = lease(&scene.pc("another"));
             engine.fail_after(0, fault);
             assert!(end(&mut lease).unwrap_err().is_uncertain());
 
@@ -304,7 +310,7 @@ fn commands_sent_together_are_all_answered_and_repeated_once() {
             (0..50u64).map(move |n| {
                 let from = 100 + n;
                 let batch = Batch::of(&(from..from + 1), MINUTE);
-                let action = Action::Checkpoint { from, to: from + 1, batch };
+                let action = Action::Checkpoint(batch);
                 LeaseCommand { job, token, sequence: 2 + n, action }
             })
         };

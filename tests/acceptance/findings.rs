@@ -15,9 +15,9 @@ fn a_finding_is_stored_with_the_checkpoint_that_reports_it_or_not_at_all() {
     let mut lease = lease(&worker);
     let found = |from: u64, to: u64| Batch::of(&(from..to), MINUTE).finding([7u8], "payload");
 
-    let error = refused(&scene, || lease.checkpoint(2_000, found(0, 2_000)));
+    let error = refused(&scene, || lease.checkpoint(found(0, 2_000)));
     assert!(matches!(error, Error::Cursor { .. }), "{error:?}");
-    lease.checkpoint(10, found(0, 10)).unwrap();
+    lease.checkpoint(found(0, 10)).unwrap();
 
     let findings = scene.snapshot().unwrap().findings_of(job).unwrap();
     assert_eq!(findings.len(), 1);
@@ -36,11 +36,11 @@ fn findings_are_unique_by_job_and_key_and_the_first_one_stays() {
     for _ in 0..2 {
         let mut lease = lease(&worker);
         for n in 0..3u64 {
-            let range = lease.next_batch(1).unwrap();
+            let range = lease.next_batch(1).unwrap().range();
             let batch = Batch::of(&range, MINUTE)
                 .finding("key", format!("payload {n}"))
                 .finding("key", "the second one of the batch");
-            lease.checkpoint(range.end, batch).unwrap();
+            lease.checkpoint(batch).unwrap();
         }
         lease.abandon();
     }
@@ -62,7 +62,7 @@ fn a_checkpoint_that_is_repeated_adds_no_finding() {
         job: held.job(),
         token: held.token(),
         sequence: 1,
-        action: Action::Checkpoint { from: 0, to: 10, batch },
+        action: Action::Checkpoint(batch),
     };
     held.abandon();
     scene.submit(command.clone()).unwrap();
@@ -84,14 +84,14 @@ fn a_worker_that_lost_its_lease_can_still_hand_in_a_finding_and_it_is_marked_lat
     scene.clock.advance(DAY);
     let mut taken = lease(&other);
     let batch = Batch::of(&(0..10), MINUTE).finding("late", "payload");
-    assert!(matches!(lost.checkpoint(10, batch), Err(Error::LeaseLost { .. })));
+    assert!(matches!(lost.checkpoint(batch), Err(Error::LeaseLost { .. })));
 
     assert!(slow.late_finding(job, "late", "payload").unwrap());
     let before = dump(&scene);
     assert!(!slow.late_finding(job, "late", "other payload").unwrap(), "the first one stays");
     assert!(dump(&scene) == before);
     let batch = Batch::of(&(0..10), MINUTE).finding("late", "in time").finding("key", "in time");
-    taken.checkpoint(10, batch).unwrap();
+    taken.checkpoint(batch).unwrap();
 
     let findings = scene.snapshot().unwrap().findings_of(job).unwrap();
     let found: Vec<_> = findings.iter().map(|f| (&f.key[..], f.late, f.worker)).collect();
@@ -107,7 +107,6 @@ fn a_late_finding_is_taken_for_a_job_that_has_ended_but_not_for_one_that_is_gone
     let worker = scene.pc("a");
     let mut held = lease(&worker);
     advance(&mut held, 1_000);
-    held.complete().unwrap();
 
     assert!(worker.late_finding(job, "key", "payload").unwrap());
     scene.delete_job(job).unwrap();
@@ -157,9 +156,9 @@ fn findings_at_their_limits_are_taken_and_over_them_refused() {
         (0..count).fold(batch, |batch, n| batch.finding(n.to_be_bytes(), "it"))
     };
 
-    lease.checkpoint(1, many(of(0), limits::FINDINGS)).unwrap();
-    lease.checkpoint(2, of(1).finding(vec![1; limits::FINDING_KEY], "")).unwrap();
-    lease.checkpoint(3, of(2).finding("large", vec![2; limits::FINDING_PAYLOAD])).unwrap();
+    lease.checkpoint(many(of(0), limits::FINDINGS)).unwrap();
+    lease.checkpoint(of(1).finding(vec![1; limits::FINDING_KEY], "")).unwrap();
+    lease.checkpoint(of(2).finding("large", vec![2; limits::FINDING_PAYLOAD])).unwrap();
 
     for (batch, what) in [
         (
@@ -176,7 +175,7 @@ fn findings_at_their_limits_are_taken_and_over_them_refused() {
             "the finding payload has a length of 65537",
         ),
     ] {
-        let error = refused(&scene, || lease.checkpoint(4, batch));
+        let error = refused(&scene, || lease.checkpoint(batch));
         assert!(matches!(error, Error::Length { .. }), "{error:?}");
         assert!(error.to_string().starts_with(what), "{error}");
     }

@@ -25,9 +25,9 @@ impl Ledger {
     /// Makes a checkpoint over the next positions that took so long, and notes it.
     #[track_caller]
     pub fn checkpoint(&mut self, lease: &mut Lease, now: Timestamp, positions: u64, micros: u64) {
-        let range = lease.next_batch(positions).expect("positions are left");
+        let range = lease.next_batch(positions).expect("positions are left").range();
         let batch = Batch::of(&range, Duration::from_micros(micros));
-        lease.checkpoint(range.end, batch).unwrap();
+        lease.checkpoint(batch).unwrap();
         self.note(&past(lease.worker(), now, range.end - range.start, micros));
     }
 

@@ -33,12 +33,11 @@ fn works_until_nothing_is_left() {
     let worker = store.worker(&format!("pc-{}", std::process::id()), "pc").unwrap();
     let mut done = 0;
     while let Some(mut lease) = worker.lease(MINUTE).unwrap().wait().unwrap() {
-        while let Some(range) = lease.next_batch(5) {
+        while let Some(range) = lease.next_batch(5).map(|batch| batch.range()) {
             let batch = Batch::of(&range, Duration::from_millis(1));
-            lease.checkpoint(range.end, batch).unwrap();
+            lease.checkpoint(batch).unwrap();
             done += range.end - range.start;
         }
-        lease.complete().unwrap();
     }
     println!("{}", answer(done));
 }

@@ -131,8 +131,8 @@ pub fn lease(worker: &Worker) -> Lease {
 /// One checkpoint over the next positions, a microsecond for each.
 #[track_caller]
 pub fn advance(lease: &mut Lease, positions: u64) -> u64 {
-    let range = lease.next_batch(positions).expect("positions are left");
-    lease.checkpoint(range.end, Batch::of(&range, Duration::from_micros(positions))).unwrap()
+    let range = lease.next_batch(positions).expect("positions are left").range();
+    lease.checkpoint(Batch::of(&range, Duration::from_micros(positions))).unwrap()
 }
 
 /// Every row of a store.

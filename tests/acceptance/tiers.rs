@@ -50,12 +50,7 @@ fn fifteen_thousand_checkpoints(scene: &Scene, ledger: &mut Ledger) -> WorkerId 
             let micros = 1 + from * 7_919 % 1_000;
             ledger.note(&past(worker, scene.now(), 1, micros));
             let batch = Batch::of(&(from..from + 1), Duration::from_micros(micros));
-            LeaseCommand {
-                job,
-                token,
-                sequence: from + 1,
-                action: Action::Checkpoint { from, to: from + 1, batch },
-            }
+            LeaseCommand { job, token, sequence: from + 1, action: Action::Checkpoint(batch) }
         }));
         assert!(answers.iter().all(Result::is_ok));
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use milepost::{
-    Action, Batch, Builder, Caps, CapsChange, Error, Import, JobId, LeaseCommand, ManualClock,
-    PastBatch, Receipt, Snapshot, Store, Timestamp, Token, Totals, Worker, WorkerId,
+    Action, Batch, Builder, Caps, CapsChange, Error, Import, JobId, JobStatus, LeaseCommand,
+    ManualClock, PastBatch, Receipt, Snapshot, Store, Timestamp, Token, Totals, Worker, WorkerId,
 };
 
 use crate::plain::{Done, Imported, Leasing, NewJob, Plain, Wanted};
@@ -138,11 +138,21 @@ impl Run {
                 Ok(())
             }
             Step::Clock { secs } => {
+                // Time passes forward, and the clock jumps back; now and then it jumps forward, too.
                 let by = Duration::from_secs(secs.unsigned_abs());
                 let now = self.plain.now;
                 self.plain.now = if *secs < 0 { now.before(by) } else { now.after(by) };
-                self.clock.set(self.plain.now);
-                Ok(())
+                if *secs > 0 && secs % 5 != 0 {
+                    self.clock.advance(by);
+                    self.plain.since_jump = self.plain.since_jump.map(|since| since + by);
+                } else {
+                    self.clock.set(self.plain.now);
+                    if by > Duration::from_secs(1) {
+                        self.plain.since_jump = Some(Duration::ZERO);
+                    }
+                }
+                // A jump is noticed by the next command; this one changes nothing.
+                self.store.flush().map_err(tag)
             }
             Step::Reopen => {
                 self.held = None;
@@ -175,6 +185,8 @@ impl Run {
         self.store.close().map_err(tag)?;
         self.store = (self.place.open)().clock(self.clock.clone()).open().map_err(tag)?;
         self.workers.clear();
+        // Nobody watched the clock meanwhile.
+        self.plain.since_jump = None;
         for worker in &self.plain.workers {
             let kind = worker.kind.clone();
             let name = worker.name.clone();
@@ -210,28 +222,50 @@ impl Run {
         }
         let answer = request.lease().map(leasing).map_err(tag);
         if answer.is_ok() {
-            self.lapse()?;
+            self.follow_expiry()?;
         }
         let expected = self.plain.lease(worker.id().number(), length, &wanted, resume);
-        if let Ok(Leasing::Leased { job, token, .. }) = &expected {
-            self.leases.push(Lease { job: *job, token: *token, sequence: 0, last: None });
-        } else if answer.is_ok() && !self.plain.lapsed().is_empty() {
-            return Err(format!("{:?} have lapsed and were passed over", self.plain.lapsed()));
+        match (&answer, &expected) {
+            (_, Ok(Leasing::Leased { job, token, .. })) => {
+                self.leases.push(Lease { job: *job, token: *token, sequence: 0, last: None });
+            }
+            (Ok(Leasing::Busy { until }), Ok(Leasing::Busy { until: latest })) => {
+                // The store may say an earlier time, as long as it lies ahead.
+                if *until > *latest || *until <= self.plain.now {
+                    return Err(format!(
+                        "the store is busy until {until}, the model until {latest}"
+                    ));
+                }
+                return self.nothing_expired_is_left(&wanted);
+            }
+            _ => {}
         }
         same(answer, expected)
     }
 
-    /// Puts back the lapsed leases that the store put back. A passed deadline has to be seen at
-    /// once; after a clock went back, the store may take until nothing else is waiting.
-    fn lapse(&mut self) -> Result<(), String> {
+    fn nothing_expired_is_left(&self, wanted: &Wanted) -> Result<(), String> {
+        let expired = self.plain.expired();
+        match expired.iter().find(|job| self.plain.is_wanted(**job, wanted)) {
+            Some(job) => Err(format!("the lease of job {job} has expired and was passed over")),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the jobs back in the queue that the store put back, of those whose leases have expired,
+    /// and brings the deadlines forward that it brought forward after the clock was set back.
+    fn follow_expiry(&mut self) -> Result<(), String> {
         let view = self.store.snapshot().map_err(tag)?;
-        for (job, has_passed) in self.plain.lapsed() {
+        for job in self.plain.expired() {
             let shown = view.job(id(job)).map_err(tag)?.unwrap();
-            if shown.attempts > self.plain.jobs[&job].job.attempts {
-                self.plain.lapse(job);
-            } else if has_passed && self.place.roomy {
-                return Err(format!("job {job} was not put back, though its deadline has passed"));
+            let row = &self.plain.jobs[&job].job;
+            let is_held_on = shown.status == JobStatus::Leased && shown.token.number() == row.token;
+            if !is_held_on {
+                self.plain.expire(job);
             }
+        }
+        for job in self.plain.far_ahead() {
+            let shown = view.job(id(job)).map_err(tag)?.unwrap();
+            self.plain.bring_forward(job, shown.deadline);
         }
         Ok(())
     }
@@ -297,7 +331,6 @@ impl Run {
                 }
             }
             Act::Renew => Done::Renew,
-            Act::Complete => Done::Complete,
             Act::Fail => Done::Fail("no luck".into()),
             Act::Release => Done::Release,
         };
@@ -424,10 +457,9 @@ fn action(done: &Done) -> Action {
             if let Some((key, payload)) = finding {
                 batch = batch.finding(key.clone(), payload.clone());
             }
-            Action::Checkpoint { from: *from, to: *to, batch }
+            Action::Checkpoint(batch)
         }
         Done::Renew => Action::Renew,
-        Done::Complete => Action::Complete,
         Done::Fail(reason) => Action::Fail { reason: reason.clone() },
         Done::Release => Action::Release,
     }
@@ -459,7 +491,6 @@ fn tag(error: Error) -> String {
         Error::OutOfSequence { expected, .. } => format!("out of sequence: {expected}"),
         Error::Altered { .. } => "altered".into(),
         Error::Cursor { cursor, end, .. } => format!("cursor: {cursor} of {end}"),
-        Error::Incomplete { left, .. } => format!("incomplete: {left}"),
         Error::Status { status, .. } => format!("status: {status:?}"),
         Error::Overlap { .. } => "overlap".into(),
         Error::EmptyRange { .. } => "empty range".into(),

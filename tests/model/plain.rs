@@ -14,6 +14,8 @@ pub type Refused<T> = Result<T, String>;
 #[derive(Debug, Clone)]
 pub struct Plain {
     pub now: Timestamp,
+    /// How long ago the clock jumped, if it did.
+    pub since_jump: Option<Duration>,
     pub caps: Caps,
     pub workers: Vec<Worker>,
     pub jobs: BTreeMap<u64, PlainJob>,
@@ -32,6 +34,8 @@ pub struct PlainJob {
     deadline: Timestamp,
     length: Duration,
     token_is_live: bool,
+    /// Where the cursor was when the token was issued.
+    leased_cursor: u64,
     sequence: u64,
     last: Option<(Done, Receipt)>,
 }
@@ -51,7 +55,6 @@ pub enum Done {
         finding: Option<(Vec<u8>, Vec<u8>)>,
     },
     Renew,
-    Complete,
     Fail(String),
     Release,
 }
@@ -97,6 +100,7 @@ impl Plain {
     pub fn new(now: Timestamp, caps: Caps) -> Plain {
         Plain {
             now,
+            since_jump: None,
             caps,
             workers: Vec::new(),
             jobs: BTreeMap::new(),
@@ -234,6 +238,7 @@ impl Plain {
             deadline: Timestamp::EPOCH,
             length: Duration::ZERO,
             token_is_live: false,
+            leased_cursor: job.start,
             sequence: 0,
             last: None,
         };
@@ -241,30 +246,65 @@ impl Plain {
         self.created
     }
 
-    /// Jobs whose leases have lapsed, and whether that is because their deadlines have passed, and
-    /// not because the clock went back.
-    pub fn lapsed(&self) -> Vec<(u64, bool)> {
-        let held = self.jobs.values().filter(|row| row.job.status == JobStatus::Leased);
-        held.filter(|row| row.has_lapsed(self.now))
-            .map(|row| (row.job.id, row.deadline <= self.now))
-            .collect()
+    /// Held jobs whose leases have expired.
+    pub fn expired(&self) -> Vec<u64> {
+        self.held_if(|row| row.deadline <= self.now)
     }
 
-    /// Puts a lapsed lease back in the queue.
-    pub fn lapse(&mut self, id: u64) {
+    /// Held jobs whose deadlines lie further ahead than their leases are long.
+    pub fn far_ahead(&self) -> Vec<u64> {
+        self.held_if(|row| row.deadline.since(self.now) > row.length + TOLERANCE)
+    }
+
+    fn held_if(&self, holds: impl Fn(&PlainJob) -> bool) -> Vec<u64> {
+        let held = self.jobs.values().filter(|row| row.job.status == JobStatus::Leased);
+        held.filter(|row| holds(row)).map(|row| row.job.id).collect()
+    }
+
+    /// Puts a job whose lease has expired back in the queue.
+    pub fn expire(&mut self, id: u64) {
+        self.jobs.get_mut(&id).unwrap().job.status = JobStatus::Pending;
+    }
+
+    /// Takes a deadline that the store brought forward, if it is the right one.
+    pub fn bring_forward(&mut self, id: u64, shown: Option<Timestamp>) {
         let now = self.now;
         let row = self.jobs.get_mut(&id).unwrap();
-        row.job.attempts += 1;
-        if row.job.max_attempts == Some(row.job.attempts) {
-            row.end(JobStatus::Failed, now);
-            row.job.last_error =
-                Some(format!("its lease lapsed; attempt {} was the last", row.job.attempts));
-        } else {
-            row.job.status = JobStatus::Pending;
+        if shown == Some(now.after(row.length)) {
+            row.deadline = now.after(row.length);
         }
     }
 
-    /// Leases a job, all lapsed leases having been put back.
+    pub fn is_wanted(&self, id: u64, wanted: &Wanted) -> bool {
+        match wanted {
+            Wanted::Any => true,
+            Wanted::Prefix(prefix) => self.jobs[&id].job.prefix == *prefix,
+            Wanted::Job(job) => *job == id,
+        }
+    }
+
+    /// Counts an attempt if the lease before expired without progress; false if it was the last.
+    fn attempt(&mut self, id: u64) -> bool {
+        let (now, since_jump) = (self.now, self.since_jump);
+        let row = self.jobs.get_mut(&id).unwrap();
+        let expired = row.job.status == JobStatus::Pending && row.token_is_live;
+        let jumped = since_jump.is_some_and(|since| since < row.length);
+        if !expired || row.job.cursor != row.leased_cursor || jumped {
+            return true;
+        }
+        row.job.attempts += 1;
+        if row.job.max_attempts.is_none_or(|max| row.job.attempts < max) {
+            return true;
+        }
+        row.job.last_error = Some(format!(
+            "its lease expired without progress; attempt {} was the last",
+            row.job.attempts
+        ));
+        row.end(JobStatus::Failed, now);
+        false
+    }
+
+    /// Leases a job, after those that have expired were put back.
     pub fn lease(
         &mut self,
         worker: u32,
@@ -272,16 +312,26 @@ impl Plain {
         wanted: &Wanted,
         resume: bool,
     ) -> Refused<Leasing> {
+        loop {
+            let Some(id) = self.choose(worker, wanted, resume)? else {
+                let held = self.jobs.values().filter(|row| row.job.status == JobStatus::Leased);
+                let held = held.filter(|row| self.is_wanted(row.job.id, wanted));
+                let until = held.map(|row| row.deadline).min();
+                return Ok(until.map_or(Leasing::Finished, |until| Leasing::Busy { until }));
+            };
+            if self.attempt(id) {
+                return self.grant(worker, length, id);
+            }
+        }
+    }
+
+    fn choose(&mut self, worker: u32, wanted: &Wanted, resume: bool) -> Refused<Option<u64>> {
         let now = self.now;
         let last_prefix = self.worker(worker)?.last_prefix.clone();
         if let Wanted::Job(id) = wanted {
             self.job(*id)?;
         }
-        let is_wanted = |row: &&PlainJob| match wanted {
-            Wanted::Any => true,
-            Wanted::Prefix(prefix) => row.job.prefix == *prefix,
-            Wanted::Job(id) => row.job.id == *id,
-        };
+        let is_wanted = |row: &&PlainJob| self.is_wanted(row.job.id, wanted);
         let in_order = |row: &&PlainJob| (-row.job.priority, row.job.id);
         let held = || self.jobs.values().filter(|row| row.job.status == JobStatus::Leased);
         let waiting = || {
@@ -290,16 +340,16 @@ impl Plain {
         };
         let own = held()
             .filter(is_wanted)
-            .find(|row| resume && row.holder == Some(worker) && !row.has_lapsed(now));
+            .find(|row| resume && row.holder == Some(worker) && row.deadline > now);
         let familiar = waiting()
             .filter(|row| last_prefix.as_ref() == Some(&row.job.prefix))
             .min_by_key(in_order);
         let chosen = own.or(familiar).or_else(|| waiting().min_by_key(in_order));
-        let Some(id) = chosen.map(|row| row.job.id) else {
-            let until = held().filter(is_wanted).map(|row| row.deadline).min();
-            return Ok(until.map_or(Leasing::Finished, |until| Leasing::Busy { until }));
-        };
+        Ok(chosen.map(|row| row.job.id))
+    }
 
+    fn grant(&mut self, worker: u32, length: Duration, id: u64) -> Refused<Leasing> {
+        let now = self.now;
         let row = self.jobs.get_mut(&id).unwrap();
         row.job.status = JobStatus::Leased;
         row.job.token += 1;
@@ -308,6 +358,7 @@ impl Plain {
         row.length = length;
         row.deadline = now.after(length);
         row.token_is_live = true;
+        row.leased_cursor = row.job.cursor;
         row.sequence = 0;
         row.last = None;
         let leased = Leasing::Leased {
@@ -351,7 +402,6 @@ impl Plain {
             Done::Checkpoint { from, to, .. } if *from != cursor || *to <= cursor || *to > end => {
                 return Err(format!("cursor: {cursor} of {end}"));
             }
-            Done::Complete if cursor < end => return Err(format!("incomplete: {}", end - cursor)),
             Done::Checkpoint { to, items, duration_us, error, .. } => {
                 row.job.cursor = *to;
                 row.job.batches += 1;
@@ -361,25 +411,30 @@ impl Plain {
                 if error.is_some() {
                     row.job.last_error = error.clone();
                 }
-                row.hold_on(now);
-                Receipt::Moved { cursor: *to, deadline: row.deadline }
+                row.job.attempts = 0;
+                if *to == end {
+                    row.end(JobStatus::Completed, now);
+                    Receipt::Completed
+                } else {
+                    row.renew(now);
+                    Receipt::Moved { cursor: *to, deadline: row.deadline }
+                }
             }
             Done::Renew => {
-                row.hold_on(now);
+                row.renew(now);
                 Receipt::Renewed { deadline: row.deadline }
-            }
-            Done::Complete => {
-                row.end(JobStatus::Completed, now);
-                Receipt::Completed
             }
             Done::Release => {
                 row.give_back();
                 Receipt::Released
             }
             Done::Fail(reason) => {
-                row.job.attempts += 1;
+                if cursor == row.leased_cursor {
+                    row.job.attempts += 1;
+                }
                 row.job.last_error = Some(reason.clone());
-                let gave_up = row.job.max_attempts.is_some_and(|max| row.job.attempts >= max);
+                let gave_up = row.job.attempts > 0
+                    && row.job.max_attempts.is_some_and(|max| row.job.attempts >= max);
                 if gave_up {
                     row.end(JobStatus::Failed, now)
                 } else {
@@ -408,7 +463,8 @@ impl Plain {
                 error: error.clone(),
             });
             self.tiers.prune(self.caps);
-        } else if !matches!(done, Done::Renew) {
+        }
+        if !matches!(done, Done::Renew) && !matches!(receipt, Receipt::Moved { .. }) {
             let worker = self.worker(worker)?;
             worker.last_seen = worker.last_seen.max(now);
         }
@@ -501,11 +557,7 @@ impl Plain {
 }
 
 impl PlainJob {
-    fn has_lapsed(&self, now: Timestamp) -> bool {
-        self.deadline <= now || self.deadline.since(now) > self.length + TOLERANCE
-    }
-
-    fn hold_on(&mut self, now: Timestamp) {
+    fn renew(&mut self, now: Timestamp) {
         self.job.status = JobStatus::Leased;
         self.deadline = now.after(self.length);
     }

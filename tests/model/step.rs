@@ -102,7 +102,6 @@ pub enum Act {
         finding: Option<u8>,
     },
     Renew,
-    Complete,
     Fail,
     Release,
 }
@@ -216,7 +215,6 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         20 => checkpoint,
         2 => Just(Act::Renew),
-        4 => Just(Act::Complete),
         2 => Just(Act::Fail),
         2 => Just(Act::Release),
     ]

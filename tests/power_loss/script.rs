@@ -113,9 +113,7 @@ impl Script {
             return true;
         };
         let left = held.range_end - held.cursor;
-        let (action, ends) = if left == 0 {
-            (Action::Complete, true)
-        } else {
+        let (action, ends) = {
             match self.dice.roll(30) {
                 0 => (Action::Release, true),
                 1 => (Action::Fail { reason: "no luck".into() }, true),
@@ -131,7 +129,7 @@ impl Script {
                     if self.dice.roll(6) == 0 {
                         batch = batch.error("it timed out");
                     }
-                    (Action::Checkpoint { from, to, batch }, false)
+                    (Action::Checkpoint(batch), to == held.range_end)
                 }
             }
         };

@@ -283,7 +283,7 @@ impl Caller for Handle<'_> {
             return Err(anyhow!("job {} is for checkpoints together", step.job));
         };
         let mut lease = lease.lock().map_err(|_| anyhow!("another caller panicked"))?;
-        lease.checkpoint(step.to, batch(step))?;
+        lease.checkpoint(batch(step))?;
         Ok(())
     }
 
@@ -297,7 +297,7 @@ impl Caller for Handle<'_> {
                 job: job_id(step.job),
                 token,
                 sequence: step.sequence - sequence_before,
-                action: Action::Checkpoint { from: step.from, to: step.to, batch: batch(step) },
+                action: Action::Checkpoint(batch(step)),
             });
             self.0.clock.set(step.finished_at());
         }

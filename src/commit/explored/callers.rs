@@ -13,7 +13,7 @@ use crate::types::NewJob;
 /// The command to create a job of one position, which may be created once.
 pub(super) fn create(position: u64) -> Stamped {
     let job = NewJob::new("a", position..position + 1);
-    Stamped { now: Timestamp::EPOCH, command: Command::Create(vec![job]) }
+    Stamped::new(Timestamp::EPOCH, Command::Create(vec![job]))
 }
 
 pub(super) struct Callers {

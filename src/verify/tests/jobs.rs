@@ -4,10 +4,10 @@ use super::{ANNE, BERT, COMPLETED, FAILED, HELD, NO_JOB, NOBODY, WAITING, check}
 use crate::query::scene::{MINUTE, Scene};
 use crate::schema::codec::encode;
 use crate::schema::key;
-use crate::schema::rows::{JobRow, LeaseIndexRow, Number};
+use crate::schema::rows::{JobRow, Number, PrefixRow};
 use crate::schema::tables::{self};
 use crate::storage::Table;
-use crate::types::JobId;
+use crate::types::{JobId, JobStatus};
 
 #[test]
 fn jobs_that_contradict_themselves_are_named() {
@@ -61,6 +61,14 @@ fn jobs_that_contradict_themselves_are_named() {
             |s| s.control(|control| control.deleting.push(HELD)),
             (Table::Meta, "control", "job 1, which was deleted"),
         ),
+        (
+            |s| edit(s, HELD, |row| row.leased_cursor = row.cursor + 1),
+            (Table::Jobs, "job 1", "when its token was issued"),
+        ),
+        (
+            |s| edit(s, HELD, |row| row.errors = row.batches + 1),
+            (Table::Jobs, "job 1", "no more errors than batches"),
+        ),
     ]);
 }
 
@@ -76,25 +84,35 @@ fn jobs_that_are_missing_in_an_index_are_named() {
         ),
         (
             |scene| scene.delete(Table::JobQueue, &key::queue(-3, WAITING)),
-            (Table::Jobs, "job 2", "in job_queue while it waits"),
+            (Table::Prefixes, "prefix alpha", "head is in job_queue"),
+        ),
+        (
+            |scene| {
+                let completed: JobRow =
+                    tables::load(scene.view().txn(), &key::job(COMPLETED)).unwrap().unwrap();
+                let at = completed.ended_at.unwrap();
+                let key = key::job_ended(b"alpha", JobStatus::Completed, at, COMPLETED);
+                scene.delete(Table::JobsEnded, &key);
+            },
+            (Table::Jobs, "job 3", "in jobs_ended while it is completed"),
         ),
         (
             |scene| {
                 scene.delete(Table::JobQueueByPrefix, &key::queue_by_prefix(b"alpha", -3, WAITING))
             },
-            (Table::Jobs, "job 2", "in job_queue_by_prefix while it waits"),
+            (Table::Jobs, "job 2", "in job_queue_by_prefix while it is pending"),
         ),
         (
             |scene| scene.delete(Table::JobLeases, &key::lease(held(scene).indexed, HELD)),
-            (Table::Jobs, "job 1", "in job_leases while it is held"),
+            (Table::Jobs, "job 1", "in job_leases while it is leased"),
         ),
         (
             |scene| scene.delete(Table::JobHolders, &key::holder(ANNE, HELD)),
-            (Table::Jobs, "job 1", "in job_holders while it is held"),
+            (Table::Jobs, "job 1", "in job_holders while it is leased"),
         ),
         (
             |scene| scene.edit(&key::job(WAITING), |row: &mut JobRow| row.priority = 0),
-            (Table::Jobs, "job 2", "in job_queue while it waits"),
+            (Table::Jobs, "job 2", "in job_queue_by_prefix while it is pending"),
         ),
     ]);
 }
@@ -107,12 +125,10 @@ fn index_entries_without_their_job_are_named() {
     fn number(job: JobId) -> Vec<u8> {
         encode(&Number(job.0))
     }
-    fn index_of_lease(scene: &Scene, minutes: u32, job: JobId, length_us: u64) {
+    fn index_of_lease(scene: &Scene, minutes: u32, job: JobId, value: &[u8]) {
         let held: JobRow = tables::load(scene.view().txn(), &key::job(HELD)).unwrap().unwrap();
-        scene.put(
-            &key::lease(held.indexed.after(minutes * MINUTE), job),
-            &LeaseIndexRow { length_us },
-        );
+        let key = key::lease(held.indexed.after(minutes * MINUTE), job);
+        put(scene, Table::JobLeases, &key, value);
     }
     let by_prefix = "with this prefix and priority";
     check(&[
@@ -127,16 +143,16 @@ fn index_entries_without_their_job_are_named() {
             (Table::JobRanges, "prefix alpha from 100", "its job, 3,"),
         ),
         (
-            |scene| put(scene, Table::JobQueue, &key::queue(0, HELD), b""),
-            (Table::JobQueue, "job 1", "its job waits"),
+            |scene| put(scene, Table::JobQueue, &key::queue(0, HELD), b"alpha"),
+            (Table::JobQueue, "job 1", "head of its prefix"),
         ),
         (
-            |scene| put(scene, Table::JobQueue, &key::queue(4, WAITING), b""),
-            (Table::JobQueue, "job 2", "with this priority"),
+            |scene| put(scene, Table::JobQueue, &key::queue(4, WAITING), b"alpha"),
+            (Table::JobQueue, "job 2", "head of its prefix"),
         ),
         (
-            |scene| put(scene, Table::JobQueue, &key::queue(0, NO_JOB), b""),
-            (Table::JobQueue, "job 99", "its job waits"),
+            |scene| put(scene, Table::JobQueue, &key::queue(0, NO_JOB), b"gamma"),
+            (Table::JobQueue, "job 99", "head of its prefix"),
         ),
         (
             |scene| {
@@ -155,10 +171,16 @@ fn index_entries_without_their_job_are_named() {
             },
             (Table::JobQueueByPrefix, "job 2", by_prefix),
         ),
-        (|scene| index_of_lease(scene, 1, HELD, 0), (Table::JobLeases, "job 1", "its job is held")),
-        (|scene| index_of_lease(scene, 0, HELD, 0), (Table::JobLeases, "job 1", "for this long")),
         (
-            |scene| index_of_lease(scene, 0, COMPLETED, 0),
+            |scene| index_of_lease(scene, 1, HELD, b""),
+            (Table::JobLeases, "job 1", "its job is held"),
+        ),
+        (
+            |scene| index_of_lease(scene, 0, HELD, b"?"),
+            (Table::JobLeases, "job 1", "under this deadline"),
+        ),
+        (
+            |scene| index_of_lease(scene, 0, COMPLETED, b""),
             (Table::JobLeases, "job 3", "its job is held"),
         ),
         (
@@ -168,6 +190,31 @@ fn index_entries_without_their_job_are_named() {
         (
             |scene| put(scene, Table::JobHolders, &key::holder(BERT, COMPLETED), b""),
             (Table::JobHolders, "job 3", "held by this worker"),
+        ),
+    ]);
+}
+
+#[test]
+fn prefixes_that_add_up_to_something_else_are_named() {
+    fn edit(scene: &Scene, change: fn(&mut PrefixRow)) {
+        scene.edit(b"alpha", change);
+    }
+    let alpha = "prefix alpha";
+    check(&[
+        (|s| edit(s, |row| row.jobs[0] += 1), (Table::Prefixes, alpha, "its jobs by status")),
+        (|s| edit(s, |row| row.positions += 1), (Table::Prefixes, alpha, "positions of its jobs")),
+        (|s| edit(s, |row| row.done += 1), (Table::Prefixes, alpha, "done in jobs that nobody")),
+        (|s| edit(s, |row| row.busy_us += 1), (Table::Prefixes, alpha, "time of jobs that nobody")),
+        (|s| edit(s, |row| row.frontier = 0), (Table::Prefixes, alpha, "its frontier")),
+        (|s| edit(s, |row| row.head = None), (Table::Prefixes, alpha, "its head is its first")),
+        (|s| edit(s, |row| row.paused = true), (Table::Prefixes, alpha, "its head is its first")),
+        (
+            |s| s.put(b"gamma", &PrefixRow::default()),
+            (Table::Prefixes, "the last prefix", "3 rows for 2 prefixes"),
+        ),
+        (
+            |s| s.delete(Table::Prefixes, b"beta"),
+            (Table::Prefixes, "the last prefix", "1 rows for 2 prefixes"),
         ),
     ]);
 }

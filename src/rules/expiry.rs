@@ -1,0 +1,206 @@
+//! Leases that expire, and those that are taken back.
+//!
+//! The lease index lists held jobs by deadline. Its entries may lag behind renewals, by half a
+//! lease length at most unless nobody renewed, but never lie behind the true deadline.
+
+use std::ops::{Bound, ControlFlow};
+use std::time::Duration;
+
+use crate::rules::index::change;
+use crate::rules::jobs::load_job;
+use crate::rules::leasing::deadline;
+use crate::rules::outcome::{Applied, contained, step};
+use crate::schema::key;
+use crate::schema::rows::{Control, JobRow};
+use crate::schema::tables::{ALL, parsed, undecodable};
+use crate::storage::{EngineResult, KeyRange, Order, Read, Table, Write};
+use crate::time::Timestamp;
+use crate::types::{JobId, JobStatus};
+
+/// How many due entries one request handles.
+const DUE: usize = 32;
+
+/// How many entries that cannot be handled are passed over on the way.
+const PASSED_OVER: usize = 256;
+
+/// How far apart stamps may be applied out of order: a command is stamped before it waits for its
+/// turn. A clock that goes back by less is not noticed.
+const TOLERANCE: Duration = Duration::from_secs(60);
+
+/// Puts jobs back in the queue whose leases have expired, and moves entries that lag behind a
+/// renewal: a few of each. Returns whether there may be more.
+///
+/// An expired lease costs nothing yet: its token stays good until somebody else takes the job.
+pub(super) fn expire_due(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    now: Timestamp,
+) -> EngineResult<bool> {
+    let last = key::lease(now, JobId(u64::MAX));
+    let most = DUE.min(step(txn));
+    let mut due = entries(txn, (Bound::Unbounded, Bound::Included(&last)), most + PASSED_OVER)?;
+    let mut handled = 0;
+    due.reverse();
+    while let Some((indexed, id)) = due.pop() {
+        if handled == most {
+            return Ok(true);
+        }
+        match contained(held_job(txn, indexed, id))? {
+            Ok(row) => {
+                expire_or_move(txn, control, now, id, row)?;
+                handled += 1;
+            }
+            Err(error) => tracing::error!(job = %id, %error, "a held job is passed over"),
+        }
+    }
+    Ok(false)
+}
+
+/// As [`expire_due`], for one job.
+pub(super) fn expire_if_due(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    now: Timestamp,
+    id: JobId,
+    row: &JobRow,
+) -> EngineResult<()> {
+    if row.status == JobStatus::Leased && row.deadline <= now {
+        expire_or_move(txn, control, now, id, row.clone())?;
+    }
+    Ok(())
+}
+
+fn expire_or_move(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    now: Timestamp,
+    id: JobId,
+    mut row: JobRow,
+) -> EngineResult<()> {
+    let expired = row.deadline <= now;
+    change(txn, control, id, &mut row, |row| {
+        if expired {
+            row.status = JobStatus::Pending;
+        }
+    })
+}
+
+/// The first entries of a range of the lease index.
+fn entries(
+    txn: &(impl Read + ?Sized),
+    range: KeyRange<'_>,
+    most: usize,
+) -> EngineResult<Vec<(Timestamp, JobId)>> {
+    let mut entries = Vec::new();
+    txn.scan(Table::JobLeases, range, Order::Ascending, &mut |key, _| {
+        match parsed(Table::JobLeases, key, key::as_lease) {
+            Ok(entry) => entries.push(entry),
+            Err(error) => tracing::error!(%error, "an entry of the lease index is passed over"),
+        }
+        if entries.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(entries)
+}
+
+/// A job that the lease index lists.
+fn held_job(txn: &dyn Write, indexed: Timestamp, id: JobId) -> EngineResult<JobRow> {
+    let row = load_job(txn, id)?;
+    if row.status != JobStatus::Leased || row.indexed != indexed {
+        let why = "its job is not held under this deadline";
+        return Err(undecodable(Table::JobLeases, &key::lease(indexed, id), why));
+    }
+    Ok(row)
+}
+
+/// The first deadline in the index that lies ahead.
+pub(super) fn first_deadline_after(
+    txn: &(impl Read + ?Sized),
+    now: Timestamp,
+) -> EngineResult<Option<Timestamp>> {
+    let last = key::lease(now, JobId(u64::MAX));
+    let ahead = (Bound::Excluded(&last[..]), Bound::Unbounded);
+    Ok(entries(txn, ahead, 1)?.first().map(|(deadline, _)| *deadline))
+}
+
+// A clock that is set back
+
+/// Remembers that a deadline was set by this time: a minute apart at least, so that it costs
+/// nothing.
+pub(super) fn note_time(control: &mut Control, now: Timestamp) {
+    if now.since(control.latest) >= TOLERANCE {
+        control.latest = now;
+    }
+}
+
+/// Notices that the clock was set back. Deadlines that it set before lie too far ahead then, and
+/// would hold jobs until that time comes again: they are brought forward, in steps.
+pub(super) fn watch_clock(control: &mut Control, now: Timestamp) {
+    if control.latest.since(now) > TOLERANCE {
+        tracing::warn!(from = %control.latest, to = %now, "the clock was set back");
+        control.latest = now;
+        control.repairing = Some((Timestamp::MIN, JobId(0)));
+    }
+}
+
+/// Takes a step of bringing deadlines forward that lie further ahead than their leases are long.
+/// Returns whether more is left to do.
+pub(super) fn repair_deadlines(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    now: Timestamp,
+) -> EngineResult<bool> {
+    let Some((after, job)) = control.repairing else { return Ok(false) };
+    let most = step(txn);
+    let from = key::lease(after, job);
+    let page = entries(txn, (Bound::Excluded(&from), Bound::Unbounded), most)?;
+    control.repairing = if page.len() == most { page.last().copied() } else { None };
+    for (indexed, id) in page {
+        match contained(held_job(txn, indexed, id))? {
+            Ok(mut row) => {
+                let latest = deadline(now, row.length_us);
+                if row.deadline > latest.after(TOLERANCE) {
+                    change(txn, control, id, &mut row, |row| row.deadline = latest)?;
+                }
+            }
+            Err(error) => tracing::error!(job = %id, %error, "a held job is passed over"),
+        }
+    }
+    Ok(control.repairing.is_some())
+}
+
+// Stale jobs
+
+/// Releases jobs that have seen neither lease nor checkpoint since a time, a step at a time, in the
+/// order of the lease index. Returns how many, and where the next step begins.
+pub(super) fn release_stale(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    since: Timestamp,
+    after: Option<(Timestamp, JobId)>,
+) -> Applied<(u64, Option<(Timestamp, JobId)>)> {
+    let most = step(txn);
+    let from = after.map(|(deadline, job)| key::lease(deadline, job));
+    let range = match &from {
+        Some(key) => (Bound::Excluded(&key[..]), Bound::Unbounded),
+        None => ALL,
+    };
+    let page = entries(txn, range, most)?;
+    let next = if page.len() == most { page.last().copied() } else { None };
+    let mut released = 0;
+    for (indexed, id) in page {
+        match contained(held_job(txn, indexed, id))? {
+            Ok(row) if row.leased_at.max(row.checkpoint_at).is_some_and(|last| last >= since) => {}
+            Ok(mut row) => {
+                change(txn, control, id, &mut row, give_back)?;
+                released += 1;
+            }
+            Err(error) => tracing::error!(job = %id, %error, "a held job is passed over"),
+        }
+    }
+    Ok((released, next))
+}
+
+pub(super) fn give_back(row: &mut JobRow) {
+    row.status = JobStatus::Pending;
+    row.token_live = false;
+}

@@ -1,0 +1,192 @@
+//! The indexes of jobs: what each status enters a job into, and what the jobs of a prefix add up to.
+
+use std::collections::BTreeMap;
+
+use crate::schema::key;
+use crate::schema::rows::{Control, JobRow, PrefixRow};
+use crate::schema::tables::{first_key, load, store, undecodable};
+use crate::storage::{EngineResult, Order, Read, Table, Write};
+use crate::types::{JobId, JobStatus};
+
+/// What is known of a prefix; nothing if it has no job.
+pub(super) fn prefix(txn: &(impl Read + ?Sized), prefix: &[u8]) -> EngineResult<PrefixRow> {
+    Ok(load(txn, prefix)?.unwrap_or_default())
+}
+
+/// Changes a job in a way that its indexes have to follow, and stores it.
+pub(super) fn change<T>(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    id: JobId,
+    row: &mut JobRow,
+    change: impl FnOnce(&mut JobRow) -> T,
+) -> EngineResult<T> {
+    let mut sums = prefix(txn, &row.prefix)?;
+    leave(txn, control, &mut sums, id, row)?;
+    let waited = row.status == JobStatus::Pending;
+    let result = change(row);
+    enter(txn, control, &mut sums, id, row)?;
+    if waited || row.status == JobStatus::Pending {
+        refresh_head(txn, &row.prefix, &mut sums)?;
+    }
+    store(txn, &row.prefix, &sums)?;
+    store(txn, &key::job(id), row)?;
+    Ok(result)
+}
+
+/// Enters jobs that are new, in bulk: the row of a prefix is written once.
+#[derive(Default)]
+pub(super) struct NewJobs(BTreeMap<Vec<u8>, PrefixRow>);
+
+impl NewJobs {
+    pub(super) fn insert(
+        &mut self,
+        txn: &mut dyn Write,
+        control: &mut Control,
+        id: JobId,
+        row: &mut JobRow,
+    ) -> EngineResult<()> {
+        if !self.0.contains_key(&row.prefix) {
+            self.0.insert(row.prefix.clone(), prefix(txn, &row.prefix)?);
+        }
+        let Some(sums) = self.0.get_mut(&row.prefix) else { return Ok(()) };
+        sums.positions += u128::from(row.positions());
+        sums.frontier = sums.frontier.max(row.end);
+        enter(txn, control, sums, id, row)?;
+        store(txn, &key::job(id), row)
+    }
+
+    pub(super) fn finish(self, txn: &mut dyn Write) -> EngineResult<()> {
+        for (prefix, mut sums) in self.0 {
+            refresh_head(txn, &prefix, &mut sums)?;
+            store(txn, &prefix, &sums)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes a job out of every index, for good. A prefix without jobs is forgotten.
+pub(super) fn remove(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    id: JobId,
+    row: &JobRow,
+) -> EngineResult<()> {
+    let mut sums = prefix(txn, &row.prefix)?;
+    leave(txn, control, &mut sums, id, row)?;
+    sums.positions = sums.positions.saturating_sub(u128::from(row.positions()));
+    if sums.jobs == [0; 5] {
+        txn.delete(Table::Prefixes, &row.prefix)
+    } else {
+        store(txn, &row.prefix, &sums)
+    }
+}
+
+/// Enters a row into the indexes that its status asks for.
+fn enter(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    sums: &mut PrefixRow,
+    id: JobId,
+    row: &mut JobRow,
+) -> EngineResult<()> {
+    control.jobs[row.status as usize] += 1;
+    sums.jobs[row.status as usize] += 1;
+    if row.status != JobStatus::Leased {
+        sums.done += u128::from(row.done());
+        sums.busy_us += row.duration_us;
+    }
+    match row.status {
+        JobStatus::Pending => {
+            let key = key::queue_by_prefix(&row.prefix, row.priority, id);
+            txn.put(Table::JobQueueByPrefix, &key, &[])
+        }
+        JobStatus::Leased => {
+            let Some(holder) = row.holder else {
+                return Err(undecodable(Table::Jobs, &key::job(id), "it is leased to nobody"));
+            };
+            row.indexed = row.deadline;
+            txn.put(Table::JobLeases, &key::lease(row.indexed, id), &[])?;
+            txn.put(Table::JobHolders, &key::holder(holder, id), &[])
+        }
+        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => {
+            txn.put(Table::JobsEnded, &ended_key(id, row)?, &[])
+        }
+    }
+}
+
+/// Takes a row out of the indexes that its status had entered it into.
+fn leave(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    sums: &mut PrefixRow,
+    id: JobId,
+    row: &JobRow,
+) -> EngineResult<()> {
+    count_down(&mut control.jobs, row.status, Table::Meta, b"control")?;
+    count_down(&mut sums.jobs, row.status, Table::Prefixes, &row.prefix)?;
+    if row.status != JobStatus::Leased {
+        sums.done = sums.done.saturating_sub(u128::from(row.done()));
+        sums.busy_us = sums.busy_us.saturating_sub(row.duration_us);
+    }
+    match row.status {
+        JobStatus::Pending => {
+            let key = key::queue_by_prefix(&row.prefix, row.priority, id);
+            txn.delete(Table::JobQueueByPrefix, &key)
+        }
+        JobStatus::Leased => {
+            txn.delete(Table::JobLeases, &key::lease(row.indexed, id))?;
+            row.holder
+                .map_or(Ok(()), |holder| txn.delete(Table::JobHolders, &key::holder(holder, id)))
+        }
+        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => {
+            txn.delete(Table::JobsEnded, &ended_key(id, row)?)
+        }
+    }
+}
+
+fn count_down(
+    counts: &mut [u64; 5],
+    status: JobStatus,
+    table: Table,
+    key: &[u8],
+) -> EngineResult<()> {
+    let count = &mut counts[status as usize];
+    *count = count.checked_sub(1).ok_or_else(|| {
+        undecodable(table, key, &format!("it counts too few jobs that are {status}"))
+    })?;
+    Ok(())
+}
+
+fn ended_key(id: JobId, row: &JobRow) -> EngineResult<Vec<u8>> {
+    let ended_at = row.ended_at.ok_or_else(|| {
+        let why = format!("it is {}, but not since any time", row.status);
+        undecodable(Table::Jobs, &key::job(id), &why)
+    })?;
+    Ok(key::job_ended(&row.prefix, row.status, ended_at, id))
+}
+
+/// Has the queue list the first waiting job of a prefix, or none while the prefix is paused.
+fn refresh_head(txn: &mut dyn Write, prefix: &[u8], sums: &mut PrefixRow) -> EngineResult<()> {
+    let under = key::Under::new(key::of_prefix(prefix));
+    let first = match sums.paused {
+        true => None,
+        false => first_key(txn, Table::JobQueueByPrefix, under.range(), Order::Ascending)?,
+    };
+    let head = first.map(|first| {
+        key::as_queue_by_prefix(&first)
+            .map(|(_, priority, id)| (priority, id))
+            .ok_or_else(|| undecodable(Table::JobQueueByPrefix, &first, key::MALFORMED))
+    });
+    let head = head.transpose()?;
+    if head != sums.head {
+        if let Some((priority, id)) = sums.head {
+            txn.delete(Table::JobQueue, &key::queue(priority, id))?;
+        }
+        if let Some((priority, id)) = head {
+            txn.put(Table::JobQueue, &key::queue(priority, id), prefix)?;
+        }
+        sums.head = head;
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Every index of jobs: from each job to its entries, and from each entry back to its job; and the sums
+//! over the jobs of a prefix.
+
+use std::collections::BTreeMap;
+
+use super::{Check, ensure};
+use crate::error::Result;
+use crate::query::rows;
+use crate::schema::key;
+use crate::schema::rows::{JobRow, PrefixRow};
+use crate::schema::tables::{ALL, first_key, load};
+use crate::storage::{Order, Table};
+use crate::types::{JobId, JobStatus, Prefix};
+
+impl Check<'_> {
+    /// That a job stands in the indexes that its status asks for.
+    pub(super) fn is_indexed(&self, id: JobId, row: &JobRow) -> Result<()> {
+        let has = |table: Table, key: &[u8]| {
+            let rule = format_args!("it is in {} while it is {}", table.name(), row.status);
+            ensure(self.has(table, key)?, Table::Jobs, format_args!("job {id}"), rule)
+        };
+        has(Table::JobRanges, &key::job_range(&row.prefix, row.start))?;
+        match (row.status, row.holder, row.ended_at) {
+            (JobStatus::Pending, ..) => {
+                has(Table::JobQueueByPrefix, &key::queue_by_prefix(&row.prefix, row.priority, id))
+            }
+            (JobStatus::Leased, Some(holder), _) => {
+                has(Table::JobLeases, &key::lease(row.indexed, id))?;
+                has(Table::JobHolders, &key::holder(holder, id))
+            }
+            (_, _, Some(at)) => {
+                has(Table::JobsEnded, &key::job_ended(&row.prefix, row.status, at, id))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The entries of every index against the jobs that their keys name.
+    pub(super) fn indexes(&self) -> Result<()> {
+        let is_held = |row: &JobRow| row.status == JobStatus::Leased;
+        self.index(
+            Table::JobQueueByPrefix,
+            |key| Some(key::as_queue_by_prefix(key)?.2),
+            "its job waits, with this prefix and priority",
+            |id, row, key| {
+                let fits = key == key::queue_by_prefix(&row.prefix, row.priority, id);
+                row.status == JobStatus::Pending && fits
+            },
+        )?;
+        self.index(
+            Table::JobLeases,
+            |key| Some(key::as_lease(key)?.1),
+            "its job is held, indexed under this deadline",
+            |id, row, key| is_held(row) && key == key::lease(row.indexed, id),
+        )?;
+        self.index(
+            Table::JobHolders,
+            |key| Some(key::as_holder(key)?.1),
+            "its job is held by this worker",
+            |id, row, key| {
+                is_held(row) && row.holder.is_some_and(|holder| key == key::holder(holder, id))
+            },
+        )?;
+        self.index(
+            Table::JobsEnded,
+            |key| Some(key::as_job_ended(key)?.3),
+            "its job ended so, at this time",
+            |id, row, key| {
+                row.ended_at
+                    .is_some_and(|at| key == key::job_ended(&row.prefix, row.status, at, id))
+            },
+        )
+    }
+
+    fn index(
+        &self,
+        table: Table,
+        parse: impl Fn(&[u8]) -> Option<JobId>,
+        rule: &str,
+        fits: impl Fn(JobId, &JobRow, &[u8]) -> bool,
+    ) -> Result<()> {
+        self.each_entry(table, |key, value| {
+            let id = rows::parsed(table, key, &parse)?;
+            let row = load(self.view.txn(), &key::job(id))?;
+            let fits = row.is_some_and(|row| fits(id, &row, key)) && value.is_empty();
+            ensure(fits, table, format_args!("job {id}"), rule)
+        })
+    }
+
+    /// The rows of prefixes against the sums over their jobs, and the queue of heads against both.
+    pub(super) fn prefixes(&self, sums: &BTreeMap<Vec<u8>, PrefixRow>) -> Result<()> {
+        let prefixes = self.each_row(
+            ALL,
+            |key| key::as_prefix(key).map(<[u8]>::to_vec),
+            |prefix, row: PrefixRow| {
+                let name = format_args!("prefix {}", Prefix(prefix.clone()));
+                let rule = |holds, rule: &str| ensure(holds, Table::Prefixes, name, rule);
+                let empty = PrefixRow::default();
+                let sum = sums.get(&prefix).unwrap_or(&empty);
+                rule(row.jobs == sum.jobs, "it counts its jobs by status")?;
+                rule(row.positions == sum.positions, "it adds up the positions of its jobs")?;
+                rule(row.done == sum.done, "it adds up what is done in jobs that nobody holds")?;
+                rule(row.busy_us == sum.busy_us, "it adds up the time of jobs that nobody holds")?;
+                rule(
+                    row.frontier >= sum.frontier,
+                    "its frontier is not before the end of any job",
+                )?;
+                self.head(&prefix, &row)
+            },
+        )?;
+        let rule = format_args!("{prefixes} rows for {} prefixes that have jobs", sums.len());
+        ensure(prefixes == sums.len() as u64, Table::Prefixes, "the last prefix", rule)?;
+        self.each_entry(Table::JobQueue, |key, value| {
+            let (priority, id) = rows::parsed(Table::JobQueue, key, key::as_queue)?;
+            let row: Option<PrefixRow> = load(self.view.txn(), value)?;
+            let fits = row.is_some_and(|row| row.head == Some((priority, id)));
+            ensure(
+                fits,
+                Table::JobQueue,
+                format_args!("job {id}"),
+                "its job is the head of its prefix",
+            )
+        })
+    }
+
+    /// That the head of a prefix is its first waiting job, unless it is paused.
+    fn head(&self, prefix: &[u8], row: &PrefixRow) -> Result<()> {
+        let name = format_args!("prefix {}", Prefix(prefix.to_vec()));
+        let under = key::Under::new(key::of_prefix(prefix));
+        let first =
+            first_key(self.view.txn(), Table::JobQueueByPrefix, under.range(), Order::Ascending)?;
+        let head = first
+            .filter(|_| !row.paused)
+            .and_then(|key| key::as_queue_by_prefix(&key).map(|(_, priority, id)| (priority, id)));
+        ensure(row.head == head, Table::Prefixes, name, "its head is its first waiting job")?;
+        match row.head {
+            Some((priority, id)) => {
+                let listed = self.has(Table::JobQueue, &key::queue(priority, id))?;
+                ensure(listed, Table::Prefixes, name, "its head is in job_queue")
+            }
+            None => Ok(()),
+        }
+    }
+}
