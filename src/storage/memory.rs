@@ -116,6 +116,7 @@ impl Engine for MemoryEngine {
                 engine: self,
                 tables: Arc::make_mut(&mut tables),
                 undo: Vec::new(),
+                savepoint: None,
                 bytes: 0,
             };
             transaction(&mut txn)?;
@@ -188,6 +189,8 @@ struct MemoryWrite<'e> {
     engine: &'e MemoryEngine,
     tables: &'e mut Vec<Map>,
     undo: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
+    /// How much was written when the savepoint was set: entries of `undo`, and bytes.
+    savepoint: Option<(usize, usize)>,
     bytes: usize,
 }
 
@@ -207,17 +210,22 @@ impl MemoryWrite<'_> {
             || self.engine.max_bytes.is_some_and(|max| self.bytes > max);
         if full { Err(EngineError::TooLarge) } else { Ok(()) }
     }
-}
 
-impl Drop for MemoryWrite<'_> {
-    fn drop(&mut self) {
-        while let Some((table, key, value)) = self.undo.pop() {
+    /// Undoes all but the first `kept` writes.
+    fn undo_to(&mut self, kept: usize) {
+        for (table, key, value) in self.undo.drain(kept..).rev() {
             let map = &mut self.tables[table as usize];
             match value {
                 Some(value) => map.insert(key, value),
                 None => map.remove(&key),
             };
         }
+    }
+}
+
+impl Drop for MemoryWrite<'_> {
+    fn drop(&mut self) {
+        self.undo_to(0);
     }
 }
 
@@ -257,6 +265,20 @@ impl Write for MemoryWrite<'_> {
 
     fn room(&self) -> usize {
         self.engine.max_operations.map_or(usize::MAX, |max| max.saturating_sub(self.undo.len()))
+    }
+
+    fn savepoint(&mut self) {
+        self.savepoint = Some((self.undo.len(), self.bytes));
+    }
+
+    fn rollback(&mut self) -> EngineResult<()> {
+        let Some((kept, bytes)) = self.savepoint else { return Ok(()) };
+        if kept < self.undo.len() {
+            self.call()?;
+            self.undo_to(kept);
+            self.bytes = bytes;
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod memory;
 mod redb;
+mod undo;
 
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
@@ -218,6 +219,16 @@ pub trait Write: Read {
 
     /// The number of puts and deletes that still fit; `usize::MAX` where there is no limit.
     fn room(&self) -> usize;
+
+    /// Sets the savepoint to which [`rollback`](Write::rollback) returns, in place of the one
+    /// before. This is cheap: the engine remembers the old value of each key written after it.
+    fn savepoint(&mut self);
+
+    /// Undoes every put and delete since the last savepoint. Without a savepoint it does nothing.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the engine cannot write; the transaction must then be abandoned.
+    fn rollback(&mut self) -> EngineResult<()>;
 }
 
 /// A state of the store at one instant, undisturbed by later transactions.

@@ -187,9 +187,9 @@ impl RedbEngine {
         transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
     ) -> EngineResult<bool> {
         guarded(&self.broken, || {
-            let mut tables = RedbWrite { txn, tables: Default::default(), wrote: false };
-            transaction(&mut tables)?;
-            Ok(tables.wrote)
+            let mut write = RedbWrite::new(txn);
+            transaction(&mut write)?;
+            Ok(write.wrote)
         })
     }
 

@@ -7,18 +7,33 @@ use redb::WriteTransaction;
 use super::error::{storage, table_error};
 use super::read::{get, scan};
 use super::{TABLES, definition};
+use crate::storage::undo::UndoLog;
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Read, Table, Visit, Write};
 
 type WriteTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 /// A write transaction with the tables it has opened so far.
 pub(super) struct RedbWrite<'t> {
-    pub(super) txn: &'t WriteTransaction,
-    pub(super) tables: [OnceCell<WriteTable<'t>>; TABLES],
+    txn: &'t WriteTransaction,
+    tables: [OnceCell<WriteTable<'t>>; TABLES],
     pub(super) wrote: bool,
+    /// Set with the first savepoint. redb's own savepoints are refused in a transaction that was
+    /// written to.
+    savepoint: Option<Savepoint>,
+}
+
+#[derive(Default)]
+struct Savepoint {
+    /// Whether the transaction had written anything before it.
+    wrote: bool,
+    log: UndoLog,
 }
 
 impl<'t> RedbWrite<'t> {
+    pub(super) fn new(txn: &'t WriteTransaction) -> RedbWrite<'t> {
+        RedbWrite { txn, tables: Default::default(), wrote: false, savepoint: None }
+    }
+
     fn table(&self, table: Table) -> EngineResult<&WriteTable<'t>> {
         let cell = &self.tables[table as usize];
         if let Some(open) = cell.get() {
@@ -28,12 +43,22 @@ impl<'t> RedbWrite<'t> {
         Ok(cell.get_or_init(|| open))
     }
 
-    fn table_mut(&mut self, table: Table) -> EngineResult<&mut WriteTable<'t>> {
+    /// Stores a value, or removes it if it is `None`, noting the old one.
+    fn set(&mut self, table: Table, key: &[u8], value: Option<&[u8]>) -> EngineResult<()> {
         self.table(table)?;
-        self.wrote = true;
-        self.tables[table as usize]
+        let open = self.tables[table as usize]
             .get_mut()
-            .ok_or_else(|| EngineError::failed("a table was not opened"))
+            .ok_or_else(|| EngineError::failed("a table was not opened"))?;
+        self.wrote = true;
+        let old = match value {
+            Some(value) => open.insert(key, value),
+            None => open.remove(key),
+        }
+        .map_err(storage)?;
+        if let Some(savepoint) = &mut self.savepoint {
+            savepoint.log.push(table, key, old.as_ref().map(|old| old.value()));
+        }
+        Ok(())
     }
 }
 
@@ -55,16 +80,28 @@ impl Read for RedbWrite<'_> {
 
 impl Write for RedbWrite<'_> {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> EngineResult<()> {
-        self.table_mut(table)?.insert(key, value).map_err(storage)?;
-        Ok(())
+        self.set(table, key, Some(value))
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) -> EngineResult<()> {
-        self.table_mut(table)?.remove(key).map_err(storage)?;
-        Ok(())
+        self.set(table, key, None)
     }
 
     fn room(&self) -> usize {
         usize::MAX
+    }
+
+    fn savepoint(&mut self) {
+        let savepoint = self.savepoint.get_or_insert_default();
+        savepoint.wrote = self.wrote;
+        savepoint.log.clear();
+    }
+
+    fn rollback(&mut self) -> EngineResult<()> {
+        let Some(mut savepoint) = self.savepoint.take() else { return Ok(()) };
+        savepoint.log.replay(|table, key, old| self.set(table, key, old))?;
+        self.wrote = savepoint.wrote;
+        self.savepoint = Some(savepoint);
+        Ok(())
     }
 }
