@@ -10,8 +10,10 @@
 mod callers;
 mod watched;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use callers::{Callers, create};
 use shuttle::rand::{Rng, thread_rng};
@@ -20,7 +22,8 @@ use shuttle::{Config, Runner, thread};
 pub(crate) use watched::Watched;
 
 use super::*;
-use crate::storage::Fault;
+use crate::storage::{EngineResult, Fault, Flush};
+use crate::types::command::Command;
 
 const SEED: u64 = 20_260_216;
 
