@@ -7,6 +7,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::commit::{Committer, Flusher};
 use crate::config::{Caps, CapsChange, Durability, Sharing};
 use crate::error::{Error, Result};
+use crate::rules::apply_all;
 use crate::schema::tables;
 use crate::storage::{Access, Device, Engine, Flush, MemoryEngine, RedbEngine, Source};
 use crate::store::{Reader, Store};
@@ -154,7 +155,7 @@ impl Builder {
         let path = self.path();
         let is_shared = self.sharing != Sharing::Exclusive;
         let engine = self.open_engine(false)?;
-        let committer = Arc::new(Committer::new(engine, self.durability));
+        let committer = Arc::new(Committer::new(engine, apply_all, self.durability));
         let flusher = match self.durability {
             Durability::Immediate => None,
             Durability::Relaxed { max_delay } => {

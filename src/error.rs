@@ -174,9 +174,12 @@ pub enum Error {
         /// What the system said.
         source: Cause,
     },
-    /// What is stored cannot be what this library wrote. The store stops writing; restore the
-    /// file from a copy, or open it with [`Builder::check_on_open`] to learn more.
+    /// What is stored cannot be what this library wrote: a row cannot be decoded, or contradicts
+    /// other rows. The command that needs it changed nothing; commands that do not need it go on.
+    /// [`Snapshot::verify`] looks for more damage, and so does [`Builder::check_on_open`]; restore
+    /// the file from a copy.
     ///
+    /// [`Snapshot::verify`]: crate::Snapshot::verify
     /// [`Builder::check_on_open`]: crate::Builder::check_on_open
     Corrupted {
         /// What was read, and what is wrong with it.
@@ -194,8 +197,14 @@ pub enum Error {
         /// The rule it breaks.
         rule: String,
     },
-    /// The storage failed before anything was stored. The store has stopped writing; call
-    /// [`Store::reopen`] once the cause is gone.
+    /// The command encountered a bug in milepost: applying it panicked. It changed nothing, and
+    /// other commands go on. Please report it.
+    Internal {
+        /// What the panic said.
+        what: String,
+    },
+    /// The storage failed, or found that it is damaged, before anything was stored. The store has
+    /// stopped writing; call [`Store::reopen`] once the cause is gone.
     ///
     /// [`Store::reopen`]: crate::Store::reopen
     Storage {
@@ -279,13 +288,7 @@ impl Error {
     /// Whether the store has to be reopened before it takes commands again.
     #[must_use]
     pub fn needs_reopen(&self) -> bool {
-        matches!(
-            self,
-            Error::Uncertain { .. }
-                | Error::Storage { .. }
-                | Error::Stopped { .. }
-                | Error::Corrupted { .. }
-        )
+        matches!(self, Error::Uncertain { .. } | Error::Storage { .. } | Error::Stopped { .. })
     }
 }
 
@@ -380,6 +383,7 @@ impl fmt::Display for Error {
             ),
             Error::Io { path, source } => write!(f, "cannot use {}: {source}", path.display()),
             Error::Corrupted { what } => write!(f, "the store is corrupted: {what}"),
+            Error::Internal { what } => write!(f, "a bug in milepost: {what}"),
             Error::Inconsistent { table, row, rule } => {
                 write!(f, "the {table} row of {row} breaks a rule: {rule}")
             }

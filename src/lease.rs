@@ -283,6 +283,7 @@ impl Held {
                 Error::Stopped { .. }
                 | Error::Storage { .. }
                 | Error::Corrupted { .. }
+                | Error::Internal { .. }
                 | Error::TooLarge
                 | Error::InUse { .. }
                 | Error::Closed,

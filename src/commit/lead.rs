@@ -1,16 +1,16 @@
 //! Leading: what waits is applied in one transaction, committed and answered.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::queue::{Reply, State};
 use super::{Answers, BATCH, Bell, Committer, UNSYNCED, cause_of, uncertain};
 use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
-use crate::rules::{Evicted, apply_all};
 use crate::storage::{EngineError, EngineResult, Flush};
 use crate::sync::{MutexGuard, Patience, yield_now};
-use crate::types::command::{Answer, Receipt, Stamped};
+use crate::types::command::{Answer, Effects, Receipt, Stamped};
 
 impl Committer {
     /// Lets those come in whom the commit before has just answered, so that they need not wait for
@@ -44,24 +44,27 @@ impl Committer {
         };
         let commands: Vec<&Stamped> = batch.iter().flat_map(|request| &request.commands).collect();
         let began = Instant::now();
-        let (mut answers, failure) = match stopped {
-            Some(source) => (vec![Err(Error::Stopped { source }); commands.len()], None),
+        let mut done = match stopped {
+            Some(source) => Done::stopped(commands.len(), source),
             None => self.run(&commands),
         };
         {
             let mut state = self.state.lock();
             state.company = batch.len() + state.waiting.len();
             state.took = began.elapsed();
-            if let Some(cause) = failure {
+            if let Some(cause) = done.failure {
                 tracing::error!(%cause, "the store stopped writing");
                 state.stopped = Some(cause);
+            }
+            if let Some(error) = done.left_over {
+                state.left_over.report(&error);
             }
         }
 
         let mut own = Vec::new();
         for request in batch.into_iter().rev() {
-            let theirs = answers.split_off(answers.len() - request.commands.len());
-            if answers.is_empty() {
+            let theirs = done.answers.split_off(done.answers.len() - request.commands.len());
+            if done.answers.is_empty() {
                 own = theirs;
             } else {
                 request.reply(Reply::Answered(theirs));
@@ -83,43 +86,47 @@ impl Committer {
         }
     }
 
-    /// Applies the commands in as few transactions as the engine allows. Also says why the store
-    /// has to stop, if it has to.
-    fn run(&self, commands: &[&Stamped]) -> (Answers, Option<Cause>) {
-        let mut answers = Vec::with_capacity(commands.len());
+    /// Applies the commands in as few transactions as the engine allows.
+    fn run(&self, commands: &[&Stamped]) -> Done {
+        let mut done = Done::default();
         let mut rest: Vec<&[&Stamped]> = commands.chunks(BATCH).rev().collect();
         while let Some(chunk) = rest.pop() {
-            let applied = catch_unwind(AssertUnwindSafe(|| self.apply(chunk)))
+            let applied = catch_unwind(AssertUnwindSafe(|| self.apply(chunk, &mut done)))
                 .unwrap_or_else(|_| Err(uncertain("applying a command panicked")));
             match applied {
-                Ok(more) => answers.extend(more),
+                Ok(()) => {}
                 Err(EngineError::TooLarge) if chunk.len() > 1 => {
                     let (first, second) = chunk.split_at(chunk.len() / 2);
                     rest.extend([second, first]);
                 }
-                Err(EngineError::TooLarge) => answers.push(Err(Error::TooLarge)),
+                Err(EngineError::TooLarge) => done.answers.push(Err(Error::TooLarge)),
                 Err(error) => {
-                    let error = Error::from(error);
+                    let error = match error {
+                        // Not a row but the engine itself: it stops the store like any failure.
+                        EngineError::Corrupted(_) => Error::Storage { source: Arc::new(error) },
+                        error => Error::from(error),
+                    };
                     let cause = cause_of(&error);
-                    answers.extend(chunk.iter().map(|_| Err(error.clone())));
+                    done.answers.extend(chunk.iter().map(|_| Err(error.clone())));
                     // What was not tried yet is answered as everything that comes after.
                     let stopped = Err(Error::Stopped { source: cause.clone() });
-                    answers.resize(commands.len(), stopped);
-                    return (answers, Some(cause));
+                    done.answers.resize(commands.len(), stopped);
+                    done.failure = Some(cause);
+                    break;
                 }
             }
         }
-        (answers, None)
+        done
     }
 
     /// Applies the commands in one transaction.
-    fn apply(&self, commands: &[&Stamped]) -> EngineResult<Answers> {
+    fn apply(&self, commands: &[&Stamped], done: &mut Done) -> EngineResult<()> {
         let flush = self.flush_of(commands);
         let mut answers = Vec::with_capacity(commands.len());
-        let mut evicted = Evicted::default();
+        let mut effects = Effects::default();
         self.engine.write(flush, &mut |txn| {
             answers.clear();
-            evicted = apply_all(txn, commands, &mut answers)?;
+            effects = (self.apply)(txn, commands, &mut answers)?;
             Ok(())
         })?;
         self.note_flush(flush, commands.len());
@@ -128,19 +135,9 @@ impl Committer {
             self.engine.write(Flush::Now, &mut |_| Ok(()))?;
             self.note_flush(Flush::Now, 0);
         }
-        if evicted.records > 0 {
-            tracing::trace!(
-                records = evicted.records,
-                commands = commands.len(),
-                "history was folded"
-            );
-        }
-        for answer in &answers {
-            if let Err(Error::LeaseLost { job, token, why }) = answer {
-                tracing::info!(%job, %token, %why, "a command came under a lost lease");
-            }
-        }
-        Ok(answers)
+        done.answers.append(&mut answers);
+        done.left_over = effects.left_over.or(done.left_over.take());
+        Ok(())
     }
 
     /// Whether this transaction has to be on disk before it is answered.
@@ -185,6 +182,21 @@ impl Committer {
     /// How long the oldest commit that is not on disk yet has been waiting.
     pub(crate) fn unsynced_for(&self) -> Option<Duration> {
         self.state.lock().unsynced_since.map(|since| since.elapsed())
+    }
+}
+
+/// What became of a group of commands.
+#[derive(Default)]
+struct Done {
+    answers: Answers,
+    left_over: Option<Error>,
+    /// Why the store has to stop, if it has to.
+    failure: Option<Cause>,
+}
+
+impl Done {
+    fn stopped(commands: usize, source: Cause) -> Done {
+        Done { answers: vec![Err(Error::Stopped { source }); commands], ..Done::default() }
     }
 }
 

@@ -23,9 +23,9 @@ use queue::{Reply, Request, State};
 
 use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
-use crate::storage::{Engine, EngineError};
+use crate::storage::{Engine, EngineError, EngineResult, Write};
 use crate::sync::{Condvar, Mutex};
-use crate::types::command::{Answer, Stamped};
+use crate::types::command::{Answer, Effects, Stamped};
 
 /// Callers that may wait for a commit; more than that wait to be let in.
 const QUEUE: usize = if cfg!(all(test, shuttle)) { 2 } else { 1024 };
@@ -39,9 +39,14 @@ const UNSYNCED: usize = 2048;
 
 type Answers = Vec<Result<Answer>>;
 
+/// What commands do: applies a group of them within one transaction, in order, and pushes an answer
+/// for each. It may be run again, on a fresh state. An error of it abandons the transaction.
+pub(crate) type Apply = fn(&mut dyn Write, &[&Stamped], &mut Answers) -> EngineResult<Effects>;
+
 /// Applies commands to an engine, many callers' in one transaction.
 pub(crate) struct Committer {
     engine: Arc<dyn Engine>,
+    apply: Apply,
     durability: Durability,
     state: Mutex<State>,
     /// Told whenever a lead has ended: the queue may have room again, or let nobody in any more.
@@ -51,9 +56,10 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    pub(crate) fn new(engine: Arc<dyn Engine>, durability: Durability) -> Committer {
+    pub(crate) fn new(engine: Arc<dyn Engine>, apply: Apply, durability: Durability) -> Committer {
         Committer {
             engine,
+            apply,
             durability,
             state: Mutex::default(),
             moved: Condvar::new(),

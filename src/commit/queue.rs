@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Answers;
-use crate::error::Cause;
+use crate::error::{Cause, Error};
 use crate::sync::{Condvar, Mutex};
 use crate::types::command::Stamped;
 
@@ -24,6 +24,30 @@ pub(super) struct State {
     pub(super) company: usize,
     /// How long the last commit took.
     pub(super) took: Duration,
+    pub(super) left_over: LeftOver,
+}
+
+/// What retention left undone lately. A damaged row is encountered with every commit, and reported
+/// once a minute.
+#[derive(Default)]
+pub(super) struct LeftOver {
+    reported: Option<(Instant, String)>,
+}
+
+impl LeftOver {
+    pub(super) fn report(&mut self, error: &Error) {
+        const AGAIN: Duration = Duration::from_secs(60);
+
+        let text = error.to_string();
+        let is_known = self
+            .reported
+            .as_ref()
+            .is_some_and(|(when, known)| *known == text && when.elapsed() < AGAIN);
+        if !is_known {
+            tracing::error!(%error, "retention left something undone");
+            self.reported = Some((Instant::now(), text));
+        }
+    }
 }
 
 /// One caller's commands, and the place where it waits for the answers. One without commands is to

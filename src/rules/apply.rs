@@ -1,54 +1,82 @@
 //! Applying commands in order.
 
-use crate::error::Result;
-use crate::rules::outcome::{Applied, Failure};
-use crate::rules::retention::{self, Evicted, HistoryTail};
+use crate::error::{Error, Result};
+use crate::rules::contain::{Shared, Transaction, contained};
+use crate::rules::outcome::Applied;
+use crate::rules::retention::{self, HistoryTail};
 use crate::rules::{expiry, fencing, findings, imports, jobs, leasing, workers};
-use crate::schema::rows::Control;
 use crate::schema::tables;
-use crate::storage::{EngineResult, Write};
-use crate::types::command::{Answer, Command, Stamped};
+use crate::storage::{EngineError, EngineResult, Write};
+use crate::types::command::{Answer, Command, Effects, Stamped};
 
 type Answers = Vec<Result<Answer>>;
 
-/// Applies commands in order, then lets retention follow.
+/// Applies commands in order, then lets retention follow. A command that fails changes nothing, and
+/// the others are applied as if it had not come.
 pub(crate) fn apply_all(
     txn: &mut dyn Write,
     commands: &[&Stamped],
     answers: &mut Answers,
-) -> EngineResult<Evicted> {
-    let mut control = tables::control(txn)?;
+) -> EngineResult<Effects> {
+    let txn = &mut Transaction::new(txn);
+    let control = match tables::control(txn) {
+        Ok(control) => control,
+        Err(EngineError::DamagedRow(what)) => {
+            refuse(commands, answers, &Error::Corrupted { what });
+            return Ok(Effects::default());
+        }
+        Err(error) => return Err(error),
+    };
     let before = control.clone();
-    let mut tail = HistoryTail::default();
+    let mut shared = Shared { control, tail: HistoryTail::default() };
+    let mut effects = Effects::default();
     for stamped in commands {
-        answers.push(match apply_one(txn, &mut control, &mut tail, stamped) {
-            Ok(answer) => Ok(answer),
-            Err(Failure::Rejected(error)) => Err(error),
-            Err(Failure::Engine(error)) => return Err(error),
-        });
+        let answer = contained(txn, &mut shared, |txn, shared| apply_one(txn, shared, stamped))?;
+        report(&answer);
+        answers.push(answer);
     }
     // A transaction of nothing but rejected commands changes nothing.
     if answers.iter().all(Result::is_err) {
-        return Ok(Evicted::default());
+        return Ok(effects);
     }
-    let evicted = retention::settle(txn, &mut control, &mut tail)?;
+    effects.left_over = retention::settle(txn, &mut shared)?;
     for (stamped, answer) in commands.iter().zip(answers) {
-        if let (Command::Settle, Ok(Answer::Settling { more })) = (&stamped.command, answer) {
-            *more = control.is_settling();
+        if let (Command::Settle, Ok(settling)) = (&stamped.command, &mut *answer) {
+            *settling = Answer::Settling { more: shared.control.is_settling() };
+            if let Some(error) = &effects.left_over {
+                *answer = Err(error.clone());
+            }
         }
     }
-    if control != before {
-        tables::store_control(txn, &control)?;
+    if shared.control != before {
+        tables::store_control(txn, &shared.control)?;
     }
-    Ok(evicted)
+    Ok(effects)
 }
 
-fn apply_one(
-    txn: &mut dyn Write,
-    control: &mut Control,
-    tail: &mut HistoryTail,
-    stamped: &Stamped,
-) -> Applied<Answer> {
+/// Every command needs the control row, except those that only ask for a sync.
+fn refuse(commands: &[&Stamped], answers: &mut Answers, error: &Error) {
+    answers.extend(commands.iter().map(|stamped| match stamped.command {
+        Command::Flush => Ok(Answer::Done),
+        _ => Err(error.clone()),
+    }));
+}
+
+/// Tells an operator what only the caller would hear of otherwise.
+fn report(answer: &Result<Answer>) {
+    match answer {
+        Err(Error::LeaseLost { job, token, why }) => {
+            tracing::info!(%job, %token, %why, "a command came under a lost lease");
+        }
+        Err(error @ (Error::Corrupted { .. } | Error::Internal { .. })) => {
+            tracing::error!(%error, "a command was refused");
+        }
+        _ => {}
+    }
+}
+
+fn apply_one(txn: &mut dyn Write, shared: &mut Shared, stamped: &Stamped) -> Applied<Answer> {
+    let Shared { control, tail } = shared;
     let now = stamped.now;
     Ok(match &stamped.command {
         Command::Register { name, kind } => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::rules::index::change;
 use crate::rules::index::load_job;
-use crate::rules::outcome::{Applied, contained, step};
+use crate::rules::outcome::{Applied, split_damage, step};
 use crate::schema::key;
 use crate::schema::rows::{Control, JobRow};
 use crate::schema::tables::{ALL, parsed, undecodable};
@@ -58,7 +58,7 @@ pub(super) fn expire_due(
         if handled == most {
             return Ok(Expired { jobs, more: true });
         }
-        match contained(held_job(txn, indexed, id))? {
+        match split_damage(held_job(txn, indexed, id))? {
             Ok(row) => {
                 jobs += usize::from(expire_or_move(txn, control, now, id, row)?);
                 handled += 1;
@@ -170,7 +170,7 @@ pub(super) fn repair_deadlines(
     let page = entries(txn, (Bound::Excluded(&from), Bound::Unbounded), most)?;
     control.repairing = if page.len() == most { page.last().copied() } else { None };
     for (indexed, id) in page {
-        match contained(held_job(txn, indexed, id))? {
+        match split_damage(held_job(txn, indexed, id))? {
             Ok(mut row) => {
                 let latest = deadline(now, row.length_us);
                 if row.deadline > latest.after(TOLERANCE) {
@@ -203,7 +203,7 @@ pub(super) fn release_stale(
     let next = if page.len() == most { page.last().copied() } else { None };
     let mut released = 0;
     for (indexed, id) in page {
-        match contained(held_job(txn, indexed, id))? {
+        match split_damage(held_job(txn, indexed, id))? {
             Ok(row) if row.leased_at.max(row.checkpoint_at).is_some_and(|last| last >= since) => {}
             Ok(mut row) => {
                 change(txn, control, id, &mut row, give_back)?;

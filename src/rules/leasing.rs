@@ -10,7 +10,7 @@ use crate::rules::expiry::{self, deadline};
 use crate::rules::index::{change, prefix};
 use crate::rules::index::{known_job, load_job};
 use crate::rules::jobs::end;
-use crate::rules::outcome::{Applied, Failure, contained};
+use crate::rules::outcome::{Applied, Failure, split_damage};
 use crate::rules::workers::known_worker;
 use crate::schema::key;
 use crate::schema::rows::{Control, JobRow, WorkerRow};
@@ -130,7 +130,7 @@ fn first_readable(
     let under = key::Under::new(key::of_prefix(wanted));
     for _ in 0..CANDIDATES {
         let (_, _, id) = parsed(Table::JobQueueByPrefix, &next, key::as_queue_by_prefix)?;
-        match contained(waiting_job(txn, id))? {
+        match split_damage(waiting_job(txn, id))? {
             Ok(row) => return Ok(Some((id, row))),
             Err(error) => {
                 tracing::error!(job = %id, %error, "a waiting job is passed over");
@@ -200,7 +200,7 @@ fn own_lease(
             return Ok(None);
         };
         let (_, id) = parsed(Table::JobHolders, &key, key::as_holder)?;
-        match contained(load_job(txn, id))? {
+        match split_damage(load_job(txn, id))? {
             Ok(row) if row.status != JobStatus::Leased || row.holder != Some(request.worker) => {
                 let why = "its job is not held by this worker";
                 return Err(undecodable(Table::JobHolders, &key, why));

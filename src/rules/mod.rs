@@ -1,8 +1,8 @@
 //! The rules of the store. Each command is data; applying it reads and validates before its first
-//! write, because a transaction cannot be rolled back in part: a rejected command must leave it as
-//! it was.
+//! write. One that fails later all the same is rolled back alone.
 
 mod apply;
+mod contain;
 mod expiry;
 mod fencing;
 mod findings;
@@ -12,8 +12,9 @@ mod jobs;
 mod leasing;
 mod outcome;
 mod retention;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tiers;
 mod workers;
 
 pub(crate) use apply::apply_all;
-pub(crate) use retention::Evicted;

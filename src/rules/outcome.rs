@@ -5,9 +5,9 @@ use crate::storage::{EngineError, EngineResult, Write};
 
 /// Why a command was not carried out.
 pub(crate) enum Failure {
-    /// It was refused; the transaction is as it was before it.
+    /// It was refused.
     Rejected(Error),
-    /// The engine failed, and with it the whole transaction.
+    /// A row could not be decoded, or the engine failed and with it the whole transaction.
     Engine(EngineError),
 }
 
@@ -26,10 +26,10 @@ impl From<EngineError> for Failure {
 pub(crate) type Applied<T> = std::result::Result<T, Failure>;
 
 /// Sets an error apart that concerns one row only, so that others can be handled all the same.
-pub(super) fn contained<T>(result: EngineResult<T>) -> EngineResult<Result<T, EngineError>> {
+pub(super) fn split_damage<T>(result: EngineResult<T>) -> EngineResult<Result<T, EngineError>> {
     match result {
         Ok(value) => Ok(Ok(value)),
-        Err(error @ EngineError::Corrupted(_)) => Ok(Err(error)),
+        Err(error @ EngineError::DamagedRow(_)) => Ok(Err(error)),
         Err(error) => Err(error),
     }
 }

@@ -9,17 +9,19 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use crate::config::CapsChange;
+use crate::error::Error;
+use crate::rules::contain::{Shared, Transaction, contained};
 use crate::rules::findings::sweep_findings;
 use crate::rules::outcome::step;
 use crate::rules::tiers::{self, Fold};
 use crate::schema::key;
 use crate::schema::rows::{Control, HistoryRow, LifetimeRow};
 use crate::schema::tables::{ALL, each, first_key, history_ends, parsed, store, undecodable};
-use crate::storage::{EngineResult, KeyRange, Order, Table, Write};
+use crate::storage::{EngineError, EngineResult, KeyRange, Order, Table, Write};
 use crate::types::WorkerId;
 
 /// History as one transaction sees it: ids have no gaps, so its ends tell its length.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct HistoryTail {
     /// First and next id, once they were looked up.
     ends: Option<(u64, u64)>,
@@ -46,74 +48,92 @@ impl HistoryTail {
     }
 }
 
-/// What retention did in one transaction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Evicted {
-    pub(crate) records: u64,
+/// Brings history within its cap (or closer to it, where a lowered cap is being reached), and
+/// takes a step of whatever else is left over. Returns why it left something undone, if it did: a
+/// damaged row stays where it is, and so does what cannot be done without it.
+pub(super) fn settle(
+    txn: &mut Transaction<'_>,
+    shared: &mut Shared,
+) -> EngineResult<Option<Error>> {
+    let mut left_over = None;
+    if shared.tail.added > 0 || shared.control.history_settling {
+        let evicted = contained(txn, shared, |txn, Shared { control, tail }| {
+            Ok(evict(txn, control, tail)?.map(Error::from))
+        })?;
+        left_over = evicted.unwrap_or_else(Some);
+        // Later commits, and `settle()`, have to try again.
+        shared.control.history_settling |= left_over.is_some();
+    }
+    let steps = [settle_workers, sweep_findings];
+    for step in steps {
+        if let Err(error) =
+            contained(txn, shared, |txn, shared| Ok(step(txn, &mut shared.control)?))?
+        {
+            left_over.get_or_insert(error);
+        }
+    }
+    Ok(left_over)
 }
 
-/// Brings history within its cap (or closer to it, where a lowered cap is being reached), and
-/// takes a step of whatever else is left over.
-pub(crate) fn settle(
+/// Moves the oldest records over the cap into the tiers: at least as many as were added, but none
+/// from the first damaged one on. Returns what is wrong with that one.
+fn evict(
     txn: &mut dyn Write,
     control: &mut Control,
     tail: &mut HistoryTail,
-) -> EngineResult<Evicted> {
-    let mut evicted = Evicted::default();
-    if tail.added > 0 || control.history_settling {
-        evicted.records = evict(txn, control, tail)?;
-    }
-    settle_workers(txn, control)?;
-    sweep_findings(txn, control)?;
-    Ok(evicted)
-}
-
-/// Moves the oldest records over the cap into the tiers: at least as many as were added.
-fn evict(txn: &mut dyn Write, control: &mut Control, tail: &mut HistoryTail) -> EngineResult<u64> {
+) -> EngineResult<Option<EngineError>> {
     let (first, next) = tail.ends(txn)?;
     let over = (next - first).saturating_sub(control.caps.history.into());
-    let leaving =
-        over.min(tail.added + if control.history_settling { step(txn) as u64 } else { 0 });
-    if leaving > 0 {
-        let folds = fold_oldest(txn, first, leaving)?;
-        for id in first..first + leaving {
-            txn.delete(Table::History, &key::number(id))?;
-        }
-        for (worker, fold) in &folds {
-            tiers::apply(txn, &control.caps, *worker, fold, 0)?;
-        }
-        tail.ends = Some((first + leaving, next));
+    let wanted = over.min(tail.added + if control.history_settling { step(txn) as u64 } else { 0 });
+    let Oldest { folds, end, damage } = fold_oldest(txn, first, wanted)?;
+    for id in first..end {
+        txn.delete(Table::History, &key::number(id))?;
     }
-    if leaving == over {
+    for (worker, fold) in &folds {
+        tiers::apply(txn, &control.caps, *worker, fold, 0)?;
+    }
+    tail.ends = Some((end, next));
+    if end - first == over {
         control.history_settling = false;
     }
-    Ok(leaving)
+    tracing::trace!(records = end - first, "history was folded");
+    Ok(damage)
 }
 
-/// Adds up the oldest records per worker and day.
-fn fold_oldest(
-    txn: &dyn Write,
-    first: u64,
-    leaving: u64,
-) -> EngineResult<BTreeMap<WorkerId, Fold>> {
+/// The oldest records, added up.
+struct Oldest {
+    /// By worker and day.
+    folds: BTreeMap<WorkerId, Fold>,
+    /// The id after the last one that was added up.
+    end: u64,
+    /// What is wrong with the next record, if that is why it is not included.
+    damage: Option<EngineError>,
+}
+
+/// Adds up so many of the oldest records, or those before the first damaged one.
+fn fold_oldest(txn: &dyn Write, first: u64, wanted: u64) -> EngineResult<Oldest> {
     let mut folds: BTreeMap<WorkerId, Fold> = BTreeMap::new();
-    let mut expected = first;
-    each(txn, ALL, Order::Ascending, |key, row: HistoryRow| {
-        if expected == first + leaving || key::as_number(key) != Some(expected) {
+    let mut end = first;
+    if wanted == 0 {
+        return Ok(Oldest { folds, end, damage: None });
+    }
+    let scanned = each(txn, ALL, Order::Ascending, |key, row: HistoryRow| {
+        if key::as_number(key) != Some(end) {
             return ControlFlow::Break(());
         }
-        expected += 1;
+        end += 1;
         folds.entry(row.worker).or_default().add_day(row.finished_at.day(), &row.totals());
-        if expected == first + leaving { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    if expected < first + leaving {
-        return Err(undecodable(
-            Table::History,
-            &key::number(expected),
-            "it is missing: ids have a gap",
-        ));
-    }
-    Ok(folds)
+        if end == first + wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let damage = match scanned {
+        Err(damage @ EngineError::DamagedRow(_)) => Some(damage),
+        Err(error) => return Err(error),
+        Ok(()) if end == first + wanted => None,
+        Ok(()) => {
+            Some(undecodable(Table::History, &key::number(end), "it is missing: ids have a gap"))
+        }
+    };
+    Ok(Oldest { folds, end, damage })
 }
 
 /// How many workers one step looks at, whether or not they have rows to give up.

@@ -142,11 +142,11 @@ pub(crate) fn parsed<'k, K>(
 pub(crate) const ALL: KeyRange<'static> = (Bound::Unbounded, Bound::Unbounded);
 
 pub(crate) fn missing(table: Table, key: &[u8]) -> EngineError {
-    EngineError::Corrupted(format!("the {} table has no row {}", table.name(), hex(key)))
+    EngineError::DamagedRow(format!("the {} table has no row {}", table.name(), hex(key)))
 }
 
 pub(crate) fn undecodable(table: Table, key: &[u8], why: &str) -> EngineError {
-    EngineError::Corrupted(format!("row {} of the {} table: {why}", hex(key), table.name()))
+    EngineError::DamagedRow(format!("row {} of the {} table: {why}", hex(key), table.name()))
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -158,7 +158,9 @@ impl From<EngineError> for Error {
         match error {
             EngineError::Failed(source) => Error::Storage { source },
             EngineError::Uncertain(source) => Error::Uncertain { source },
-            EngineError::Corrupted(what) => Error::Corrupted { what },
+            EngineError::Corrupted(what) | EngineError::DamagedRow(what) => {
+                Error::Corrupted { what }
+            }
             EngineError::TooLarge => Error::TooLarge,
             EngineError::InUse(what) => Error::InUse { what },
         }

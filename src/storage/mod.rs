@@ -121,8 +121,11 @@ pub enum EngineError {
     Failed(Cause),
     /// It failed while committing: the transaction may or may not have been stored.
     Uncertain(Cause),
-    /// What it read is damaged.
+    /// What it read is damaged: the engine can no longer be relied on.
     Corrupted(String),
+    /// A row cannot be decoded, or contradicts other rows. The engine that returned it is in order,
+    /// and so are all other rows, as far as anybody knows.
+    DamagedRow(String),
     /// The transaction is larger than the engine allows.
     TooLarge,
     /// Something else has to end first.
@@ -133,7 +136,7 @@ impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EngineError::Failed(cause) | EngineError::Uncertain(cause) => write!(f, "{cause}"),
-            EngineError::Corrupted(what) => f.write_str(what),
+            EngineError::Corrupted(what) | EngineError::DamagedRow(what) => f.write_str(what),
             EngineError::TooLarge => f.write_str("the transaction is too large"),
             EngineError::InUse(what) => f.write_str(what),
         }

@@ -215,6 +215,14 @@ impl Stamped {
 }
 
 /// What a command returns.
+/// What applying a group of commands did beyond the answers to each.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// Why retention left something undone. No command is refused for that, except
+    /// [`Command::Settle`].
+    pub(crate) left_over: Option<Error>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Done,

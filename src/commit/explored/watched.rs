@@ -10,6 +10,7 @@ use shuttle::thread;
 use super::*;
 use crate::config::Caps;
 use crate::query::Snapshot;
+use crate::rules::apply_all;
 use crate::schema::tables;
 use crate::storage::{EngineSnapshot, MemoryEngine, Write};
 use crate::time::Timestamp;
@@ -117,7 +118,7 @@ impl Watched {
 
 impl Committer {
     pub(super) fn watched(engine: &Arc<Watched>) -> Arc<Committer> {
-        let committer = Arc::new(Committer::new(engine.clone(), Durability::Immediate));
+        let committer = Arc::new(Committer::new(engine.clone(), apply_all, Durability::Immediate));
         assert!(engine.committer.set(Arc::downgrade(&committer)).is_ok());
         committer
     }
