@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::rules::contain::{Shared, Transaction, contained};
+use crate::rules::history::HistoryTail;
 use crate::rules::outcome::Applied;
-use crate::rules::retention::{self, HistoryTail};
+use crate::rules::retention;
 use crate::rules::{expiry, fencing, findings, imports, jobs, leasing, workers};
 use crate::schema::tables;
 use crate::storage::{EngineError, EngineResult, Write};

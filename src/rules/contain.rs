@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::error::{Error, Result};
+use crate::rules::history::HistoryTail;
 use crate::rules::outcome::{Applied, Failure};
-use crate::rules::retention::HistoryTail;
 use crate::schema::rows::Control;
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Read, Table, Visit, Write};
 

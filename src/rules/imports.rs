@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use crate::error::Error;
+use crate::rules::history::HistoryTail;
 use crate::rules::outcome::Applied;
-use crate::rules::retention::HistoryTail;
 use crate::rules::tiers::{self, Fold};
 use crate::rules::workers::known_worker;
 use crate::schema::codec;

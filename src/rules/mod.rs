@@ -6,6 +6,7 @@ mod contain;
 mod expiry;
 mod fencing;
 mod findings;
+mod history;
 mod imports;
 mod index;
 mod jobs;

@@ -12,41 +12,14 @@ use crate::config::CapsChange;
 use crate::error::Error;
 use crate::rules::contain::{Shared, Transaction, contained};
 use crate::rules::findings::sweep_findings;
+use crate::rules::history::HistoryTail;
 use crate::rules::outcome::step;
 use crate::rules::tiers::{self, Fold};
 use crate::schema::key;
 use crate::schema::rows::{Control, HistoryRow, LifetimeRow};
-use crate::schema::tables::{ALL, each, first_key, history_ends, parsed, store, undecodable};
+use crate::schema::tables::{ALL, each, first_key, parsed, undecodable};
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Table, Write};
 use crate::types::WorkerId;
-
-/// History as one transaction sees it: ids have no gaps, so its ends tell its length.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct HistoryTail {
-    /// First and next id, once they were looked up.
-    ends: Option<(u64, u64)>,
-    added: u64,
-}
-
-impl HistoryTail {
-    fn ends(&mut self, txn: &dyn Write) -> EngineResult<(u64, u64)> {
-        if let Some(ends) = self.ends {
-            return Ok(ends);
-        }
-        let ends = history_ends(txn)?.map_or((1, 1), |(first, last)| (first, last + 1));
-        self.ends = Some(ends);
-        Ok(ends)
-    }
-
-    /// Adds a record under the next id.
-    pub(crate) fn append(&mut self, txn: &mut dyn Write, row: &HistoryRow) -> EngineResult<()> {
-        let (first, next) = self.ends(txn)?;
-        store(txn, &key::number(next), row)?;
-        self.ends = Some((first, next + 1));
-        self.added += 1;
-        Ok(())
-    }
-}
 
 /// Brings history within its cap (or closer to it, where a lowered cap is being reached), and
 /// takes a step of whatever else is left over. Returns why it left something undone, if it did: a
