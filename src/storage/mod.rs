@@ -185,7 +185,8 @@ pub type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// Reading within a snapshot or a write transaction.
 ///
-/// Entries are lent to a closure, so that an engine need not copy them.
+/// Entries are lent to a closure, so that an engine need not copy them. If the closure panics, the
+/// panic passes through to whoever called the engine, which works on.
 pub trait Read {
     /// Shows the value of a key to `visit`; `false` if there is none.
     ///
@@ -270,7 +271,7 @@ pub trait Engine: Send + Sync {
     fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>>;
 
     /// Runs `transaction` and commits what it wrote, all or nothing. If it returns an error,
-    /// nothing is committed. It may be run several times, each on a fresh state; only its last
+    /// nothing is committed, and if it panics, nothing is committed and the panic passes through. It may be run several times, each on a fresh state; only its last
     /// run counts. One that writes nothing commits nothing.
     ///
     /// # Errors

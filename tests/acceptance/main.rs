@@ -8,6 +8,7 @@ mod bad_input;
 mod bad_leases;
 mod calendar;
 mod caps;
+mod closures;
 mod damaged_rows;
 mod engines;
 mod exactly_once;

@@ -2,8 +2,11 @@
 
 mod device;
 mod error;
+mod guard;
 mod open;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::path::PathBuf;
@@ -20,7 +23,8 @@ pub(crate) use open::{Access, Source};
 
 use super::{Engine, EngineError, EngineResult, EngineSnapshot, Flush, Table, Write};
 use crate::error::{Error, Result};
-use error::{closed, guarded, storage, transaction_error};
+use error::{closed, storage, transaction_error};
+use guard::{CallerPanic, guarded};
 use open::{Handle, begin_read, close_handle, create, open_handle, source_path};
 use read::RedbSnapshot;
 use write::RedbWrite;
@@ -112,10 +116,11 @@ impl RedbEngine {
         &self,
         database: &Database,
         transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+        caller: &mut CallerPanic,
     ) -> EngineResult<()> {
         self.commit_open()?;
         let txn = guarded(&self.broken, || database.begin_write().map_err(transaction_error))?;
-        let wrote = match self.run(&txn, transaction) {
+        let wrote = match self.run(&txn, transaction, caller) {
             Ok(wrote) => wrote,
             Err(error) => return Err(self.abandon(txn, error)),
         };
@@ -132,6 +137,7 @@ impl RedbEngine {
         &self,
         database: &Database,
         transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+        caller: &mut CallerPanic,
     ) -> EngineResult<()> {
         let mut open = self.open.lock();
         let mut gathering = match open.take() {
@@ -143,7 +149,7 @@ impl RedbEngine {
                 Ok(OpenTransaction { txn, gathered: 0 })
             })?,
         };
-        match self.run(&gathering.txn, transaction) {
+        match self.run(&gathering.txn, transaction, caller) {
             Ok(true) => gathering.gathered += 1,
             Ok(false) => {}
             // It cannot be undone alone: what was gathered before goes with it, unsynced as it is.
@@ -180,15 +186,19 @@ impl RedbEngine {
         }
     }
 
-    /// Runs the closure on a transaction; says whether it wrote anything.
+    /// Runs the closure on a transaction; returns whether it wrote anything. A panic of the closure
+    /// is kept in `caller`, since the transaction has to be rolled back first.
     fn run(
         &self,
         txn: &WriteTransaction,
         transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+        caller: &mut CallerPanic,
     ) -> EngineResult<bool> {
         guarded(&self.broken, || {
-            let mut write = RedbWrite::new(txn);
-            transaction(&mut write)?;
+            let mut write = RedbWrite::new(txn, &self.broken);
+            caller
+                .catch(|| transaction(&mut write))
+                .unwrap_or_else(|| Err(EngineError::failed("the transaction panicked")))?;
             Ok(write.wrote)
         })
     }
@@ -274,10 +284,13 @@ impl Engine for RedbEngine {
             }
             None => return Err(closed()),
         };
-        match flush {
-            Flush::Later => self.gather(database, transaction),
-            Flush::Now => self.write_now(database, transaction),
-        }
+        let mut caller = CallerPanic::default();
+        let written = match flush {
+            Flush::Later => self.gather(database, transaction, &mut caller),
+            Flush::Now => self.write_now(database, transaction, &mut caller),
+        };
+        caller.resume();
+        written
     }
 
     fn stored_bytes(&self) -> EngineResult<u64> {

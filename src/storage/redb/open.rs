@@ -13,7 +13,8 @@ use redb::{
 
 use super::RedbEngine;
 use super::device::DeviceBackend;
-use super::error::{closed, panic_text, storage, transaction_error};
+use super::error::{closed, storage, transaction_error};
+use super::guard::panic_text;
 use crate::config::Sharing;
 use crate::error::{Error, Result};
 use crate::storage::{Device, Engine, EngineError, EngineResult, Flush, Write};

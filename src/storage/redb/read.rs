@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
 
-use super::error::{guarded, storage, table_error};
+use super::error::{storage, table_error};
+use super::guard::{CallerPanic, guarded};
 use super::{TABLES, definition};
 use crate::storage::{
     EngineError, EngineResult, EngineSnapshot, KeyRange, Order, Read, Table, TableSize, Visit,
@@ -34,7 +35,7 @@ impl RedbSnapshot {
 
 impl Read for RedbSnapshot {
     fn get(&self, table: Table, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> EngineResult<bool> {
-        guarded(&self.broken, || get(self.table(table)?, key, visit))
+        get(&self.broken, || self.table(table), key, visit)
     }
 
     fn scan(
@@ -44,7 +45,7 @@ impl Read for RedbSnapshot {
         order: Order,
         visit: Visit<'_>,
     ) -> EngineResult<()> {
-        guarded(&self.broken, || scan(self.table(table)?, range, order, visit))
+        scan(&self.broken, || self.table(table), range, order, visit)
     }
 }
 
@@ -61,29 +62,58 @@ impl EngineSnapshot for RedbSnapshot {
     }
 }
 
-pub(super) fn get(
-    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+/// Shows the value of a key to `visit`. A panic of `visit` is resumed once redb has returned.
+pub(super) fn get<'t, T>(
+    broken: &AtomicBool,
+    table: impl FnOnce() -> EngineResult<&'t T>,
     key: &[u8],
     visit: &mut dyn FnMut(&[u8]),
-) -> EngineResult<bool> {
-    match table.get(key).map_err(storage)? {
+) -> EngineResult<bool>
+where
+    T: ReadableTable<&'static [u8], &'static [u8]> + 't,
+{
+    let mut caller = CallerPanic::default();
+    let found = guarded(broken, || match table()?.get(key).map_err(storage)? {
         Some(value) => {
-            visit(value.value());
+            caller.catch(|| visit(value.value()));
             Ok(true)
         }
         None => Ok(false),
-    }
+    });
+    caller.resume();
+    found
 }
 
-pub(super) fn scan(
+/// Shows the entries of a range to `visit`, whose panic is resumed once redb has returned.
+pub(super) fn scan<'t, T>(
+    broken: &AtomicBool,
+    table: impl FnOnce() -> EngineResult<&'t T>,
+    range: KeyRange<'_>,
+    order: Order,
+    visit: Visit<'_>,
+) -> EngineResult<()>
+where
+    T: ReadableTable<&'static [u8], &'static [u8]> + 't,
+{
+    if is_empty(range) {
+        return Ok(());
+    }
+    let mut caller = CallerPanic::default();
+    let scanned = guarded(broken, || {
+        each(table()?, range, order, &mut |key, value| {
+            caller.catch(|| visit(key, value)).unwrap_or(ControlFlow::Break(()))
+        })
+    });
+    caller.resume();
+    scanned
+}
+
+fn each(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     range: KeyRange<'_>,
     order: Order,
     visit: Visit<'_>,
 ) -> EngineResult<()> {
-    if is_empty(range) {
-        return Ok(());
-    }
     let mut entries = table.range::<&[u8]>(range).map_err(storage)?;
     let mut next = || match order {
         Order::Ascending => entries.next(),

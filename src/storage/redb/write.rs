@@ -1,10 +1,12 @@
 //! Reading and writing within a write transaction of redb.
 
 use std::cell::OnceCell;
+use std::sync::atomic::AtomicBool;
 
 use redb::WriteTransaction;
 
 use super::error::{storage, table_error};
+use super::guard::guarded;
 use super::read::{get, scan};
 use super::{TABLES, definition};
 use crate::storage::undo::UndoLog;
@@ -15,6 +17,7 @@ type WriteTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 /// A write transaction with the tables it has opened so far.
 pub(super) struct RedbWrite<'t> {
     txn: &'t WriteTransaction,
+    broken: &'t AtomicBool,
     tables: [OnceCell<WriteTable<'t>>; TABLES],
     pub(super) wrote: bool,
     /// Set with the first savepoint. redb's own savepoints are refused in a transaction that was
@@ -30,8 +33,8 @@ struct Savepoint {
 }
 
 impl<'t> RedbWrite<'t> {
-    pub(super) fn new(txn: &'t WriteTransaction) -> RedbWrite<'t> {
-        RedbWrite { txn, tables: Default::default(), wrote: false, savepoint: None }
+    pub(super) fn new(txn: &'t WriteTransaction, broken: &'t AtomicBool) -> RedbWrite<'t> {
+        RedbWrite { txn, broken, tables: Default::default(), wrote: false, savepoint: None }
     }
 
     fn table(&self, table: Table) -> EngineResult<&WriteTable<'t>> {
@@ -45,6 +48,15 @@ impl<'t> RedbWrite<'t> {
 
     /// Stores a value, or removes it if it is `None`, noting the old one.
     fn set(&mut self, table: Table, key: &[u8], value: Option<&[u8]>) -> EngineResult<()> {
+        guarded(self.broken, || self.set_unguarded(table, key, value))
+    }
+
+    fn set_unguarded(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> EngineResult<()> {
         self.table(table)?;
         let open = self.tables[table as usize]
             .get_mut()
@@ -64,7 +76,7 @@ impl<'t> RedbWrite<'t> {
 
 impl Read for RedbWrite<'_> {
     fn get(&self, table: Table, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> EngineResult<bool> {
-        get(self.table(table)?, key, visit)
+        get(self.broken, || self.table(table), key, visit)
     }
 
     fn scan(
@@ -74,7 +86,7 @@ impl Read for RedbWrite<'_> {
         order: Order,
         visit: Visit<'_>,
     ) -> EngineResult<()> {
-        scan(self.table(table)?, range, order, visit)
+        scan(self.broken, || self.table(table), range, order, visit)
     }
 }
 

@@ -1,0 +1,88 @@
+//! What the seam promises, held against redb.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use super::{Access, RedbEngine, Source};
+use crate::config::Sharing;
+use crate::storage::{Engine, EngineError, EngineResult, Flush, Order, Table, Write};
+
+fn open(path: &Path, sharing: Sharing) -> RedbEngine {
+    let access = Access { sharing, read_only: false, cache_bytes: 1 << 20, check_on_open: false };
+    let create = &mut |txn: &mut dyn Write| txn.delete(Table::Jobs, b"");
+    RedbEngine::open(Source::File(path.to_path_buf()), access, create).unwrap()
+}
+
+fn put(engine: &dyn Engine, flush: Flush, key: &[u8]) -> EngineResult<()> {
+    engine.write(flush, &mut |txn| txn.put(Table::Jobs, key, b"value"))
+}
+
+fn has(engine: &dyn Engine, key: &[u8]) -> bool {
+    engine.snapshot().unwrap().get(Table::Jobs, key, &mut |_| ()).unwrap()
+}
+
+/// Runs something that panics with `"ours"`, and checks that this is what comes out of it.
+#[track_caller]
+fn assert_passes_through<T>(call: impl FnOnce() -> T) {
+    let panic = catch_unwind(AssertUnwindSafe(call)).err().expect("the panic passes through");
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"ours"));
+}
+
+#[test]
+fn a_panic_of_a_visitor_passes_through_a_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(&folder.path().join("store"), Sharing::Exclusive);
+    put(&engine, Flush::Now, b"a").unwrap();
+    let view = engine.snapshot().unwrap();
+
+    assert_passes_through(|| view.get(Table::Jobs, b"a", &mut |_| panic!("ours")));
+    for order in [Order::Ascending, Order::Descending] {
+        let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        assert_passes_through(|| view.scan(Table::Jobs, all, order, &mut |_, _| panic!("ours")));
+    }
+
+    assert!(view.get(Table::Jobs, b"a", &mut |_| ()).unwrap());
+    put(&engine, Flush::Now, b"b").unwrap();
+}
+
+#[test]
+fn a_panic_of_a_transaction_passes_through_and_rolls_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(&folder.path().join("store"), Sharing::Exclusive);
+    put(&engine, Flush::Now, b"a").unwrap();
+
+    for flush in [Flush::Now, Flush::Later] {
+        assert_passes_through(|| {
+            engine.write(flush, &mut |txn| {
+                txn.put(Table::Jobs, b"b", b"")?;
+                panic!("ours")
+            })
+        });
+        assert_passes_through(|| {
+            engine.write(flush, &mut |txn| {
+                txn.put(Table::Jobs, b"b", b"")?;
+                txn.get(Table::Jobs, b"a", &mut |_| panic!("ours")).map(|_| ())
+            })
+        });
+
+        assert!(!has(&engine, b"b"), "{flush:?}");
+        put(&engine, flush, b"c").unwrap();
+        assert!(has(&engine, b"c"), "{flush:?}");
+    }
+}
+
+/// What was gathered with it was answered, so nothing may build on its loss.
+#[test]
+fn a_panic_that_takes_gathered_transactions_with_it_stops_the_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(&folder.path().join("store"), Sharing::Exclusive);
+    put(&engine, Flush::Later, b"a").unwrap();
+
+    assert_passes_through(|| engine.write(Flush::Later, &mut |_| panic!("ours")));
+
+    let refused = put(&engine, Flush::Later, b"b");
+    assert!(matches!(refused, Err(EngineError::Failed(_))), "{refused:?}");
+    engine.reopen().unwrap();
+    assert!(!has(&engine, b"a"));
+    put(&engine, Flush::Later, b"b").unwrap();
+}
