@@ -7,7 +7,9 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use milepost::storage::MemoryEngine;
-use milepost::{Action, Batch, Builder, JobId, LeaseCommand, ManualClock, NewJob, Timestamp, Token};
+use milepost::{
+    Action, Batch, Builder, JobId, LeaseCommand, ManualClock, NewJob, Timestamp, Token,
+};
 
 #[derive(Debug, Arbitrary)]
 enum Step {
@@ -23,7 +25,14 @@ enum Step {
 
 #[derive(Debug, Arbitrary)]
 enum What {
-    Checkpoint { from: u64, to: u64, items: u64, micros: u64, error: Option<String>, finding: Option<Vec<u8>> },
+    Checkpoint {
+        from: u64,
+        to: u64,
+        items: u64,
+        micros: u64,
+        error: Option<String>,
+        finding: Option<Vec<u8>>,
+    },
     Renew,
     Fail(String),
     Release,
