@@ -1,92 +1,288 @@
-//! The two background threads a store may have: one that keeps leases alive, started with the
-//! first lease that asks for it, and one that syncs, for stores that are `Relaxed`.
+//! Keeping leases alive: one thread per store renews the leases whose holders asked for it.
+//!
+//! A renewal in the background is [`Command::KeepAlive`], which has no sequence number: it moves the
+//! deadline while the token is live, and changes nothing else. So the thread can repeat it after a
+//! failure, the holder never has to settle it, and a holder whose store was rolled back learns of it
+//! from its own next command.
+//!
+//! Due times are times of the store's clock, which judges deadlines and advances while the machine
+//! sleeps. The thread looks at it at least once a second while it keeps a lease.
 
-use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-
-use crate::commit::{join, spawn};
+use crate::clock::Clock;
+use crate::commit::{Committer, join, spawn};
 use crate::error::{Error, Result};
-use crate::lease::Held;
+use crate::sync::thread::JoinHandle;
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::time::Timestamp;
+use crate::types::command::{Answer, Command, Stamped};
+use crate::types::{JobId, Token};
 
-/// How soon after a failed renewal the next one is tried.
-const RETRY: Duration = Duration::from_millis(200);
+/// Renewals sent together: half of what fits into a commit, so that the commands of other callers
+/// find room beside them.
+const GROUP: usize = if cfg!(all(test, shuttle)) { 1 } else { 512 };
 
-/// The thread that renews leases while they are held.
+/// The longest sleep while a lease is kept: the clock may jump, and the machine may sleep. Also how
+/// soon a failed renewal is repeated, unless the store is reopened before.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The shortest time between two renewals of one lease.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The deadline of a lease, shared by its holder and the thread that renews it.
+#[derive(Debug)]
+pub(crate) struct Deadline(AtomicI64);
+
+impl Deadline {
+    pub(crate) fn new(at: Timestamp) -> Deadline {
+        Deadline(AtomicI64::new(at.as_micros()))
+    }
+
+    pub(crate) fn get(&self) -> Timestamp {
+        // Cannot fail: only instants are stored.
+        Timestamp::from_micros(self.0.load(Ordering::Relaxed)).unwrap_or(Timestamp::MIN)
+    }
+
+    pub(crate) fn set(&self, at: Timestamp) {
+        self.0.store(at.as_micros(), Ordering::Relaxed);
+    }
+}
+
+/// The thread that keeps leases alive.
 pub(crate) struct Keeper {
-    orders: Sender<Order>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-enum Order {
-    Keep(Weak<Held>, Duration),
-    Stop,
+/// A lease that is kept alive until this is dropped.
+pub(crate) struct KeptAlive {
+    shared: Arc<Shared>,
+    id: Id,
+}
+
+type Id = (JobId, Token);
+
+/// When a lease is to be renewed; `None` is at once, whatever the clock says.
+type Due = Option<Timestamp>;
+
+struct Shared {
+    schedule: Mutex<Schedule>,
+    changed: Condvar,
+}
+
+struct Schedule {
+    leases: HashMap<Id, Kept>,
+    /// The same leases by due time, except for those that are being renewed.
+    queue: BTreeSet<(Due, Id)>,
+    /// When the thread wakes up by itself: a lease that is due earlier has to wake it.
+    sleeps_until: Timestamp,
+    /// The latest time that was seen: the clock was set back if it shows an earlier one.
+    latest: Timestamp,
+    renew_all: bool,
+    stopped: bool,
+}
+
+struct Kept {
+    length: Duration,
+    deadline: Arc<Deadline>,
+    due: Due,
+    /// Whether the last renewal failed.
+    failing: bool,
 }
 
 impl Keeper {
-    pub(crate) fn start() -> Result<Keeper> {
-        let (orders, inbox) = unbounded();
-        let thread = spawn("milepost-keeper", move || keep(&inbox))?;
-        Ok(Keeper { orders, thread: Some(thread) })
+    /// Starts the thread. It keeps the committer, but not the store: dropping the last handle of
+    /// the store stops it.
+    pub(crate) fn start(committer: Arc<Committer>, clock: Arc<dyn Clock>) -> Result<Keeper> {
+        let shared =
+            Arc::new(Shared { schedule: Mutex::new(Schedule::new()), changed: Condvar::new() });
+        let thread = spawn("milepost-keeper", {
+            let shared = shared.clone();
+            move || shared.run(&committer, &*clock)
+        })?;
+        Ok(Keeper { shared, thread: Some(thread) })
     }
 
-    /// Renews a lease every `interval` for as long as its handle lives.
-    pub(crate) fn keep(&self, lease: &Arc<Held>, interval: Duration) {
-        // The thread ends only when the store does, and then nothing needs to be kept.
-        let _ = self.orders.send(Order::Keep(Arc::downgrade(lease), interval));
+    /// Renews a lease whenever a third of its length has passed, until the result is dropped. What
+    /// the holder renews by itself is not renewed again before that.
+    pub(crate) fn keep(
+        &self,
+        job: JobId,
+        token: Token,
+        length: Duration,
+        deadline: &Arc<Deadline>,
+    ) -> KeptAlive {
+        let id = (job, token);
+        let leased_at = deadline.get().before(length);
+        let due = due(deadline.get(), length);
+        let kept = Kept { length, deadline: deadline.clone(), due: Some(due), failing: false };
+        let mut schedule = self.shared.schedule.lock();
+        schedule.leases.insert(id, kept);
+        schedule.queue.insert((Some(due), id));
+        schedule.latest = schedule.latest.max(leased_at);
+        let is_early = due < schedule.sleeps_until;
+        drop(schedule);
+        if is_early {
+            self.shared.changed.notify_one();
+        }
+        KeptAlive { shared: self.shared.clone(), id }
+    }
+
+    /// Renews every lease at once: a store that was reopened may have lost their latest renewals.
+    pub(crate) fn renew_all(&self) {
+        self.shared.schedule.lock().renew_all = true;
+        self.shared.changed.notify_one();
     }
 
     pub(crate) fn stop(mut self) {
-        let _ = self.orders.send(Order::Stop);
+        self.shared.schedule.lock().stopped = true;
+        self.shared.changed.notify_one();
         join(self.thread.take());
     }
 }
 
-struct Kept {
-    lease: Weak<Held>,
-    interval: Duration,
-    due: Instant,
+impl Drop for KeptAlive {
+    fn drop(&mut self) {
+        self.shared.schedule.lock().remove(self.id);
+    }
 }
 
-fn keep(inbox: &Receiver<Order>) {
-    let mut kept: Vec<Kept> = Vec::new();
-    loop {
-        let order = match kept.iter().map(|lease| lease.due).min() {
-            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(due) => inbox.recv_deadline(due),
+impl Shared {
+    fn run(&self, committer: &Committer, clock: &dyn Clock) {
+        let mut schedule = self.schedule.lock();
+        while !schedule.stopped {
+            let now = clock.now();
+            schedule.look_at_the_clock(now);
+            let group = schedule.take_due(now);
+            if group.is_empty() {
+                self.sleep(&mut schedule, now);
+                continue;
+            }
+            drop(schedule);
+            let answers = committer.submit_all(group.iter().map(|id| renewal(*id, now)).collect());
+            schedule = self.schedule.lock();
+            schedule.settle(now, group.into_iter().zip(answers));
+        }
+    }
+
+    /// Waits for the next lease that is due, or for a call of the keeper.
+    fn sleep(&self, schedule: &mut MutexGuard<'_, Schedule>, now: Timestamp) {
+        let Some((due, _)) = schedule.queue.first() else {
+            schedule.sleeps_until = Timestamp::MAX;
+            return self.changed.wait(schedule);
         };
-        match order {
-            Ok(Order::Keep(lease, interval)) => {
-                kept.push(Kept { lease, interval, due: Instant::now() + interval });
+        let most = due.map_or(Duration::ZERO, |due| due.since(now)).min(LOOK_AGAIN);
+        schedule.sleeps_until = now.after(most);
+        self.changed.wait_until(schedule, Instant::now() + most);
+    }
+}
+
+fn renewal((job, token): Id, now: Timestamp) -> Stamped {
+    Stamped::new(now, Command::KeepAlive { job, token })
+}
+
+impl Schedule {
+    fn new() -> Schedule {
+        Schedule {
+            leases: HashMap::new(),
+            queue: BTreeSet::new(),
+            sleeps_until: Timestamp::MAX,
+            latest: Timestamp::MIN,
+            renew_all: false,
+            stopped: false,
+        }
+    }
+
+    fn remove(&mut self, id: Id) {
+        if let Some(kept) = self.leases.remove(&id) {
+            self.queue.remove(&(kept.due, id));
+        }
+    }
+
+    /// Makes every lease due if the clock was set back, or if that was asked for.
+    fn look_at_the_clock(&mut self, now: Timestamp) {
+        let is_set_back = now.after(LOOK_AGAIN) < self.latest;
+        self.latest = if is_set_back { now } else { self.latest.max(now) };
+        if !std::mem::take(&mut self.renew_all) && !is_set_back {
+            return;
+        }
+        self.leases.values_mut().for_each(|kept| kept.due = None);
+        self.queue = self.leases.keys().map(|id| (None, *id)).collect();
+    }
+
+    /// Takes a group of leases that are due out of the queue.
+    fn take_due(&mut self, now: Timestamp) -> Vec<Id> {
+        let mut group = Vec::new();
+        while group.len() < GROUP
+            && let Some(&(due, id)) = self.queue.first()
+            && due <= Some(now)
+        {
+            self.queue.pop_first();
+            let Some(kept) = self.leases.get_mut(&id) else { continue };
+            let next = kept.next_due();
+            if due.is_some() && next > now {
+                // Its holder renewed it meanwhile.
+                kept.due = Some(next);
+                self.queue.insert((kept.due, id));
+            } else {
+                group.push(id);
             }
-            Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                let now = Instant::now();
-                kept.retain_mut(|lease| lease.due > now || lease.renew(now));
+        }
+        group
+    }
+
+    /// Puts leases back in the queue, unless they have ended.
+    fn settle(&mut self, now: Timestamp, results: impl Iterator<Item = (Id, Result<Answer>)>) {
+        let (mut failures, mut last) = (0, None);
+        for (id, answer) in results {
+            let Some(kept) = self.leases.get_mut(&id) else { continue };
+            let error = match answer {
+                Ok(Answer::KeptAlive { deadline }) => {
+                    kept.deadline.set(deadline);
+                    kept.failing = false;
+                    kept.due = Some(kept.next_due().max(now.after(SHORTEST_INTERVAL)));
+                    self.queue.insert((kept.due, id));
+                    continue;
+                }
+                Ok(other) => Error::invalid(format!("a renewal was answered with {other:?}")),
+                Err(error) => error,
+            };
+            match error {
+                Error::LeaseLost { .. } | Error::UnknownJob(_) => {
+                    // Its holder learns why from its next command, or has just ended it.
+                    tracing::info!(%error, "a lease is no longer kept alive");
+                    self.leases.remove(&id);
+                }
+                Error::Closed => self.stopped = true,
+                error => {
+                    failures += u64::from(!std::mem::replace(&mut kept.failing, true));
+                    last = Some(error);
+                    kept.due = Some(now.after(LOOK_AGAIN));
+                    self.queue.insert((kept.due, id));
+                }
             }
+        }
+        if let Some(error) = last.filter(|_| failures > 0) {
+            tracing::warn!(leases = failures, %error, "leases could not be kept alive, and will be tried again");
         }
     }
 }
 
 impl Kept {
-    /// Renews the lease; false if it need not be kept any longer.
-    fn renew(&mut self, now: Instant) -> bool {
-        let Some(lease) = self.lease.upgrade() else { return false };
-        self.due = now + self.interval;
-        match lease.renew_if_idle() {
-            Ok(()) => true,
-            Err(Error::LeaseLost { job, token, why }) => {
-                tracing::warn!(%job, %token, %why, "a lease that was kept alive is lost");
-                false
-            }
-            Err(Error::Closed | Error::UnknownJob(_)) => false,
-            Err(error) => {
-                tracing::warn!(%error, "a lease could not be kept alive");
-                self.due = now + RETRY.min(self.interval);
-                true
-            }
-        }
+    fn next_due(&self) -> Timestamp {
+        due(self.deadline.get(), self.length)
     }
+}
+
+/// When a lease is due for renewal: once a third of its length has passed. The time is rounded down
+/// by up to a twelfth of the length, so that leases come due together and share commits.
+fn due(deadline: Timestamp, length: Duration) -> Timestamp {
+    let due = deadline.before(length / 3 * 2);
+    let twelfth = i64::try_from(length.as_micros() / 12).unwrap_or(i64::MAX);
+    let step = 1 << twelfth.max(1).ilog2();
+    due.before(Duration::from_micros(due.as_micros().rem_euclid(step).unsigned_abs()))
 }

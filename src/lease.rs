@@ -6,11 +6,10 @@ mod explored;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::error::{Error, Lost, Result};
+use crate::keepalive::{Deadline, KeptAlive};
 use crate::store::Store;
-use crate::sync::{Mutex, MutexGuard};
 use crate::time::Timestamp;
 use crate::types::command::{Action, Grant, LeaseCommand, Receipt};
 use crate::types::{Batch, JobId, Prefix, Token, WorkerId, short};
@@ -32,35 +31,28 @@ use crate::types::{Batch, JobId, Prefix, Token, WorkerId, short};
 /// ```
 #[must_use = "a lease that is dropped is given back"]
 pub struct Lease {
-    held: Arc<Held>,
-}
-
-/// What a lease shares with the thread that keeps it alive.
-pub(crate) struct Held {
     store: Store,
     worker: WorkerId,
     grant: Grant,
-    state: Mutex<HeldState>,
-}
-
-struct HeldState {
-    /// Sequence number of the last command that was answered.
+    /// Sequence number of the last command that was acknowledged.
     sequence: u64,
     cursor: u64,
-    deadline: Timestamp,
-    /// Whether this handle has given the job up.
+    deadline: Arc<Deadline>,
+    /// Whether this handle has ended the lease.
     ended: bool,
     /// A command that may or may not have been stored.
     unanswered: Option<LeaseCommand>,
+    /// While the lease is renewed in the background.
+    kept_alive: Option<KeptAlive>,
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
-            .field("job", &self.held.grant.job)
-            .field("token", &self.held.grant.token)
-            .field("range", &self.held.grant.range)
-            .field("cursor", &self.cursor())
+            .field("job", &self.grant.job)
+            .field("token", &self.grant.token)
+            .field("range", &self.grant.range)
+            .field("cursor", &self.cursor)
             .finish_non_exhaustive()
     }
 }
@@ -72,19 +64,20 @@ impl Lease {
         grant: Grant,
         keep_alive: bool,
     ) -> Result<Lease> {
-        let state = HeldState {
+        let mut lease = Lease {
+            store: store.clone(),
+            worker,
             sequence: 0,
             cursor: grant.cursor,
-            deadline: grant.deadline,
+            deadline: Arc::new(Deadline::new(grant.deadline)),
             ended: false,
             unanswered: None,
-        };
-        let interval = Duration::from_micros((grant.length_us / 3).max(1));
-        let lease = Lease {
-            held: Arc::new(Held { store: store.clone(), worker, grant, state: Mutex::new(state) }),
+            kept_alive: None,
+            grant,
         };
         if keep_alive {
-            lease.held.store.keep_alive(&lease.held, interval)?;
+            // If this fails, the lease is dropped and with it released.
+            lease.kept_alive = Some(store.keep_alive(&lease.grant, &lease.deadline)?);
         }
         Ok(lease)
     }
@@ -92,64 +85,64 @@ impl Lease {
     /// The job that is held.
     #[must_use]
     pub fn job(&self) -> JobId {
-        self.held.grant.job
+        self.grant.job
     }
 
     /// The prefix of the job.
     #[must_use]
     pub fn prefix(&self) -> Prefix {
-        Prefix(self.held.grant.prefix.clone())
+        Prefix(self.grant.prefix.clone())
     }
 
     /// All positions of the job.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
-        self.held.grant.range.clone()
+        self.grant.range.clone()
     }
 
     /// The next position that is not done yet.
     #[must_use]
     pub fn cursor(&self) -> u64 {
-        self.held.state.lock().cursor
+        self.cursor
     }
 
     /// Where the cursor was when the job was leased: everything before it was done by others, or
     /// earlier, and need not be repeated.
     #[must_use]
     pub fn resumed_at(&self) -> u64 {
-        self.held.grant.cursor
+        self.grant.cursor
     }
 
     /// How many attempts at this job have failed so far.
     #[must_use]
     pub fn attempts(&self) -> u32 {
-        self.held.grant.attempts
+        self.grant.attempts
     }
 
     /// The worker that holds it.
     #[must_use]
     pub fn worker(&self) -> WorkerId {
-        self.held.worker
+        self.worker
     }
 
     /// The token that fences this lease.
     #[must_use]
     pub fn token(&self) -> Token {
-        self.held.grant.token
+        self.grant.token
     }
 
     /// When the lease lapses, unless a checkpoint or renewal comes first.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
-        self.held.state.lock().deadline
+        self.deadline.get()
     }
 
     /// The next batch to work on, of at most `most` positions; `None` at the end of the job. Its
     /// clock starts now. Nothing is marked as done by asking.
     #[must_use]
     pub fn next_batch(&self, most: u64) -> Option<Batch> {
-        let start = self.cursor();
-        let end = start.saturating_add(most).min(self.held.grant.range.end);
+        let start = self.cursor;
+        let end = start.saturating_add(most).min(self.grant.range.end);
         (start < end).then(|| Batch::begin(start..end))
     }
 
@@ -167,8 +160,8 @@ impl Lease {
     ///   them: go on from [`next_batch`](Lease::next_batch).
     pub fn checkpoint(&mut self, mut batch: Batch) -> Result<u64> {
         batch.stop();
-        self.held.send(self.held.state.lock(), Action::Checkpoint(batch))?;
-        Ok(self.cursor())
+        self.send(Action::Checkpoint(batch))?;
+        Ok(self.cursor)
     }
 
     /// Starts the time of the lease afresh, without a checkpoint. Answers the new deadline.
@@ -176,7 +169,7 @@ impl Lease {
     /// # Errors
     /// As [`checkpoint`](Lease::checkpoint).
     pub fn renew(&mut self) -> Result<Timestamp> {
-        self.held.send(self.held.state.lock(), Action::Renew)?;
+        self.send(Action::Renew)?;
         Ok(self.deadline())
     }
 
@@ -187,7 +180,7 @@ impl Lease {
     /// As [`checkpoint`](Lease::checkpoint).
     pub fn fail(&mut self, reason: impl Into<String>) -> Result<bool> {
         let reason = short(reason.into());
-        let receipt = self.held.send(self.held.state.lock(), Action::Fail { reason })?;
+        let receipt = self.send(Action::Fail { reason })?;
         Ok(matches!(receipt, Receipt::Failed { gave_up: true, .. }))
     }
 
@@ -197,14 +190,14 @@ impl Lease {
     /// # Errors
     /// As [`checkpoint`](Lease::checkpoint).
     pub fn release(&mut self) -> Result<()> {
-        self.held.send(self.held.state.lock(), Action::Release)?;
+        self.send(Action::Release)?;
         Ok(())
     }
 
     /// Lets go of the handle without giving the job back: it stays held until its deadline, as
     /// after a crash. Its worker can take it up again with [`Request::resume`].
-    pub fn abandon(self) {
-        self.held.state.lock().ended = true;
+    pub fn abandon(mut self) {
+        self.ended = true;
     }
 
     /// Sends the command again whose commit failed, once the store was reopened, and learns its
@@ -214,9 +207,8 @@ impl Lease {
     /// # Errors
     /// As the command itself.
     pub fn retry(&mut self) -> Result<Option<Receipt>> {
-        let state = self.held.state.lock();
-        match state.unanswered.clone() {
-            Some(command) => self.held.deliver(state, command).map(Some),
+        match self.unanswered.clone() {
+            Some(command) => self.deliver(command).map(Some),
             None => Ok(None),
         }
     }
@@ -224,60 +216,29 @@ impl Lease {
     /// Whether a command of this lease is still without its answer; see [`retry`](Lease::retry).
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
-        self.held.state.lock().unanswered.is_some()
+        self.unanswered.is_some()
     }
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.held.state.lock().ended {
-            return;
-        }
-        // A command without an answer has to be settled first, or the release is out of sequence.
-        if let Err(error) = self.retry().and_then(|_| self.release()) {
-            tracing::debug!(job = %self.job(), %error, "a dropped lease could not be given back");
-        }
-    }
-}
-
-impl Held {
-    /// Renews the lease unless its holder is sending a command at this moment, or has to retry one.
-    pub(crate) fn renew_if_idle(&self) -> Result<()> {
-        match self.state.try_lock() {
-            Some(state) if state.ended => Err(Error::LeaseLost {
-                job: self.grant.job,
-                token: self.grant.token,
-                why: Lost::Ended,
-            }),
-            Some(state) if state.unanswered.is_none() => {
-                self.send(state, Action::Renew).map(|_| ())
-            }
-            _ => Ok(()),
-        }
-    }
-
+impl Lease {
     /// Sends the next command of the lease.
-    fn send(&self, state: MutexGuard<'_, HeldState>, action: Action) -> Result<Receipt> {
+    fn send(&mut self, action: Action) -> Result<Receipt> {
         let Grant { job, token, .. } = self.grant;
-        if state.ended {
+        if self.ended {
             return Err(Error::LeaseLost { job, token, why: Lost::Ended });
         }
-        if state.unanswered.is_some() {
+        if self.unanswered.is_some() {
             return Err(Error::Unanswered { job });
         }
-        let sequence = state.sequence + 1;
-        self.deliver(state, LeaseCommand { job, token, sequence, action })
+        self.deliver(LeaseCommand { job, token, sequence: self.sequence + 1, action })
     }
 
-    fn deliver(
-        &self,
-        mut state: MutexGuard<'_, HeldState>,
-        command: LeaseCommand,
-    ) -> Result<Receipt> {
+    fn deliver(&mut self, command: LeaseCommand) -> Result<Receipt> {
+        let sequence = command.sequence;
         let answer = self.store.submit(command.clone());
         match &answer {
             // Only once the store is reopened can anybody tell what became of it.
-            Err(Error::Uncertain { .. }) => state.unanswered = Some(command),
+            Err(Error::Uncertain { .. }) => self.unanswered = Some(command),
             // Not applied this time: what was unanswered before still is.
             Err(
                 Error::Stopped { .. }
@@ -288,37 +249,57 @@ impl Held {
                 | Error::InUse { .. }
                 | Error::Closed,
             ) => {}
-            Err(Error::OutOfSequence { expected, .. }) if *expected <= state.sequence => {
-                return self.roll_back(&mut state);
+            Err(Error::OutOfSequence { expected, .. }) if *expected <= self.sequence => {
+                return self.roll_back();
             }
-            Err(_) => state.unanswered = None,
-            Ok(receipt) => {
-                state.unanswered = None;
-                state.sequence = command.sequence;
-                match *receipt {
-                    Receipt::Moved { cursor, deadline } => {
-                        state.cursor = cursor;
-                        state.deadline = deadline;
-                    }
-                    Receipt::Renewed { deadline } => state.deadline = deadline,
-                    Receipt::Completed => {
-                        state.cursor = self.grant.range.end;
-                        state.ended = true;
-                    }
-                    Receipt::Failed { .. } | Receipt::Released => state.ended = true,
-                }
+            Err(Error::LeaseLost { .. } | Error::UnknownJob(_)) => {
+                self.unanswered = None;
+                self.kept_alive = None;
             }
+            Err(_) => self.unanswered = None,
+            Ok(receipt) => self.acknowledge(sequence, *receipt),
         }
         answer
     }
 
+    fn acknowledge(&mut self, sequence: u64, receipt: Receipt) {
+        self.unanswered = None;
+        self.sequence = sequence;
+        match receipt {
+            Receipt::Moved { cursor, deadline } => {
+                self.cursor = cursor;
+                self.deadline.set(deadline);
+            }
+            Receipt::Renewed { deadline } => self.deadline.set(deadline),
+            Receipt::Completed | Receipt::Failed { .. } | Receipt::Released => {
+                if receipt == Receipt::Completed {
+                    self.cursor = self.grant.range.end;
+                }
+                self.ended = true;
+                self.kept_alive = None;
+            }
+        }
+    }
+
     /// Goes back to where the store is, after a relaxed one lost its latest commits.
-    fn roll_back(&self, state: &mut HeldState) -> Result<Receipt> {
+    fn roll_back(&mut self) -> Result<Receipt> {
         let job = self.grant.job;
         let (sequence, cursor) = self.store.lease_position(job)?;
-        state.sequence = sequence;
-        state.cursor = cursor;
-        state.unanswered = None;
+        self.sequence = sequence;
+        self.cursor = cursor;
+        self.unanswered = None;
         Err(Error::RolledBack { job, cursor })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        // A command without an answer has to be settled first, or the release is out of sequence.
+        if let Err(error) = self.retry().and_then(|_| self.release()) {
+            tracing::debug!(job = %self.job(), %error, "a dropped lease could not be given back");
+        }
     }
 }

@@ -9,14 +9,13 @@ use crate::clock::{Clock, ClockWatch};
 use crate::commit::{Committer, Flusher};
 use crate::config::{Caps, CapsChange};
 use crate::error::{Error, Result};
-use crate::keepalive::Keeper;
-use crate::lease::Held;
+use crate::keepalive::{Deadline, Keeper, KeptAlive};
 use crate::query::{Snapshot, Stretches, WorkerInfo};
 use crate::schema::{key, rows, tables};
 use crate::storage::Engine;
 use crate::sync::{Mutex, RwLock};
 use crate::time::Timestamp;
-use crate::types::command::{Answer, Command, Effect, LeaseCommand, Receipt, Stamped};
+use crate::types::command::{Answer, Command, Effect, Grant, LeaseCommand, Receipt, Stamped};
 use crate::types::{Import, JobId, NewJob};
 use crate::waiting::Waiters;
 
@@ -341,6 +340,9 @@ impl Store {
         let reopened = self.inner.committer.reopen();
         self.inner.waiters.wake_all();
         reopened?;
+        if let Some(keeper) = &*self.inner.keeper.lock() {
+            keeper.renew_all();
+        }
         tracing::info!(path = %self.inner.path.display(), "store reopened");
         Ok(())
     }
@@ -385,15 +387,16 @@ impl Store {
         &self.inner.waiters
     }
 
-    pub(crate) fn keep_alive(&self, lease: &Arc<Held>, interval: Duration) -> Result<()> {
-        let mut keeper = self.inner.keeper.lock();
-        if keeper.is_none() {
-            *keeper = Some(Keeper::start()?);
-        }
-        if let Some(keeper) = &*keeper {
-            keeper.keep(lease, interval);
-        }
-        Ok(())
+    /// Renews a lease in the background until the result is dropped.
+    pub(crate) fn keep_alive(&self, grant: &Grant, deadline: &Arc<Deadline>) -> Result<KeptAlive> {
+        let Inner { committer, clock, keeper, .. } = &*self.inner;
+        let mut keeper = keeper.lock();
+        let keeper = match &mut *keeper {
+            Some(keeper) => keeper,
+            none => none.insert(Keeper::start(committer.clone(), clock.clone())?),
+        };
+        let length = Duration::from_micros(grant.length_us);
+        Ok(keeper.keep(grant.job, grant.token, length, deadline))
     }
 
     /// Sequence number of the last command under the lease of a job, and the job's cursor.

@@ -1,5 +1,5 @@
-//! The locks that callers wait at: parking_lot's, or shuttle's behind the same methods where tests
-//! explore schedules.
+//! Locks and threads: parking_lot's and the standard library's, or shuttle's behind the same methods
+//! where tests explore schedules.
 
 #[cfg(all(test, shuttle))]
 mod explored;
@@ -7,6 +7,6 @@ mod explored;
 mod plain;
 
 #[cfg(all(test, shuttle))]
-pub(crate) use explored::{Condvar, Mutex, MutexGuard, Patience, RwLock, yield_now};
+pub(crate) use explored::{Condvar, Mutex, MutexGuard, Patience, RwLock, thread, yield_now};
 #[cfg(not(all(test, shuttle)))]
-pub(crate) use plain::{Condvar, Mutex, MutexGuard, Patience, RwLock, yield_now};
+pub(crate) use plain::{Condvar, Mutex, MutexGuard, Patience, RwLock, thread, yield_now};

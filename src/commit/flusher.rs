@@ -1,7 +1,6 @@
 //! The thread of a `Relaxed` store that syncs what no later commit synced in time.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -10,6 +9,7 @@ use super::Committer;
 use super::thread::{join, spawn};
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::sync::thread::JoinHandle;
 use crate::types::command::{Command, Stamped};
 
 /// The thread that syncs what no later commit synced in time.

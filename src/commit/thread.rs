@@ -1,12 +1,12 @@
 //! Starting and ending background threads.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
+use crate::sync::thread::{self, JoinHandle};
 
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new()
+    thread::Builder::new()
         .name(name.to_string())
         .spawn(run)
         .map_err(|source| Error::Storage { source: Arc::new(source) })
@@ -15,7 +15,7 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<J
 /// Waits for a thread to end, unless it is this one: a thread may come to drop the last handle.
 pub(crate) fn join(thread: Option<JoinHandle<()>>) {
     if let Some(thread) = thread
-        && thread.thread().id() != std::thread::current().id()
+        && thread.thread().id() != thread::current().id()
         && thread.join().is_err()
     {
         tracing::error!("a background thread panicked");

@@ -1,6 +1,7 @@
 //! Leases under an explorer of schedules, on the whole store; see `commit/explored.rs`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use shuttle::thread;
 

@@ -99,6 +99,9 @@ fn apply_one(txn: &mut dyn Write, shared: &mut Shared, stamped: &Stamped) -> App
             }
             Answer::Receipt { receipt, effect }
         }
+        Command::KeepAlive { job, token } => {
+            Answer::KeptAlive { deadline: fencing::keep_alive(txn, control, now, *job, *token)? }
+        }
         Command::Cancel(job) => Answer::Cancelled(jobs::cancel(txn, control, now, *job)?),
         Command::Retry(job) => {
             jobs::retry(txn, control, *job)?;

@@ -48,7 +48,10 @@ pub(super) fn held(
             Ok((receipt, effect, Some(record)))
         }
         Action::Renew => {
-            let renewed = |row: &mut JobRow| Receipt::Renewed { deadline: row.deadline };
+            let renewed = |row: &mut JobRow| {
+                let deadline = row.deadline;
+                issue(row, Receipt::Renewed { deadline })
+            };
             Ok((renew(txn, control, now, id, row, renewed)?, Effect::default(), None))
         }
         Action::Release => {
@@ -65,6 +68,21 @@ pub(super) fn held(
     }
 }
 
+/// Renews a lease in the background: its deadline moves, and nothing else of the job. Returns the new
+/// deadline.
+pub(super) fn keep_alive(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    now: Timestamp,
+    id: JobId,
+    token: Token,
+) -> Applied<Timestamp> {
+    let row = known_job(txn, id)?;
+    check_is_newest(id, &row, token)?;
+    check_is_live(id, &row)?;
+    Ok(renew(txn, control, now, id, row, |row| row.deadline)?)
+}
+
 /// Checks token and sequence number; returns the first receipt where the command is a repetition.
 fn check_turn(
     job: JobId,
@@ -73,9 +91,7 @@ fn check_turn(
     sequence: u64,
     digest: u64,
 ) -> Result<Option<Receipt>, Error> {
-    if token != row.token {
-        return Err(Error::LeaseLost { job, token, why: Lost::Superseded });
-    }
+    check_is_newest(job, row, token)?;
     if sequence == row.sequence
         && let Some(first) = row.receipt
     {
@@ -85,20 +101,32 @@ fn check_turn(
             Err(Error::Altered { job, sequence })
         };
     }
-    if !row.token_live {
-        let why = match row.status {
-            JobStatus::Completed => Lost::Completed,
-            JobStatus::Failed => Lost::Failed,
-            JobStatus::Cancelled => Lost::Cancelled,
-            JobStatus::Pending | JobStatus::Leased => Lost::Released,
-        };
-        return Err(Error::LeaseLost { job, token, why });
-    }
+    check_is_live(job, row)?;
     let expected = row.sequence + 1;
     if sequence != expected {
         return Err(Error::OutOfSequence { job, sequence, expected });
     }
     Ok(None)
+}
+
+fn check_is_newest(job: JobId, row: &JobRow, token: Token) -> Result<(), Error> {
+    if token == row.token {
+        return Ok(());
+    }
+    Err(Error::LeaseLost { job, token, why: Lost::Superseded })
+}
+
+fn check_is_live(job: JobId, row: &JobRow) -> Result<(), Error> {
+    if row.token_live {
+        return Ok(());
+    }
+    let why = match row.status {
+        JobStatus::Completed => Lost::Completed,
+        JobStatus::Failed => Lost::Failed,
+        JobStatus::Cancelled => Lost::Cancelled,
+        JobStatus::Pending | JobStatus::Leased => Lost::Released,
+    };
+    Err(Error::LeaseLost { job, token: row.token, why })
 }
 
 /// A batch must start at the cursor, whatever failed before, so that no position is passed over.
@@ -136,7 +164,8 @@ fn advance(
     if !completed {
         let receipt = renew(txn, control, now, id, row, |row| {
             add_batch(row, &record);
-            Receipt::Moved { cursor: row.cursor, deadline: row.deadline }
+            let (cursor, deadline) = (row.cursor, row.deadline);
+            issue(row, Receipt::Moved { cursor, deadline })
         })?;
         return Ok((receipt, Effect::default(), record));
     }
@@ -167,14 +196,14 @@ fn add_batch(row: &mut JobRow, batch: &HistoryRow) {
 ///
 /// Usually that writes one row, and the lease index lags behind. Once it lags by half a length, or
 /// if the lease had expired and nobody took the job, or the clock was set back, it follows.
-fn renew(
+fn renew<T>(
     txn: &mut dyn Write,
     control: &mut Control,
     now: Timestamp,
     id: JobId,
     mut row: JobRow,
-    update: impl FnOnce(&mut JobRow) -> Receipt,
-) -> EngineResult<Receipt> {
+    update: impl FnOnce(&mut JobRow) -> T,
+) -> EngineResult<T> {
     let deadline = deadline(now, row.length_us);
     let half = Duration::from_micros(row.length_us / 2);
     let index_may_lag = row.status == JobStatus::Leased
@@ -183,17 +212,21 @@ fn renew(
     let update = |row: &mut JobRow| {
         row.status = JobStatus::Leased;
         row.deadline = deadline;
-        let receipt = update(row);
-        row.receipt = Some(receipt);
-        receipt
+        update(row)
     };
     note_time(control, now);
     if index_may_lag {
-        let receipt = update(&mut row);
+        let result = update(&mut row);
         store(txn, &key::job(id), &row)?;
-        return Ok(receipt);
+        return Ok(result);
     }
     change(txn, control, id, &mut row, update)
+}
+
+/// Stores a receipt in the row of its job, for a repetition of the command.
+fn issue(row: &mut JobRow, receipt: Receipt) -> Receipt {
+    row.receipt = Some(receipt);
+    receipt
 }
 
 /// Gives a job back, and counts an attempt if this lease has not moved its cursor.

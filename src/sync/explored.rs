@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use shuttle::sync;
-pub(crate) use shuttle::thread::yield_now;
+pub(crate) use shuttle::thread::{self, yield_now};
 
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(sync::Mutex<T>);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
-pub(crate) use std::thread::yield_now;
+pub(crate) use std::thread::{self, yield_now};
 
 /// How long somebody is ready to wait for others who may not come.
 pub(crate) struct Patience {

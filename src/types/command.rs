@@ -137,6 +137,12 @@ pub(crate) enum Command {
     FindOrCreate(NewJob),
     Lease(LeaseRequest),
     Held(LeaseCommand),
+    /// Renews a lease in the background. It has no sequence number, and leaves that of the lease and
+    /// the stored receipt as they are, so it can be repeated at any time.
+    KeepAlive {
+        job: JobId,
+        token: Token,
+    },
     Cancel(JobId),
     Retry(JobId),
     Delete(JobId),
@@ -177,7 +183,8 @@ impl Command {
             Command::Late { finding, .. } => finding.check(),
             Command::Import(import) => import.check(),
             Command::SetCaps(change) => change.check(),
-            Command::Cancel(_)
+            Command::KeepAlive { .. }
+            | Command::Cancel(_)
             | Command::Retry(_)
             | Command::Delete(_)
             | Command::ReleaseStale { .. }
@@ -193,7 +200,10 @@ impl Command {
             Command::Held(command) => {
                 matches!(command.action, Action::Checkpoint(_) | Action::Renew)
             }
-            Command::Late { .. } | Command::Import(_) | Command::Settle => true,
+            Command::KeepAlive { .. }
+            | Command::Late { .. }
+            | Command::Import(_)
+            | Command::Settle => true,
             _ => false,
         }
     }
@@ -242,6 +252,10 @@ pub(crate) enum Answer {
         effect: Effect,
     },
     Cancelled(Effect),
+    /// A lease was renewed in the background.
+    KeptAlive {
+        deadline: Timestamp,
+    },
     /// How many jobs were released, and where to go on.
     Released {
         jobs: u64,

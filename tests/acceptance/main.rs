@@ -17,6 +17,7 @@ mod files;
 mod findings;
 mod imports;
 mod jobs;
+mod keep_alive;
 mod leases;
 mod ledger;
 mod lowering;
