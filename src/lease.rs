@@ -14,7 +14,10 @@ use crate::time::Timestamp;
 use crate::types::command::{Action, Grant, LeaseCommand, Receipt};
 use crate::types::{Batch, JobId, Prefix, Token, WorkerId, short};
 
-/// A job that is held. Dropping it gives the job back.
+/// Why an attempt failed whose lease was dropped by a panic.
+const PANICKED: &str = "the worker panicked";
+
+/// A job that is held. Dropping it releases the job; if a panic drops it, the attempt counts as failed.
 ///
 /// ```
 /// # use milepost::{NewJob, Store};
@@ -290,6 +293,29 @@ impl Lease {
         self.unanswered = None;
         Err(Error::RolledBack { job, cursor })
     }
+
+    /// Ends the lease as its drop does: a panic of the worker is a failed attempt.
+    fn end_by_drop(&mut self) -> Result<()> {
+        // A command without an answer is settled first, or the next one is out of sequence.
+        let settled = self.retry();
+        if self.unanswered.is_some() {
+            return settled.map(|_| ());
+        }
+        match self.give_up() {
+            Err(Error::RolledBack { .. }) => self.give_up(),
+            ended => ended,
+        }
+    }
+
+    fn give_up(&mut self) -> Result<()> {
+        if self.ended {
+            Ok(())
+        } else if std::thread::panicking() {
+            self.fail(PANICKED).map(|_| ())
+        } else {
+            self.release()
+        }
+    }
 }
 
 impl Drop for Lease {
@@ -297,9 +323,15 @@ impl Drop for Lease {
         if self.ended {
             return;
         }
-        // A command without an answer has to be settled first, or the release is out of sequence.
-        if let Err(error) = self.retry().and_then(|_| self.release()) {
-            tracing::debug!(job = %self.job(), %error, "a dropped lease could not be given back");
+        let Grant { job, token, .. } = self.grant;
+        match self.end_by_drop() {
+            Ok(()) => {}
+            Err(error @ (Error::LeaseLost { .. } | Error::UnknownJob(_))) => {
+                tracing::debug!(%job, %token, %error, "a dropped lease was already lost");
+            }
+            Err(error) => {
+                tracing::warn!(%job, %token, %error, "a dropped lease could not be released, and may stay held until its deadline");
+            }
         }
     }
 }

@@ -195,8 +195,8 @@ fn opens_a_store_with_the_caps_of_its_environment() {
 
 /// Keeps the texts of warnings.
 #[derive(Clone, Default)]
-struct Warnings {
-    texts: Arc<Mutex<Vec<String>>>,
+pub struct Warnings {
+    pub texts: Arc<Mutex<Vec<String>>>,
     spans: Arc<AtomicU32>,
 }
 

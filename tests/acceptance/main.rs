@@ -10,6 +10,7 @@ mod calendar;
 mod caps;
 mod closures;
 mod damaged_rows;
+mod dropped;
 mod engines;
 mod exactly_once;
 mod failures;
