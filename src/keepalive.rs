@@ -8,6 +8,9 @@
 //! Due times are times of the store's clock, which judges deadlines and advances while the machine
 //! sleeps. The thread looks at it at least once a second while it keeps a lease.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -117,13 +120,8 @@ impl Keeper {
         deadline: &Arc<Deadline>,
     ) -> KeptAlive {
         let id = (job, token);
-        let leased_at = deadline.get().before(length);
-        let due = due(deadline.get(), length);
-        let kept = Kept { length, deadline: deadline.clone(), due: Some(due), failing: false };
         let mut schedule = self.shared.schedule.lock();
-        schedule.leases.insert(id, kept);
-        schedule.queue.insert((Some(due), id));
-        schedule.latest = schedule.latest.max(leased_at);
+        let due = schedule.insert(id, length, deadline);
         let is_early = due < schedule.sleeps_until;
         drop(schedule);
         if is_early {
@@ -195,6 +193,16 @@ impl Schedule {
             renew_all: false,
             stopped: false,
         }
+    }
+
+    /// Adds a lease, and returns when it is due.
+    fn insert(&mut self, id: Id, length: Duration, deadline: &Arc<Deadline>) -> Timestamp {
+        let due = due(deadline.get(), length);
+        let kept = Kept { length, deadline: deadline.clone(), due: Some(due), failing: false };
+        self.leases.insert(id, kept);
+        self.queue.insert((Some(due), id));
+        self.latest = self.latest.max(deadline.get().before(length));
+        due
     }
 
     fn remove(&mut self, id: Id) {
