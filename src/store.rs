@@ -340,9 +340,7 @@ impl Store {
         let reopened = self.inner.committer.reopen();
         self.inner.waiters.wake_all();
         reopened?;
-        if let Some(keeper) = &*self.inner.keeper.lock() {
-            keeper.renew_all();
-        }
+        self.renew_kept_alive();
         tracing::info!(path = %self.inner.path.display(), "store reopened");
         Ok(())
     }
@@ -397,6 +395,13 @@ impl Store {
         };
         let length = Duration::from_micros(grant.length_us);
         Ok(keeper.keep(grant.job, grant.token, length, deadline))
+    }
+
+    /// Renews at once all leases that are kept alive.
+    pub(crate) fn renew_kept_alive(&self) {
+        if let Some(keeper) = &*self.inner.keeper.lock() {
+            keeper.renew_all();
+        }
     }
 
     /// Sequence number of the last command under the lease of a job, and the job's cursor.

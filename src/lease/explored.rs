@@ -1,4 +1,5 @@
-//! Leases under an explorer of schedules, on the whole store; see `commit/explored.rs`.
+//! Leases under an explorer of schedules, on the whole store, with the thread that keeps them alive;
+//! see `commit/explored.rs`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,10 +18,13 @@ const LENGTH: Duration = Duration::from_secs(60);
 const JOBS: u64 = 2;
 const POSITIONS: u64 = 3;
 const WORKERS: u64 = 3;
+/// How often leases are renewed in the background.
+const ROUNDS: u32 = 10;
 
 /// A few workers and a few jobs, and what is true of them whatever the store says.
 struct Fleet {
     engine: Arc<Watched>,
+    clock: ManualClock,
     store: Store,
     held: [AtomicBool; JOBS as usize],
     /// How many positions are done, as far as somebody was told.
@@ -32,11 +36,11 @@ impl Fleet {
     fn new(closes: bool) -> Arc<Fleet> {
         let engine = Watched::new();
         let clock = ManualClock::at(Timestamp::EPOCH);
-        let store = Builder::on_engine(engine.clone()).clock(clock).open().unwrap();
+        let store = Builder::on_engine(engine.clone()).clock(clock.clone()).open().unwrap();
         let range = |n| n * POSITIONS..(n + 1) * POSITIONS;
         store.create_jobs((0..JOBS).map(|n| NewJob::new("a", range(n)))).unwrap();
         let (held, done) = (Default::default(), AtomicU64::new(0));
-        Arc::new(Fleet { engine, store, held, done, closes })
+        Arc::new(Fleet { engine, clock, store, held, done, closes })
     }
 
     /// Does something until it succeeds; `None` once the store is closed.
@@ -73,26 +77,30 @@ impl Fleet {
     fn work(&self, name: &str) -> Option<()> {
         let worker = self.persist(|| self.store.worker(name, "pc"))?;
         // A lease whose commit failed may have been stored, and is taken up.
-        let request = worker.request(LENGTH).resume();
+        let request = worker.request(LENGTH).resume().keep_alive();
         while let Some(mut lease) = self.persist(|| request.clone().lease()?.wait())? {
             let held = &self.held[(lease.range().start / POSITIONS) as usize];
             assert!(!held.swap(true, Ordering::SeqCst), "two hold one job");
-            let kept = lease.held.clone();
-            let keeper = thread::spawn(move || kept.renew_if_idle());
             if let Some(batch) = lease.next_batch(1 + roll(2)) {
                 let range = batch.range();
                 let batch = batch.took(LENGTH);
                 self.send(&mut lease, |lease| lease.checkpoint(batch.clone()))?;
                 self.done.fetch_add(range.end - range.start, Ordering::SeqCst);
             }
-            let renewed = keeper.join().unwrap();
-            assert!(!matches!(renewed, Err(Error::LeaseLost { .. })), "{renewed:?}");
             held.store(false, Ordering::SeqCst);
             if lease.next_batch(1).is_some() {
                 self.release(&mut lease)?;
             }
         }
         Some(())
+    }
+
+    /// Has leases renewed in the background, in time: no time passes but here.
+    fn pass_time(&self) {
+        for _ in 0..ROUNDS {
+            self.clock.advance(LENGTH / (ROUNDS + 1));
+            self.store.renew_kept_alive();
+        }
     }
 
     /// Has all of them work at once, and the store closed meanwhile if that is to be; then what is
@@ -103,9 +111,12 @@ impl Fleet {
             thread::spawn(move || fleet.work(&format!("pc-{n}")))
         };
         let working: Vec<_> = (0..WORKERS).map(work).collect();
+        let fleet = self.clone();
+        let passing = thread::spawn(move || fleet.pass_time());
         if self.closes {
             self.store.close().unwrap();
         }
+        passing.join().unwrap();
         let ended = working.into_iter().filter_map(|worker| worker.join().unwrap()).count();
 
         self.engine.assert_in_order();
@@ -120,18 +131,13 @@ impl Fleet {
     }
 }
 
-/// Sends a command, unless it was sent before and has no answer yet.
+/// Sends a command, unless it was sent before and has no answer yet. A renewal in the background
+/// never is that command.
 fn settle<T>(lease: &mut Lease, act: &impl Fn(&mut Lease) -> Result<T>) -> Result<()> {
-    loop {
-        match lease.retry()? {
-            Some(Receipt::Renewed { .. }) => {}
-            Some(_) => return Ok(()),
-            None => match act(lease) {
-                // The renewal in the background came first, and failed.
-                Err(Error::Unanswered { .. }) => {}
-                answer => return answer.map(|_| ()),
-            },
-        }
+    match lease.retry()? {
+        Some(Receipt::Renewed { .. }) => panic!("nobody sent a renewal"),
+        Some(_) => Ok(()),
+        None => act(lease).map(|_| ()),
     }
 }
 

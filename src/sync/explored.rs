@@ -32,10 +32,6 @@ impl<T> Mutex<T> {
         // As parking_lot, which knows no poison.
         MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
-
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.0.try_lock().ok().map(|guard| MutexGuard(Some(guard)))
-    }
 }
 
 impl<T> Deref for MutexGuard<'_, T> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use milepost::storage::{Fault, MemoryEngine};
-use milepost::{Batch, Builder, JobStatus, Lease, ManualClock, NewJob};
+use milepost::{Builder, JobStatus, Lease, ManualClock, NewJob};
 
 use crate::caps::Warnings;
 use crate::failures::Disk;
-use crate::support::{MINUTE, NOON, Scene, advance, at, lease, relaxed};
+use crate::support::{NOON, Scene, advance, at, lease, relaxed};
 
 /// Drops a lease as a worker does that panics.
 fn panic_with(lease: Lease) {
@@ -62,9 +62,9 @@ fn a_panic_settles_the_unanswered_checkpoint_before_the_attempt_fails() {
         let scene = Scene::on(engine.clone());
         let job = scene.jobs(&["a"])[0];
         let mut held = lease(&scene.pc("w"));
-        let range = held.next_batch(10).unwrap();
+        let batch = held.next_batch(10).unwrap();
         engine.fail_after(0, fault);
-        held.checkpoint(range.end, Batch::of(&range, MINUTE)).unwrap_err();
+        held.checkpoint(batch).unwrap_err();
         scene.reopen().unwrap();
 
         panic_with(held);
@@ -128,9 +128,10 @@ fn a_dropped_lease_whose_unanswered_command_completes_the_job_is_settled() {
         let scene = Scene::on(engine.clone());
         let job = scene.jobs(&["a"])[0];
         let mut held = lease(&scene.pc("w"));
-        advance(&mut held, 1_000);
+        advance(&mut held, 900);
+        let rest = held.next_batch(100).unwrap();
         engine.fail_after(0, fault);
-        held.complete().unwrap_err();
+        held.checkpoint(rest).unwrap_err();
         scene.reopen().unwrap();
 
         assert_eq!(warnings_of(|| drop(held)), 0);
