@@ -8,10 +8,8 @@ use milepost::{Caps, CapsChange, Error, NewJob, Sharing, Store, Timestamp};
 use parking_lot::Mutex;
 
 use crate::ledger::{Ledger, past};
-use crate::process::{answer, answers, child, order};
+use crate::process::{answer, answers, child};
 use crate::support::{DAY, Scene, advance, dump, lease, refused, relaxed, rows};
-
-const CHILD: &str = "caps::opens_a_store_with_the_caps_of_its_environment";
 
 const HISTORY: &str = "WORKER_HISTORY_LIMIT";
 const DAILY: &str = "WORKER_DAILY_STATS_LIMIT";
@@ -156,16 +154,14 @@ fn the_largest_caps_are_taken() {
 
 /// Opens a store in a process with these variables; gives what it answers.
 #[track_caller]
-fn answer_with(order: &str, environment: &[(&str, &str)]) -> Vec<String> {
-    let mut command = child(CHILD, order);
+fn answer_with(asked: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    let mut command = child("open with caps from the environment", asked);
     command.envs(environment.iter().copied());
     answers(&command.output().expect("the test program runs"))
 }
 
-#[test]
-#[ignore = "run by other tests of this file, in a process of its own"]
-fn opens_a_store_with_the_caps_of_its_environment() {
-    let Some(order) = order() else { return };
+/// What the process does.
+pub fn open_with_caps_from_env(asked: &str) {
     let warnings = Warnings::default();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("scan.milepost");
@@ -173,23 +169,24 @@ fn opens_a_store_with_the_caps_of_its_environment() {
 
     let opened = tracing::subscriber::with_default(warnings.clone(), || {
         let builder = Store::builder(&path);
-        match order.as_str() {
+        match asked {
             "not asked" => builder.open(),
             "asked" => builder.caps_from_env().open(),
-            _ => builder.history_limit(900).caps_from_env().open(),
+            "asked and named" => builder.history_limit(900).caps_from_env().open(),
+            _ => panic!("{asked}"),
         }
     });
 
     match opened {
         Ok(store) => {
             let Caps { history, daily, monthly } = store.caps().unwrap();
-            println!("{}", answer(format!("{history} {daily} {monthly}")));
+            answer(format!("{history} {daily} {monthly}"));
         }
-        Err(error @ Error::Environment { .. }) => println!("{}", answer(error)),
+        Err(error @ Error::Environment { .. }) => answer(error),
         Err(error) => panic!("{error}"),
     }
     for warning in &*warnings.texts.lock() {
-        println!("{}", answer(warning));
+        answer(warning);
     }
 }
 

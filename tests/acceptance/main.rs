@@ -4,6 +4,8 @@
 //! promises of `docs/design.md` that it holds, and every store is verified when its test is over:
 //! see [`support::Scene`].
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 mod bad_input;
 mod bad_leases;
 mod calendar;
@@ -29,3 +31,22 @@ mod sharing;
 mod support;
 mod threads;
 mod tiers;
+
+/// What child processes run: the task that another test has given them. By itself it checks that
+/// a task arrives at such a process, and its answer here.
+#[test]
+fn a_process_of_its_own() {
+    let Some((task, argument)) = process::task() else {
+        let output = process::child("echo", "some words").output().unwrap();
+        assert_eq!(process::answers(&output), ["some words"]);
+        return;
+    };
+    match task.as_str() {
+        "echo" => process::answer(argument),
+        "open with caps from the environment" => caps::open_with_caps_from_env(&argument),
+        "work until nothing is left" => overtaken::work_until_nothing_is_left(&argument),
+        "hold a file" => sharing::hold_a_file(&argument),
+        "open where it may not write" => sharing::open_where_it_may_not_write(&argument),
+        _ => panic!("there is no task {task:?}"),
+    }
+}

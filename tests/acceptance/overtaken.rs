@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use milepost::{Batch, Leasing, NewJob, Scope, Sharing, Store};
 
-use crate::process::{answer, answers, child, order};
+use crate::process::{answer, answers, child};
 use crate::support::{MINUTE, NOON, Scene, advance, at, lease};
 
 /// Promise 12. A request gets its time before it waits for its turn. It once took the lease of
@@ -24,11 +24,8 @@ fn a_request_stamped_before_the_lease_it_finds_does_not_take_it() {
     advance(&mut overtook, 10);
 }
 
-/// What a child does: works until nothing is left, and says how many positions it did.
-#[test]
-#[ignore = "run by another test, in a process of its own"]
-fn works_until_nothing_is_left() {
-    let Some(path) = order() else { return };
+/// What a child does: it says in the end how many positions it did.
+pub fn work_until_nothing_is_left(path: &str) {
     let store = Store::builder(path).sharing(Sharing::MultiWriter).open().unwrap();
     let worker = store.worker(&format!("pc-{}", std::process::id()), "pc").unwrap();
     let mut done = 0;
@@ -39,7 +36,7 @@ fn works_until_nothing_is_left() {
             done += range.end - range.start;
         }
     }
-    println!("{}", answer(done));
+    answer(done);
 }
 
 /// Promises 2, 3 and 4 across processes; this is where the one above was found.
@@ -52,8 +49,7 @@ fn several_processes_share_a_file_and_do_every_position_once() {
 
     let children: Vec<_> = (0..3)
         .map(|_| {
-            let mut command =
-                child("overtaken::works_until_nothing_is_left", path.to_str().unwrap());
+            let mut command = child("work until nothing is left", path.to_str().unwrap());
             command.stdout(std::process::Stdio::piped()).spawn().unwrap()
         })
         .collect();

@@ -1,39 +1,46 @@
 //! Tests that need a process of their own: the test program runs itself.
 //!
-//! What runs there is an ignored test, which does nothing unless a test that is not ignored told
-//! it what to do by the variable [`ORDER`].
+//! The child runs one test, [`a_process_of_its_own`](crate::a_process_of_its_own), which finds in
+//! two variables what it is to do. Without them it is a test like any other.
 
-#![expect(clippy::unwrap_used, reason = "these are the helpers of tests")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "these are the helpers of tests")]
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
-/// The variable that tells a child what to do.
-pub const ORDER: &str = "MILEPOST_TEST_ORDER";
+const TASK: &str = "MILEPOST_TEST_TASK";
+const ARGUMENT: &str = "MILEPOST_TEST_ARGUMENT";
 
 /// What a child prints before its answer.
 const ANSWER: &str = "answer: ";
 
-/// A process that runs one ignored test of this program.
-pub fn child(test: &str, order: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
+/// A process that does one of the tasks of this program.
+pub fn child(task: &str, argument: &str) -> Command {
+    // On Linux by a link that also leads another user here, whichever folders lie on the way.
+    let program = match cfg!(target_os = "linux") {
+        true => PathBuf::from("/proc/self/exe"),
+        false => std::env::current_exe().unwrap(),
+    };
+    let mut command = Command::new(program);
+    command.args(["--exact", "a_process_of_its_own", "--nocapture", "--test-threads=1"]);
     for variable in
         ["WORKER_HISTORY_LIMIT", "WORKER_DAILY_STATS_LIMIT", "WORKER_MONTHLY_STATS_LIMIT"]
     {
         command.env_remove(variable);
     }
-    command.env(ORDER, order);
+    command.env(TASK, task).env(ARGUMENT, argument);
     command
 }
 
-/// What this process was told to do; `None` if it is no child.
-pub fn order() -> Option<String> {
-    std::env::var(ORDER).ok()
+/// The task of this process and its argument; `None` if it is no child.
+pub fn task() -> Option<(String, String)> {
+    let task = std::env::var(TASK).ok()?;
+    Some((task, std::env::var(ARGUMENT).expect("a task has an argument")))
 }
 
-/// A line that the parent reads.
-pub fn answer(text: impl std::fmt::Display) -> String {
-    format!("{ANSWER}{text}")
+/// Tells the parent something.
+pub fn answer(text: impl std::fmt::Display) {
+    println!("{ANSWER}{text}");
 }
 
 /// The answer in a line of a child's output.

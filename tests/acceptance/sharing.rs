@@ -9,30 +9,27 @@ use std::thread;
 use milepost::{Error, NewJob, Sharing, Store};
 
 use crate::files::{closed_store, in_a_folder};
-use crate::process::{answer, answer_in, answers, child, order};
+use crate::process::{answer, answer_in, answers, child};
 use crate::support::{Scene, dump, relaxed};
 
-const HOLDER: &str = "sharing::holds_a_file_until_its_input_ends";
-
-#[test]
-#[ignore = "run by other tests of this file, in a process of its own"]
-fn holds_a_file_until_its_input_ends() {
-    let Some(order) = order() else { return };
-    let (mode, path) = order.split_once(' ').unwrap();
+/// What a child does: it holds a file until its input ends.
+pub fn hold_a_file(mode_and_path: &str) {
+    let (mode, path) = mode_and_path.split_once(' ').unwrap();
     let sharing = match mode {
         "exclusive" => Sharing::Exclusive,
         "single-writer" => Sharing::SingleWriter,
-        _ => Sharing::MultiWriter,
+        "multi-writer" => Sharing::MultiWriter,
+        _ => panic!("{mode}"),
     };
     let store = Store::builder(path).sharing(sharing).open().unwrap();
-    println!("{}", answer("open"));
+    answer("open");
     std::io::stdin().read_line(&mut String::new()).unwrap();
     store.close().unwrap();
 }
 
 /// Runs something while another process holds the file.
 fn while_held(mode: &str, path: &Path, run: impl FnOnce()) {
-    let mut holder = child(HOLDER, &format!("{mode} {}", path.display()))
+    let mut holder = child("hold a file", &format!("{mode} {}", path.display()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -159,17 +156,15 @@ fn a_shared_file_cannot_be_relaxed_and_the_reason_is_told() {
     }
 }
 
-#[test]
-#[ignore = "run by other tests of this file, in a process of its own"]
-fn opens_stores_where_it_may_not_write() {
-    let Some(order) = order() else { return };
-    let folder = Path::new(&order);
+/// What a child does.
+pub fn open_where_it_may_not_write(folder: &str) {
+    let folder = Path::new(folder);
     let report = |opened: milepost::Result<()>| match opened {
-        Ok(()) => println!("{}", answer("opened")),
+        Ok(()) => answer("opened"),
         Err(Error::Io { path, source }) => {
-            println!("{}", answer(format!("{}: {source}", path.display())));
+            answer(format!("{}: {source}", path.display()));
         }
-        Err(error) => println!("{}", answer(format!("another error: {error:?}"))),
+        Err(error) => answer(format!("another error: {error:?}")),
     };
     report(Store::open(folder.join("new.milepost")).map(|_| ()));
     report(Store::open(folder.join("old.milepost")).map(|_| ()));
@@ -189,7 +184,6 @@ fn in_a_read_only_folder_a_store_can_be_read_but_neither_made_nor_written() {
 
     /// A user without rights, `nobody` on most systems.
     const NOBODY: u32 = 65_534;
-    const CHILD: &str = "sharing::opens_stores_where_it_may_not_write";
 
     let (outer, folder) = in_a_folder("read-only");
     std::fs::create_dir(&folder).unwrap();
@@ -203,19 +197,13 @@ fn in_a_read_only_folder_a_store_can_be_read_but_neither_made_nor_written() {
     allow(&old, 0o444);
     allow(&folder, 0o555);
 
-    let mut command = child(CHILD, &folder.display().to_string());
+    let mut command = child("open where it may not write", folder.to_str().unwrap());
     if std::fs::write(folder.join("probe"), "").is_ok() {
         // No folder is read-only for this user, so another one has to try.
         std::fs::remove_file(folder.join("probe")).unwrap();
         command.uid(NOBODY).gid(NOBODY).current_dir("/");
     }
-    let output = match command.output() {
-        Ok(output) => output,
-        Err(error) => {
-            println!("skipped: the test program cannot be run by user {NOBODY}: {error}");
-            return;
-        }
-    };
+    let output = command.output().expect("another user may run this program");
     let answers = answers(&output);
     allow(&folder, 0o755);
 
