@@ -8,17 +8,20 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod support;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use fastrand::Rng;
 use milepost::storage::Device;
 use milepost::{Batch, Builder, Caps, Error, ManualClock, NewJob, Result, Scope, Store};
 use parking_lot::Mutex;
+
+use support::within;
 
 /// How long anything may take with one file.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -160,10 +163,21 @@ fn damaged(good: &[u8], rng: &mut Rng) -> Vec<u8> {
 #[derive(Debug, Default)]
 struct Tally {
     files: u64,
+    /// Opened with a check.
     refused: u64,
     right: u64,
+    /// Opened without one.
+    opened: u64,
     wrong: u64,
     failed: u64,
+    stopped: u64,
+    unclosed: u64,
+}
+
+/// Checks that a file which is not opened is said to be damaged, and nothing else.
+#[track_caller]
+fn assert_refused(error: &Error) {
+    assert!(matches!(error, Error::Corrupted { .. } | Error::NotAStore { .. }), "{error:?}");
 }
 
 /// Damages files in many ways, and uses each with and without a check when it is opened.
@@ -183,10 +197,20 @@ fn damage(seed: u64, files: u64) -> Tally {
                 work(&store).unwrap();
                 tally.right += 1;
             }
-            Err(_) => tally.refused += 1,
+            Err(error) => {
+                assert_refused(&error);
+                tally.refused += 1;
+            }
         }
         // Plainly: whatever it says, it says it.
-        let Ok(store) = builder(bytes).open() else { continue };
+        let store = match builder(bytes).open() {
+            Ok(store) => store,
+            Err(error) => {
+                assert_refused(&error);
+                continue;
+            }
+        };
+        tally.opened += 1;
         match ask(&store) {
             Ok(found) if found == answers => {}
             Ok(_) => tally.wrong += 1,
@@ -196,41 +220,32 @@ fn damage(seed: u64, files: u64) -> Tally {
         if let Err(Error::Storage { .. } | Error::Uncertain { .. }) = work(&store) {
             let after = store.worker("pc-9", "pc");
             assert!(after.is_err(), "seed {seed}: a store that is damaged has stopped writing");
+            tally.stopped += 1;
         }
-        let _closed_or_not = store.close();
+        tally.unclosed += u64::from(store.close().is_err());
     }
     tally
 }
 
-/// Runs something in a thread of its own, which must not panic, and end in time.
-fn within_patience(run: impl FnOnce() -> Tally + Send + 'static) -> Tally {
-    let (done, outcome) = channel();
-    let thread = std::thread::spawn(move || done.send(run()));
-    match outcome.recv_timeout(PATIENCE) {
-        Ok(tally) => tally,
-        Err(RecvTimeoutError::Timeout) => panic!("it does not end"),
-        Err(RecvTimeoutError::Disconnected) => {
-            std::panic::resume_unwind(thread.join().unwrap_err());
-        }
-    }
-}
-
 #[test]
 fn damaged_files_give_the_right_answer_or_an_error_when_checked_and_never_a_panic() {
-    let tally = within_patience(|| damage(1, 400));
+    let tally = within(PATIENCE, || damage(1, 400));
 
     println!("{tally:?}");
     assert!(tally.refused > 100 && tally.right > 20, "{tally:?}");
+    // Without a check all of it happens, or what comes after opening is not tested.
+    assert!(tally.opened > tally.right && tally.wrong > 0, "{tally:?}");
+    assert!(tally.failed > 0 && tally.stopped > 0, "{tally:?}");
 }
 
 #[test]
 fn noise_is_no_store() {
     let mut rng = Rng::with_seed(99);
-    for length in [0, 1, 511, 4096, 100_000] {
+    for length in [1, 511, 4096, 100_000] {
         let mut noise = vec![0; length];
         rng.fill(&mut noise);
         let opened = builder(noise).open();
-        assert!(length == 0 || opened.is_err(), "{length} bytes of noise");
+        assert!(matches!(opened, Err(Error::NotAStore { .. })), "{length} bytes: {opened:?}");
     }
 }
 
@@ -268,5 +283,5 @@ fn thousands_of_damaged_files() {
 #[ignore = "one of the processes of the test above"]
 fn one_seed_of_damaged_files() {
     let seed = std::env::var("HOSTILE_SEED").map_or(2, |seed| seed.parse().unwrap());
-    println!("{:?}", within_patience(move || damage(seed, 400)));
+    println!("{:?}", within(PATIENCE, move || damage(seed, 400)));
 }

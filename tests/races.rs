@@ -6,12 +6,12 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -23,6 +23,8 @@ use milepost::{
     Store, Timestamp, Worker,
 };
 
+use support::within;
+
 const THREADS: u64 = 8;
 const JOBS: u64 = 10;
 const POSITIONS: u64 = 8_000;
@@ -30,20 +32,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 const FEW: u64 = 4;
 /// How long a test may take before somebody is thought to wait for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Runs a test that fails where it would hang.
-fn within_patience(test: impl FnOnce() + Send + 'static) {
-    let (told, tells) = mpsc::channel();
-    let running = thread::spawn(move || {
-        test();
-        told.send(()).unwrap();
-    });
-    match tells.recv_timeout(PATIENCE) {
-        Ok(()) => {}
-        Err(RecvTimeoutError::Timeout) => panic!("somebody waits for ever"),
-        Err(RecvTimeoutError::Disconnected) => resume_unwind(running.join().unwrap_err()),
-    }
-}
 
 /// What is true of a job, as far as threads were told.
 #[derive(Default)]
@@ -236,7 +224,7 @@ fn round(path: &Path, number: u64, ledger: &Ledger) -> bool {
 /// Promises 2, 3, 4 and 13.
 #[test]
 fn whatever_many_threads_do_at_once_a_job_has_one_holder_and_everything_counts_once() {
-    within_patience(|| {
+    within(PATIENCE, || {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("races.milepost");
         let store = Store::builder(&path).history_limit(50).open().unwrap();
@@ -347,7 +335,7 @@ fn longest_waits(other: impl Fn(&Store) + Sync) -> (u64, u64) {
 /// hold a thread back, so the best of a few tries counts.
 #[test]
 fn nobody_waits_for_more_than_a_few_commits() {
-    within_patience(|| {
+    within(PATIENCE, || {
         let tries = (0..5).map(|_| longest_waits(|store| store.compact().unwrap()));
         let tries: Vec<(u64, u64)> = tries.collect();
         println!("commits during the longest checkpoint and the longest compaction: {tries:?}");
