@@ -6,7 +6,7 @@
 //!
 //! More files: `HOSTILE_SEEDS=100 cargo test --release --test hostile_bytes -- --ignored`.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
 

@@ -7,7 +7,7 @@
 //!
 //! Hundreds of kills: `KILLS=300 cargo test --release --test killed -- --ignored`.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "these are tests")]
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

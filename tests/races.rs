@@ -4,7 +4,7 @@
 //!
 //! `src/commit/explored.rs` tries many schedules of the same in small; this is the whole, at speed.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
 

@@ -6,7 +6,7 @@
 //! at, under the newest token of their job, and everything is counted once (promises 2, 3, 4
 //! and 12).
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "these are tests")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

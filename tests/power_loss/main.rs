@@ -10,7 +10,7 @@
 //!
 //! More images: `POWER_LOSS_SEEDS=200 cargo test --release --test power_loss -- --ignored`.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "these are tests")]
 
 mod disk;
 mod script;
