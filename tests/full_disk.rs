@@ -1,62 +1,58 @@
-//! A disk that is really full: a small file system in memory, where this user may mount one.
+//! A disk that is really full. Room is made, and work goes on (promises 4 and 13).
+//!
+//! Everybody can forbid a process to let its files grow. A small file system needs the right to
+//! mount one, so that test is ignored where it is not asked for; `.ci/run` asks for it:
+//! `cargo test --test full_disk -- --ignored`. Both need a process of their own, to which the
+//! test program runs itself again through a shell.
 
-use std::io::Write;
+#![cfg(target_os = "linux")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "these are tests")]
+
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use milepost::{Batch, Error, NewJob, Scope, Store};
+use milepost::{Error, NewJob, Scope, Store};
 
-/// A file system of some size in a folder; unmounted when it goes.
-struct Mounted<'a>(&'a Path);
+/// Where the process works that has little room.
+const FOLDER: &str = "MILEPOST_TEST_FOLDER";
+/// What it says when it is done.
+const DONE: &str = "everything counts once";
 
-impl<'a> Mounted<'a> {
-    fn new(folder: &'a Path, size: &str) -> Option<Mounted<'a>> {
-        mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], folder)
-            .then_some(Mounted(folder))
-    }
-
-    fn resize(&self, size: &str) {
-        assert!(mount(&["-o", &format!("remount,size={size}")], self.0));
-    }
-}
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        let _unmounted = Command::new("umount").arg(self.0).status();
-    }
-}
-
-fn mount(options: &[&str], folder: &Path) -> bool {
-    let mut command = Command::new("mount");
-    command.args(options).arg(folder).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-/// Promises 4 and 13.
-#[test]
-fn when_the_disk_is_full_that_is_an_error_and_with_room_made_everything_counts_once() {
+/// Runs a test again in a process of its own, after a shell has done something about its room.
+fn run_again(test: &str, shell: &[&str], prepare: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Mounted::new(folder.path(), "1500k") else {
-        let _ = writeln!(std::io::stderr(), "skipped: this user cannot mount a file system");
-        return;
-    };
-    let store = Store::open(folder.path().join("full.milepost")).unwrap();
+    let script = format!(r#"{prepare}; exec "$0" --exact {test} --include-ignored --nocapture"#);
+    let output = Command::new(shell[0])
+        .args(&shell[1..])
+        .args(["sh", "-ec", &script])
+        .arg(std::env::current_exe().unwrap())
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let cried = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains(DONE), "{test}: {said}\n{cried}");
+}
+
+/// Works until there is no room, makes some, and works to the end.
+fn fill_up(folder: &Path, no_room: &str, make_room: impl Fn()) {
+    let store = Store::open(folder.join("full.milepost")).unwrap();
     store.create_job(NewJob::new("keys", 0..1_000)).unwrap();
     let worker = store.worker("pc-01", "pc").unwrap();
     let mut lease = worker.lease(Duration::from_secs(3_600)).unwrap().leased().unwrap();
     let mut was_full = 0;
-    while let Some(range) = lease.next_batch(10).map(|batch| batch.range()) {
-        let batch = Batch::of(&range, Duration::from_millis(5));
-        let batch = batch.finding(range.start.to_be_bytes(), vec![7; 60_000]);
+    while let Some(batch) = lease.next_batch(10) {
+        let key = batch.range().start.to_be_bytes();
+        let batch = batch.took(Duration::from_millis(5)).finding(key, vec![7; 60_000]);
         let mut outcome = lease.checkpoint(batch.clone());
         while let Err(error) = outcome {
             assert!(error.needs_reopen(), "{error:?}");
-            assert!(error.to_string().contains("No space left"), "{error}");
+            assert!(error.to_string().contains(no_room), "{error}");
             assert!(matches!(store.worker("other", "pc"), Err(Error::Stopped { .. })));
             store.snapshot().unwrap().verify().unwrap();
             was_full += 1;
-            disk.resize("64m");
+            make_room();
             store.reopen().unwrap();
             outcome = match lease.retry().unwrap() {
                 Some(_) => Ok(lease.cursor()),
@@ -73,4 +69,49 @@ fn when_the_disk_is_full_that_is_an_error_and_with_room_made_everything_counts_o
     assert_eq!(view.findings(None, 1_000).unwrap().len(), 100);
     drop(view);
     store.close().unwrap();
+    println!("{DONE}");
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+#[test]
+fn when_a_file_may_not_grow_that_is_an_error_and_with_room_made_everything_counts_once() {
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        // In blocks of 512 bytes. The signal would end the process before it sees the error.
+        return run_again(
+            "when_a_file_may_not_grow_that_is_an_error_and_with_room_made_everything_counts_once",
+            &["env"],
+            "trap '' XFSZ; ulimit -S -f 3000",
+        );
+    };
+    fill_up(Path::new(&folder), "File too large", || {
+        let me = std::process::id().to_string();
+        run(Command::new("prlimit").args(["--fsize=unlimited:", "--pid", &me]));
+    });
+}
+
+#[test]
+#[ignore = "mounts a file system, for which not everybody has the right: .ci/run runs it"]
+fn when_the_disk_is_full_that_is_an_error_and_with_room_made_everything_counts_once() {
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        // What is mounted there goes with the process. Who is not root is so in there.
+        let is_root = Command::new("unshare").args(["--mount", "true"]).status().unwrap().success();
+        let shell: &[&str] = if is_root {
+            &["unshare", "--mount"]
+        } else {
+            &["unshare", "--mount", "--map-root-user"]
+        };
+        return run_again(
+            "when_the_disk_is_full_that_is_an_error_and_with_room_made_everything_counts_once",
+            shell,
+            &format!("mount -t tmpfs -o size=1500k tmpfs \"${FOLDER}\""),
+        );
+    };
+    fill_up(Path::new(&folder), "No space left", || {
+        // The source is named again, or `mount` would repeat options that a user may not set.
+        run(Command::new("mount").args(["-o", "remount,size=64m", "tmpfs"]).arg(&folder));
+    });
 }
