@@ -10,7 +10,7 @@ use milepost::storage::{Fault, MemoryEngine};
 use milepost::{Builder, Clock, Error, Lease, ManualClock, NewJob, Store, Worker};
 
 use crate::failures::Disk;
-use crate::support::{Counting, MINUTE, NOON, Scene, advance, at, lease, relaxed};
+use crate::support::{Counting, MINUTE, NOON, Scene, Watched, advance, at, lease, relaxed};
 use crate::threads::eventually;
 
 /// A lease so short that the thread looks at it many times a second.
@@ -151,7 +151,7 @@ fn an_unanswered_checkpoint_is_repeated_once_though_its_lease_is_kept_alive() {
 #[test]
 fn renewals_that_are_due_share_commits() {
     const LEASES: u64 = 1_500;
-    let engine = Counting::new();
+    let engine = Watched::<Counting>::new();
     let scene = Scene::on(engine.clone());
     scene.create_jobs((0..LEASES).map(|n| NewJob::new("a", n..n + 1))).unwrap();
     let worker = scene.pc("w");

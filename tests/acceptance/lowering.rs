@@ -1,12 +1,13 @@
 //! Lowered caps: reached in steps, one with every commit, and nothing is lost on the way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use milepost::storage::Table;
 use milepost::{CapsChange, Import, NewJob, WorkerId};
 
 use crate::ledger::{Ledger, past, totals_of_day};
-use crate::support::{Counting, Counts, Scene, lease, nth_day, nth_month, rows};
+use crate::support::{Counting, Counts, Scene, Watched, lease, nth_day, nth_month, rows};
 
 /// The most rows that one commit lets go of beyond what it added.
 const STEP: u64 = 256;
@@ -48,8 +49,8 @@ fn assert_falls(before: u64, after_each_commit: &[u64], cap: u64) {
 }
 
 /// A store with that many live records of one worker.
-fn scene_with_history(records: u64) -> (Scene, std::sync::Arc<Counting>, Ledger) {
-    let counting = Counting::new();
+fn scene_with_history(records: u64) -> (Scene, Arc<Watched<Counting>>, Ledger) {
+    let counting = Watched::<Counting>::new();
     let scene = Scene::on(counting.clone());
     let mut ledger = Ledger::default();
     let worker = scene.pc("a").id();
@@ -149,7 +150,7 @@ fn import_rows(scene: &Scene, ledger: &mut Ledger, rows: i32, months: bool) -> V
 /// Promises 6, 7 and 8.
 #[test]
 fn at_a_lowered_daily_cap_the_count_falls_with_every_commit_until_it_is_met() {
-    let counting = Counting::new();
+    let counting = Watched::<Counting>::new();
     let scene = Scene::on(counting.clone());
     let mut ledger = Ledger::default();
     import_rows(&scene, &mut ledger, 400, false);
@@ -173,7 +174,7 @@ fn at_a_lowered_daily_cap_the_count_falls_with_every_commit_until_it_is_met() {
 /// Promises 6 to 9.
 #[test]
 fn at_a_lowered_monthly_cap_the_count_falls_with_every_commit_until_it_is_met() {
-    let counting = Counting::new();
+    let counting = Watched::<Counting>::new();
     let scene = Scene::on(counting.clone());
     let mut ledger = Ledger::default();
     import_rows(&scene, &mut ledger, 300, true);

@@ -1,8 +1,8 @@
 //! The acceptance criteria, one test each, by name.
 //!
-//! Time is fed in by a [`ManualClock`](milepost::ManualClock); nothing sleeps. Each test cites the
-//! promises of `docs/design.md` that it holds, and every store is verified when its test is over:
-//! see [`support::Scene`].
+//! Time is fed in by a [`ManualClock`](milepost::ManualClock), and nothing sleeps: threads wait for
+//! what others do. Each test cites the promises of `docs/design.md` that it holds, and every store
+//! is verified when its test is over: see [`support::Scene`].
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 

@@ -164,6 +164,63 @@ pub fn refused<T: Debug>(store: &Store, call: impl FnOnce() -> milepost::Result<
     error
 }
 
+/// What a test does around each commit of a store.
+pub trait Watch: Default + Send + Sync {
+    fn before_commit(&self) {}
+
+    fn after_commit(&self, _engine: &MemoryEngine) -> EngineResult<()> {
+        Ok(())
+    }
+}
+
+/// An engine in memory whose commits are watched.
+pub struct Watched<W> {
+    engine: MemoryEngine,
+    watch: W,
+}
+
+impl<W: Watch> Watched<W> {
+    pub fn new() -> Arc<Watched<W>> {
+        Arc::new(Watched { engine: MemoryEngine::new(), watch: W::default() })
+    }
+}
+
+impl<W> Deref for Watched<W> {
+    type Target = W;
+
+    fn deref(&self) -> &W {
+        &self.watch
+    }
+}
+
+impl<W: Watch> Engine for Watched<W> {
+    fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>> {
+        self.engine.snapshot()
+    }
+
+    fn write(
+        &self,
+        flush: Flush,
+        transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+    ) -> EngineResult<()> {
+        self.watch.before_commit();
+        self.engine.write(flush, transaction)?;
+        self.watch.after_commit(&self.engine)
+    }
+
+    fn stored_bytes(&self) -> EngineResult<u64> {
+        self.engine.stored_bytes()
+    }
+
+    fn reopen(&self) -> milepost::Result<()> {
+        self.engine.reopen()
+    }
+
+    fn close(&self) -> EngineResult<()> {
+        self.engine.close()
+    }
+}
+
 /// How many rows the capped tiers have, by worker where the cap is by worker.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
@@ -172,25 +229,20 @@ pub struct Counts {
     pub monthly: BTreeMap<u32, u64>,
 }
 
-/// An engine in memory that counts the rows of the tiers after every single commit.
+/// Counts the rows of the tiers after every single commit.
 #[derive(Default)]
-pub struct Counting {
-    engine: MemoryEngine,
-    commits: Mutex<Vec<Counts>>,
-}
+pub struct Counting(Mutex<Vec<Counts>>);
 
 impl Counting {
-    pub fn new() -> Arc<Counting> {
-        Arc::new(Counting { engine: MemoryEngine::new(), commits: Mutex::default() })
-    }
-
     /// The counts after each commit since this was asked last.
     pub fn take(&self) -> Vec<Counts> {
-        std::mem::take(&mut *self.commits.lock())
+        std::mem::take(&mut *self.0.lock())
     }
+}
 
-    fn count(&self) -> EngineResult<Counts> {
-        let view = self.engine.snapshot()?;
+impl Watch for Counting {
+    fn after_commit(&self, engine: &MemoryEngine) -> EngineResult<()> {
+        let view = engine.snapshot()?;
         let mut counts =
             Counts { history: view.table_size(Table::History)?.rows, ..Counts::default() };
         let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
@@ -209,35 +261,7 @@ impl Counting {
                 ControlFlow::Continue(())
             })?;
         }
-        Ok(counts)
-    }
-}
-
-impl Engine for Counting {
-    fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>> {
-        self.engine.snapshot()
-    }
-
-    fn write(
-        &self,
-        flush: Flush,
-        transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
-    ) -> EngineResult<()> {
-        self.engine.write(flush, transaction)?;
-        let counts = self.count()?;
-        self.commits.lock().push(counts);
+        self.0.lock().push(counts);
         Ok(())
-    }
-
-    fn stored_bytes(&self) -> EngineResult<u64> {
-        self.engine.stored_bytes()
-    }
-
-    fn reopen(&self) -> milepost::Result<()> {
-        self.engine.reopen()
-    }
-
-    fn close(&self) -> EngineResult<()> {
-        self.engine.close()
     }
 }
