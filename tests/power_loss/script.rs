@@ -126,7 +126,7 @@ impl Script {
                 if self.rng.u64(..6) == 0 {
                     batch = batch.error("it timed out");
                 }
-                // The last one completes the job, and waits for its sync all the same.
+                // The last one completes the job, which is synced.
                 (Action::Checkpoint(batch), to == held.range_end)
             }
         };
