@@ -1,5 +1,7 @@
 //! Carries out the same steps on a store and on the model, and compares the two after each.
 
+use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use milepost::{
@@ -28,15 +30,18 @@ impl Place {
     }
 }
 
+/// How often each kind of command was accepted and refused, by both.
+pub type Coverage = BTreeMap<&'static str, [u64; 2]>;
+
 /// Runs all steps; says what differed, and at which of them.
-pub fn run(place: Place, steps: &[Step]) -> Result<(), String> {
+pub fn run(place: Place, steps: &[Step]) -> Result<Coverage, String> {
     let mut run = Run::new(place);
     for (at, step) in steps.iter().enumerate() {
         run.step(step)
             .and_then(|()| run.compare())
             .map_err(|why| format!("at step {at}, {step:?}: {why}"))?;
     }
-    Ok(())
+    Ok(run.coverage)
 }
 
 struct Run {
@@ -48,6 +53,7 @@ struct Run {
     leases: Vec<Lease>,
     plain: Plain,
     held: Option<(Snapshot, State)>,
+    coverage: Coverage,
 }
 
 #[derive(Debug, Clone)]
@@ -68,7 +74,16 @@ impl Run {
         let builder = builder.history_limit(CAPS.history);
         let store = builder.daily_limit(CAPS.daily).monthly_limit(CAPS.monthly).open().unwrap();
         let plain = Plain::new(Timestamp::from_secs(START), CAPS);
-        Run { place, clock, store, workers: Vec::new(), leases: Vec::new(), plain, held: None }
+        Run {
+            place,
+            clock,
+            store,
+            workers: Vec::new(),
+            leases: Vec::new(),
+            plain,
+            held: None,
+            coverage: Coverage::new(),
+        }
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -86,12 +101,14 @@ impl Run {
                 let created = self.store.create_jobs(jobs.iter().map(new_job));
                 let created = created.map(|ids| ids.into_iter().map(JobId::number).collect());
                 let jobs: Vec<NewJob> = jobs.iter().map(plain_job).collect();
-                same(created.map_err(tag), self.plain.create(&jobs))
+                let expected = self.plain.create(&jobs);
+                self.agree("create", created.map_err(tag), expected)
             }
             Step::FindOrCreate(job) => {
                 let found = self.store.find_or_create_job(new_job(job));
                 let found = found.map(|(id, created)| (id.number(), created));
-                same(found.map_err(tag), self.plain.find_or_create(&plain_job(job)))
+                let expected = self.plain.find_or_create(&plain_job(job));
+                self.agree("find or create", found.map_err(tag), expected)
             }
             Step::Lease { worker, secs, wanted, resume } => {
                 self.lease(*worker, Duration::from_secs(*secs), wanted, *resume)
@@ -100,15 +117,19 @@ impl Run {
             Step::Many(many) => self.many(many, true),
             Step::Cancel(job) => {
                 let job = self.job(*job);
-                same(self.store.cancel_job(id(job)).map_err(tag), self.plain.cancel(job))
+                let (cancelled, expected) =
+                    (self.store.cancel_job(id(job)), self.plain.cancel(job));
+                self.agree("cancel", cancelled.map_err(tag), expected)
             }
             Step::Retry(job) => {
                 let job = self.job(*job);
-                same(self.store.retry_job(id(job)).map_err(tag), self.plain.retry(job))
+                let (retried, expected) = (self.store.retry_job(id(job)), self.plain.retry(job));
+                self.agree("retry", retried.map_err(tag), expected)
             }
             Step::Delete(job) => {
                 let job = self.job(*job);
-                same(self.store.delete_job(id(job)).map_err(tag), self.plain.delete(job))
+                let (deleted, expected) = (self.store.delete_job(id(job)), self.plain.delete(job));
+                self.agree("delete", deleted.map_err(tag), expected)
             }
             Step::ReleaseStale { secs } => {
                 let older_than = Duration::from_secs(*secs);
@@ -120,7 +141,8 @@ impl Run {
                 let (job, key) = (self.job(*job), [*key]);
                 let new = worker.late_finding(id(job), key, b"late");
                 let worker = worker.id().number();
-                same(new.map_err(tag), self.plain.late(worker, job, &key, b"late"))
+                let expected = self.plain.late(worker, job, &key, b"late");
+                self.agree("late finding", new.map_err(tag), expected)
             }
             Step::Import { id, records } => self.import(*id, records),
             Step::Caps { history, daily, monthly } => {
@@ -240,7 +262,7 @@ impl Run {
             }
             _ => {}
         }
-        same(answer, expected)
+        self.agree("lease", answer, expected)
     }
 
     fn nothing_expired_is_left(&self, wanted: &Wanted) -> Result<(), String> {
@@ -292,19 +314,38 @@ impl Run {
                 sequence,
                 action: action(&done),
             });
+            expected.push((name(&done), answer));
             lease.last = Some((sequence, done));
-            expected.push(answer);
         }
         let answers: Vec<Result<Receipt, String>> = if together {
             self.store.submit_many(sent).into_iter().map(|answer| answer.map_err(tag)).collect()
         } else {
             sent.into_iter().map(|command| self.store.submit(command).map_err(tag)).collect()
         };
-        if expected.iter().all(Result::is_err) {
+        if expected.iter().all(|(_, answer)| answer.is_err()) {
             // A rejected command changes nothing (promise 13).
             same(self.plain.state(), before.state())?;
         }
+        for (command, answer) in &expected {
+            self.note(command, answer.is_ok());
+        }
+        let expected: Vec<_> = expected.into_iter().map(|(_, answer)| answer).collect();
         same(answers, expected)
+    }
+
+    /// Compares two answers, and counts them.
+    fn agree<T: PartialEq + Debug>(
+        &mut self,
+        command: &'static str,
+        store: Result<T, String>,
+        model: Result<T, String>,
+    ) -> Result<(), String> {
+        self.note(command, model.is_ok());
+        same(store, model)
+    }
+
+    fn note(&mut self, command: &'static str, is_accepted: bool) {
+        self.coverage.entry(command).or_default()[usize::from(!is_accepted)] += 1;
     }
 
     fn command(&self, at: usize, held: &Held) -> (u64, Done) {
@@ -465,6 +506,15 @@ fn action(done: &Done) -> Action {
     }
 }
 
+fn name(done: &Done) -> &'static str {
+    match done {
+        Done::Checkpoint { .. } => "checkpoint",
+        Done::Renew => "renew",
+        Done::Fail(_) => "fail",
+        Done::Release => "release",
+    }
+}
+
 fn leasing(answer: milepost::Leasing) -> Leasing {
     match answer {
         milepost::Leasing::Leased(lease) => {
@@ -503,7 +553,7 @@ fn tag(error: Error) -> String {
     }
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(store: T, model: T) -> Result<(), String> {
+fn same<T: PartialEq + Debug>(store: T, model: T) -> Result<(), String> {
     if store == model {
         return Ok(());
     }

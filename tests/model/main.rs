@@ -8,7 +8,7 @@
 //! A case that fails is made smaller, printed, and kept in `tests/model/main.proptest-regressions`.
 //! Millions of steps: `MODEL_CASES=80000 cargo test --release --test model -- --ignored`.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "these are tests")]
 
 mod device;
 mod drive;
@@ -17,6 +17,7 @@ mod state;
 mod step;
 mod tiers;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,11 +26,26 @@ use milepost::{Builder, Durability, Store};
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 
 use device::MemoryDevice;
-use drive::{Place, run};
+use drive::{Coverage, Place, run};
 use step::{Step, steps};
 
 /// Steps of one case.
 const STEPS: usize = 250;
+
+/// What is accepted now and refused then in each test, or the test says little.
+const COMMANDS: [&str; 11] = [
+    "cancel",
+    "checkpoint",
+    "create",
+    "delete",
+    "fail",
+    "find or create",
+    "late finding",
+    "lease",
+    "release",
+    "renew",
+    "retry",
+];
 
 fn check(cases: u32, place: impl Fn() -> Place) {
     let seeds = FileFailurePersistence::WithSource("proptest-regressions");
@@ -40,9 +56,26 @@ fn check(cases: u32, place: impl Fn() -> Place) {
         source_file: Some(file!()),
         ..Config::default()
     };
+    let coverage = RefCell::new(Coverage::new());
     TestRunner::new(config)
-        .run(&steps(STEPS), |steps: Vec<Step>| run(place(), &steps).map_err(TestCaseError::fail))
+        .run(&steps(STEPS), |steps: Vec<Step>| {
+            for (command, [accepted, refused]) in
+                run(place(), &steps).map_err(TestCaseError::fail)?
+            {
+                let mut coverage = coverage.borrow_mut();
+                let sum = coverage.entry(command).or_default();
+                *sum = [sum[0] + accepted, sum[1] + refused];
+            }
+            Ok(())
+        })
         .unwrap_or_else(|failure| panic!("{failure}"));
+    let coverage = coverage.into_inner();
+    println!("accepted and refused: {coverage:?}");
+    // A few cases may leave one out.
+    for command in COMMANDS.into_iter().filter(|_| cases >= 100) {
+        let [accepted, refused] = coverage[command];
+        assert!(accepted > 0 && refused > 0, "{command} is one or the other only: {coverage:?}");
+    }
 }
 
 fn on_redb() -> Place {

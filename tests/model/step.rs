@@ -168,9 +168,9 @@ fn clock() -> impl Strategy<Value = i64> {
 }
 
 fn new_job() -> impl Strategy<Value = NewJob> {
-    let length = prop_oneof![9 => 1..40u64, 1 => Just(0)];
+    let length = prop_oneof![9 => 1..100u64, 1 => Just(0)];
     let priority = prop_oneof![3 => Just(0), 1 => -2..3];
-    (0..3u8, 0..200u64, length, priority, option::of(1..4u32)).prop_map(
+    (0..3u8, 0..1_000u64, length, priority, option::of(1..4u32)).prop_map(
         |(prefix, start, length, priority, max_attempts)| NewJob {
             prefix,
             start,
