@@ -4,19 +4,21 @@
 //! At every commit point, for every worker:
 //! - a month's totals are its rolled part plus its days;
 //! - the lifetime's totals are its rolled part plus the months.
-//!
-//! The newest day and month of a worker stand in its lifetime row, all older ones in their tables.
+
+mod rows;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use crate::config::Caps;
 use crate::schema::key;
-use crate::schema::rows::{DailyRow, LifetimeRow, MonthlyRow, Newest, Rolled, Row};
-use crate::schema::tables::{each, keys, load, missing, store, undecodable};
-use crate::storage::{EngineResult, Order, Read, Table, Write};
+use crate::schema::rows::{DailyRow, LifetimeRow, MonthlyRow, Newest, Rolled};
+use crate::schema::tables::{self, keys, missing, store, undecodable};
+use crate::storage::{EngineResult, Order, Table, Write};
 use crate::time::{Day, Month};
 use crate::types::{Totals, WorkerId};
+
+pub(crate) use rows::{Period, each, lifetime, misplaced};
 
 /// What is to be added to one worker's tiers, summed up in memory so that each row is written once.
 #[derive(Debug, Default)]
@@ -40,61 +42,6 @@ impl Fold {
     pub(crate) fn is_empty(&self) -> bool {
         self.days.is_empty() && self.months.is_empty() && self.lifetime.is_empty()
     }
-}
-
-/// A period that a tier keeps a row of for each worker.
-pub(crate) trait Period: Copy + Ord {
-    type Row: Row + Copy;
-
-    fn key(self, worker: WorkerId) -> [u8; 8];
-}
-
-impl Period for Day {
-    type Row = DailyRow;
-
-    fn key(self, worker: WorkerId) -> [u8; 8] {
-        key::day(worker, self)
-    }
-}
-
-impl Period for Month {
-    type Row = MonthlyRow;
-
-    fn key(self, worker: WorkerId) -> [u8; 8] {
-        key::month(worker, self)
-    }
-}
-
-impl<P: Period> Newest<P, P::Row> {
-    /// A worker's row of a period, wherever it stands.
-    fn load(&self, txn: &dyn Write, worker: WorkerId, at: P) -> EngineResult<Option<P::Row>> {
-        match self.0 {
-            Some((newest, row)) if at == newest => Ok(Some(row)),
-            Some((newest, _)) if at < newest => load(txn, &at.key(worker)),
-            _ => Ok(None),
-        }
-    }
-
-    /// Puts a worker's row of a period where it belongs. The newest so far makes room for a newer.
-    fn store(
-        &mut self,
-        txn: &mut dyn Write,
-        worker: WorkerId,
-        at: P,
-        row: P::Row,
-    ) -> EngineResult<()> {
-        match self.0 {
-            Some((newest, _)) if at < newest => return store(txn, &at.key(worker), &row),
-            Some((newest, held)) if at > newest => store(txn, &newest.key(worker), &held)?,
-            _ => {}
-        }
-        self.0 = Some((at, row));
-        Ok(())
-    }
-}
-
-pub(crate) fn lifetime(txn: &(impl Read + ?Sized), worker: WorkerId) -> EngineResult<LifetimeRow> {
-    Ok(load(txn, &key::worker(worker))?.unwrap_or_default())
 }
 
 /// Adds a fold to a worker's tiers, then prunes at least as many rows as it added, and up to
@@ -168,7 +115,7 @@ fn prune_days(
     let mut days = Vec::with_capacity(leaving);
     let under = key::Under::new(key::worker(worker));
     let mut broken = None;
-    each(txn, under.range(), Order::Ascending, |key, row: DailyRow| {
+    tables::each(txn, under.range(), Order::Ascending, |key, row: DailyRow| {
         let Some((_, day)) = key::as_day(key) else {
             broken = Some(undecodable(Table::Daily, key, "its key is no day"));
             return ControlFlow::Break(());
@@ -221,7 +168,7 @@ fn prune_months(
     let mut months = Vec::with_capacity(leaving);
     let under = key::Under::new(key::worker(worker));
     let mut broken = None;
-    each(txn, under.range(), Order::Ascending, |key, row: MonthlyRow| {
+    tables::each(txn, under.range(), Order::Ascending, |key, row: MonthlyRow| {
         let Some((_, month)) = key::as_month(key) else {
             broken = Some(undecodable(Table::Monthly, key, "its key is no month"));
             return ControlFlow::Break(());

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use super::{Check, ensure};
 use crate::error::Result;
 use crate::query::rows;
-use crate::rules::tiers::Period;
+use crate::rules::tiers::{self, Period};
 use crate::schema::key;
-use crate::schema::rows::{LifetimeRow, Newest, Row};
+use crate::schema::rows::{LifetimeRow, Row};
 use crate::schema::tables::{ALL, first_key};
 use crate::storage::{Order, Table};
 use crate::time::{Day, Month};
@@ -26,22 +26,22 @@ impl Check<'_> {
             months += more_months;
             Ok(())
         })?;
-        self.ensure_lifetimes(Table::Daily, key::as_day)?;
-        self.ensure_lifetimes(Table::Monthly, key::as_month)?;
+        self.ensure_lifetimes::<Day>()?;
+        self.ensure_lifetimes::<Month>()?;
         Ok((days, months))
     }
 
     fn tiers_of(&self, worker: WorkerId, life: &LifetimeRow) -> Result<(u64, u64)> {
         // Of each month, the first day that is still there, and the sum of all of them.
         let mut sums: BTreeMap<Month, (Day, Totals)> = BTreeMap::new();
-        let days = self.each_period(worker, life.day, key::as_day, |day, row| {
+        let days = self.each_period(worker, life, |day: Day, row| {
             let (_, sum) = sums.entry(day.month()).or_insert((day, Totals::default()));
             sum.merge(&row.0);
             Ok(())
         })?;
 
         let mut whole = life.rolled.of(&life.totals);
-        let months = self.each_period(worker, life.month, key::as_month, |month, row| {
+        let months = self.each_period(worker, life, |month: Month, row| {
             let mut sum = row.rolled.of(&row.totals);
             sum.extend(sums.remove(&month).map(|(_, days)| days));
             whole.merge(&row.totals);
@@ -80,43 +80,40 @@ impl Check<'_> {
         Ok((days, months))
     }
 
-    /// Shows a worker's rows of a tier, the newest last, and says how many there are.
+    /// Visits a worker's days or months, the oldest first, and returns how many there are.
     fn each_period<P: Period + Display>(
         &self,
         worker: WorkerId,
-        newest: Newest<P, P::Row>,
-        parse: impl Fn(&[u8]) -> Option<(WorkerId, P)>,
+        life: &LifetimeRow,
         mut visit: impl FnMut(P, P::Row) -> Result<()>,
     ) -> Result<u64> {
-        let under = key::Under::new(key::worker(worker));
-        let older = self.each_row(under.range(), parse, |(_, period), row| {
+        if let Some(period) = tiers::misplaced::<P>(self.view.txn(), worker, life)? {
             ensure(
-                newest.0.is_some_and(|(newest, _)| period < newest),
+                false,
                 <P::Row as Row>::TABLE,
                 format_args!("worker {worker} at {period}"),
-                "its worker's newest row, in the lifetime, is newer",
+                "it is older than the newest row, in its worker's lifetime",
             )?;
-            visit(period, row)
+        }
+        let mut seen = 0;
+        tiers::each(self.view.txn(), worker, life, &.., |period, row| {
+            seen += 1;
+            visit(period, row).map(ControlFlow::Continue)
         })?;
-        let Some((period, row)) = newest.0 else { return Ok(older) };
-        visit(period, row)?;
-        self.rows.set(self.rows.get() + 1);
-        Ok(older + 1)
+        self.rows.set(self.rows.get() + seen);
+        Ok(seen)
     }
 
     /// Looks at the first row of each worker in a tier: there has to be a lifetime with it.
-    fn ensure_lifetimes<P: Display>(
-        &self,
-        table: Table,
-        parse: impl Fn(&[u8]) -> Option<(WorkerId, P)>,
-    ) -> Result<()> {
+    fn ensure_lifetimes<P: Period + Display>(&self) -> Result<()> {
+        let table = <P::Row as Row>::TABLE;
         let mut behind: Bound<Vec<u8>> = Bound::Unbounded;
         let after = |behind: &Bound<Vec<u8>>| {
             let range = (behind.as_ref().map(Vec::as_slice), Bound::Unbounded);
             first_key(self.view.txn(), table, range, Order::Ascending)
         };
         while let Some(key) = after(&behind)? {
-            let (worker, period) = rows::parsed(table, &key, &parse)?;
+            let (worker, period) = rows::parsed(table, &key, P::parse)?;
             let has_lifetime = self.has(Table::Lifetime, &key::worker(worker))?;
             let name = format_args!("worker {worker} at {period}");
             ensure(has_lifetime, table, name, "its worker has a lifetime")?;

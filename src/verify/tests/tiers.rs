@@ -67,13 +67,13 @@ fn totals_that_do_not_add_up_are_named() {
         ),
         (
             |scene| scene.put(&key::day(BERT, day("2026-02-17")), &DailyRow(Default::default())),
-            (Table::Daily, "worker 2 at 2026-02-17", "newest row, in the lifetime, is newer"),
+            (Table::Daily, "worker 2 at 2026-02-17", "older than the newest row"),
         ),
         (
             |scene| {
                 scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.month = Newest(None))
             },
-            (Table::Monthly, "worker 2 at 2025-12", "newest row, in the lifetime, is newer"),
+            (Table::Monthly, "worker 2 at 2026-01", "older than the newest row"),
         ),
         (
             |scene| scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.days += 1),
