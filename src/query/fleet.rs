@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::{Snapshot, rows};
 use crate::error::Result;
+use crate::rules::tiers;
 use crate::schema::key;
-use crate::schema::rows::{LifetimeRow, Number, WorkerRow};
+use crate::schema::rows::{Number, WorkerRow};
 use crate::schema::tables::{ALL, load, load_from, undecodable};
 use crate::storage::{Order, Table};
 use crate::time::Timestamp;
@@ -144,8 +145,7 @@ impl Snapshot {
     /// A worker as it is shown. Checkpoints do not touch its row, so when it was last seen is put
     /// together from where their records are: live in history, or added up in the lifetime.
     fn info(&self, id: WorkerId, row: WorkerRow) -> Result<WorkerInfo> {
-        let life: Option<LifetimeRow> = load(self.txn(), &key::worker(id))?;
-        let archived = life.and_then(|life| life.totals.last_at);
+        let archived = tiers::lifetime(self.txn(), id)?.totals.last_at;
         let live =
             self.live()?.get(&id).into_iter().flatten().filter_map(|(_, day)| day.last_at).max();
         Ok(WorkerInfo {

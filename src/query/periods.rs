@@ -1,17 +1,15 @@
 //! Days, months and lifetimes: of a worker, a kind, or the fleet.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{ControlFlow, RangeBounds};
 
 use serde::Serialize;
 
 use super::{Scope, Snapshot};
-use crate::error::Result;
-use crate::rules::tiers::{self, Period};
-use crate::schema::key;
-use crate::schema::rows::Newest;
+use crate::error::{Error, Result};
+use crate::rules::tiers;
 use crate::time::{Day, Month};
-use crate::types::{Totals, WorkerId};
+use crate::types::Totals;
 
 /// What was done on one UTC day.
 ///
@@ -76,9 +74,10 @@ impl Snapshot {
     ) -> Result<Vec<DayStats>> {
         let mut sums: BTreeMap<Day, Totals> = BTreeMap::new();
         for worker in self.workers_in(scope.into())? {
-            let newest = tiers::lifetime(self.txn(), worker)?.day;
-            self.each_period(worker, &days, newest, key::as_day, |day, row| {
+            let life = tiers::lifetime(self.txn(), worker)?;
+            tiers::each(self.txn(), worker, &life, &days, |day: Day, row| {
                 sums.entry(day).or_default().merge(&row.0);
+                Ok::<_, Error>(ControlFlow::Continue(()))
             })?;
             for (day, totals) in self.live_days(worker)?.filter(|(day, _)| days.contains(day)) {
                 sums.entry(day).or_default().merge(totals);
@@ -100,11 +99,12 @@ impl Snapshot {
     ) -> Result<Vec<MonthStats>> {
         let mut sums: BTreeMap<Month, (Totals, Totals)> = BTreeMap::new();
         for worker in self.workers_in(scope.into())? {
-            let newest = tiers::lifetime(self.txn(), worker)?.month;
-            self.each_period(worker, &months, newest, key::as_month, |month, row| {
+            let life = tiers::lifetime(self.txn(), worker)?;
+            tiers::each(self.txn(), worker, &life, &months, |month: Month, row| {
                 let (totals, rolled) = sums.entry(month).or_default();
                 totals.merge(&row.totals);
                 rolled.merge(&row.rolled.of(&row.totals));
+                Ok::<_, Error>(ControlFlow::Continue(()))
             })?;
             let live = self.live_days(worker)?.map(|(day, totals)| (day.month(), totals));
             for (month, totals) in live.filter(|(month, _)| months.contains(month)) {
@@ -147,38 +147,6 @@ impl Snapshot {
     /// What the storage meets.
     pub fn best_month<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<MonthStats>> {
         Ok(best(self.monthly(scope, ..)?, |month| month.totals.items))
-    }
-
-    /// Shows one worker's rows of a tier within a range of periods, and looks at no others.
-    fn each_period<P: Period>(
-        &self,
-        worker: WorkerId,
-        periods: &impl RangeBounds<P>,
-        newest: Newest<P, P::Row>,
-        of_key: impl Fn(&[u8]) -> Option<(WorkerId, P)>,
-        mut visit: impl FnMut(P, P::Row),
-    ) -> Result<()> {
-        let all = key::Under::new(key::worker(worker));
-        let from = periods.start_bound().map(|period| period.key(worker));
-        let to = periods.end_bound().map(|period| period.key(worker));
-        let range = (or(&from, all.range().0), or(&to, all.range().1));
-        self.each_row(range, of_key, |(_, period), row| {
-            visit(period, row);
-            Ok(())
-        })?;
-        if let Some((period, row)) = newest.0.filter(|(period, _)| periods.contains(period)) {
-            visit(period, row);
-        }
-        Ok(())
-    }
-}
-
-/// A bound as it is, or another one where it is open.
-fn or<'k>(bound: &'k Bound<[u8; 8]>, open: Bound<&'k [u8]>) -> Bound<&'k [u8]> {
-    match bound {
-        Bound::Included(key) => Bound::Included(key),
-        Bound::Excluded(key) => Bound::Excluded(key),
-        Bound::Unbounded => open,
     }
 }
 

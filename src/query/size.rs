@@ -57,11 +57,15 @@ impl Snapshot {
             let size = self.txn().table_size(table)?;
             tables.push(TableStats { name: table.name(), rows: size.rows, bytes: size.bytes });
         }
+        // Not every day and month has a row of its own: each worker counts what it has.
+        let (mut days, mut months) = (0, 0);
         self.each_row(ALL, rows::worker, |_, life: LifetimeRow| {
-            tables[Table::Daily as usize].rows += u64::from(life.day.0.is_some());
-            tables[Table::Monthly as usize].rows += u64::from(life.month.0.is_some());
+            days += u64::from(life.days);
+            months += u64::from(life.months);
             Ok(())
         })?;
+        tables[Table::Daily as usize].rows = days;
+        tables[Table::Monthly as usize].rows = months;
         let used_bytes = tables.iter().map(|table| table.bytes).sum();
         Ok(Size { tables, stored_bytes: self.inner.stored_bytes, used_bytes })
     }
