@@ -22,10 +22,9 @@ pub mod limits {
     pub const FINDING_PAYLOAD: usize = 64 * 1024;
     /// Findings of one checkpoint.
     pub const FINDINGS: usize = 1024;
-    /// Bytes of an import's id.
-    pub const IMPORT_ID: usize = 64;
-    /// How many of the latest import ids are remembered.
-    pub const IMPORTS: u64 = 1024;
+    /// Bytes of the name of an import's source. The number of sources is not limited; each is a
+    /// row that stays.
+    pub const IMPORT_SOURCE: usize = 64;
 }
 
 /// How many records each tier keeps. Caps belong to the file, not to whoever opens it.

@@ -126,10 +126,13 @@ pub enum Error {
         /// What is wrong, as a sentence fragment.
         what: String,
     },
-    /// The same import id came with other records. Choose a new id for new records.
+    /// The last import of a source came again with other records. Import new records under the next
+    /// number.
     ImportAltered {
-        /// The id that was used twice.
-        id: String,
+        /// The source of the import.
+        source_name: String,
+        /// The number that was used twice.
+        number: u64,
     },
     /// An environment variable does not hold a number.
     Environment {
@@ -212,7 +215,7 @@ pub enum Error {
         source: Cause,
     },
     /// The storage failed while committing: the command may or may not have been stored. Call
-    /// [`Store::reopen`], then [`Lease::retry`] (or repeat an import under its id) to learn which.
+    /// [`Store::reopen`], then [`Lease::retry`] (or repeat an import under its number) to learn which.
     ///
     /// [`Store::reopen`]: crate::Store::reopen
     /// [`Lease::retry`]: crate::Lease::retry
@@ -359,8 +362,11 @@ impl fmt::Display for Error {
                 )
             }
             Error::Invalid { what } => f.write_str(what),
-            Error::ImportAltered { id } => {
-                write!(f, "the import {id:?} was already stored with other records")
+            Error::ImportAltered { source_name, number } => {
+                write!(
+                    f,
+                    "import {number} from {source_name:?} was already applied with other records"
+                )
             }
             Error::Environment { variable, value } => {
                 write!(f, "the environment variable {variable} is not a number: {value:?}")

@@ -52,6 +52,7 @@
 //! | error text | the first 512 bytes are kept |
 //! | findings of one checkpoint | 1,024, each with a key of 1 to 255 bytes and up to 64 KiB |
 //! | caps | 1 to 2^32 - 1 records |
+//! | import source | 1 to 64 bytes of UTF-8; as many sources as you like, each a row that stays |
 //! | a lease | from a microsecond to ten years, renewed as often as one likes |
 //!
 //! ## Threads and panics
@@ -102,8 +103,8 @@ pub use query::*;
 pub use store::{Reader, Store};
 pub use time::{Day, Month, Timestamp};
 pub use types::{
-    Action, Batch, Import, JobId, JobStatus, LeaseCommand, NewFinding, NewJob, PastBatch, Prefix,
-    Receipt, Token, Totals, WorkerId,
+    Action, Batch, Import, ImportOutcome, JobId, JobStatus, LeaseCommand, NewFinding, NewJob,
+    PastBatch, Prefix, Receipt, Token, Totals, WorkerId,
 };
 pub use verify::Verified;
 pub use worker::{Busy, Leasing, Request, Worker};

@@ -16,7 +16,7 @@ use crate::storage::Engine;
 use crate::sync::{Mutex, RwLock};
 use crate::time::Timestamp;
 use crate::types::command::{Answer, Command, Effect, Grant, LeaseCommand, Receipt, Stamped};
-use crate::types::{Import, JobId, NewJob};
+use crate::types::{Import, ImportOutcome, JobId, NewJob};
 use crate::waiting::Waiters;
 
 /// A store of jobs and of what workers did. Cheap to clone; all clones are one store.
@@ -235,17 +235,17 @@ impl Store {
 
     // Tiers
 
-    /// Takes records from elsewhere into the tiers, in one transaction. Returns whether they were
-    /// new: an import whose id is among the last 1,024 adds nothing.
+    /// Adds records from elsewhere to the tiers, in one transaction, unless the store has them
+    /// already: see [`Import`].
     ///
     /// # Errors
     /// - [`Error::UnknownWorker`] if a record names a worker the store does not know.
-    /// - [`Error::ImportAltered`] if the id was used for other records.
+    /// - [`Error::ImportAltered`] if the last import of the source has this number and other records.
     /// - [`Error::Invalid`] if totals contradict themselves or their period, or would make a
     ///   worker's totals too large to add up exactly.
-    pub fn import(&self, import: Import) -> Result<bool> {
+    pub fn import(&self, import: Import) -> Result<ImportOutcome> {
         match self.submit_one(Command::Import(import))? {
-            Answer::Stored { new } => Ok(new),
+            Answer::Imported(outcome) => Ok(outcome),
             other => Err(unexpected(&other)),
         }
     }

@@ -70,7 +70,7 @@ fn make_the_stored_file() {
     }
     held.abandon();
     bert.late_finding(JobId::from_number(3), "late", [0, 255]).unwrap();
-    let import = Import::new("backfill")
+    let import = Import::new("backfill", 300)
         .history(PastBatch {
             worker: bert.id(),
             job: None,
@@ -101,7 +101,7 @@ fn a_stored_file_of_format_1_holds_what_was_stored() {
     let view = store.snapshot().unwrap();
     let verified = view.verify().unwrap();
     assert_eq!((verified.workers, verified.jobs, verified.history), (2, 5, 5));
-    assert_eq!((verified.findings, verified.imports), (2, 1));
+    assert_eq!((verified.findings, verified.import_sources), (2, 1));
     assert_eq!(view.caps(), Caps { history: 5, daily: 3, monthly: 2 });
 
     let jobs = view.jobs(None, 10).unwrap();

@@ -53,7 +53,7 @@ fn sizes(content: Content) -> (u64, u64) {
     let today = store.now().day().number();
     for n in 0..content.workers {
         let worker = store.worker(&format!("worker-{n:04}"), "pc").unwrap();
-        let mut import = Import::new(format!("of {n}"));
+        let mut import = Import::new("fill", n);
         for back in (0..content.days as i32).rev() {
             let day = Day::from_number(today - back).unwrap();
             import = import.daily(worker.id(), day, totals(day.start(), back as u64));

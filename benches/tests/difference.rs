@@ -247,7 +247,7 @@ fn run(seed: u64, steps: u32) -> (Store, Sqlite, Vec<WorkerId>) {
                 finished_at: done.finished_at,
                 error,
             };
-            store.import(Import::new(format!("late-{step}")).history(batch)).unwrap();
+            store.import(Import::new("late", step.into()).history(batch)).unwrap();
         } else {
             let took = Duration::from_micros(done.duration_us);
             let mut batch = leases[at].next_batch(10).unwrap().took(took).items(done.items);

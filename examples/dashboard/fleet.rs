@@ -104,7 +104,7 @@ fn make_trouble(store: &Store) -> Result<()> {
 
 /// Takes in what a machine did before today, and answers how many items that was.
 fn import_past(store: &Store, worker: &Worker, speed: u64) -> milepost::Result<u128> {
-    let mut import = Import::new(format!("the past of {}", worker.name()));
+    let mut import = Import::new(format!("the past of {}", worker.name()), 1);
     let mut items = 0;
     let (first_month, first_day): (Month, Day) = (FIRST_MONTH.parse()?, FIRST_DAY.parse()?);
     for number in first_month.number()..first_day.month().number() {

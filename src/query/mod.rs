@@ -3,6 +3,7 @@
 mod findings;
 mod fleet;
 mod history;
+mod imports;
 mod jobs;
 mod live;
 mod periods;

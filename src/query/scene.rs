@@ -60,8 +60,8 @@ impl Scene {
     }
 
     /// Takes in live batches of one second each, finished at these times.
-    pub(crate) fn history(&self, id: &str, worker: WorkerId, batches: &[(&str, u64)]) {
-        let import = batches.iter().fold(Import::new(id), |import, (finished_at, items)| {
+    pub(crate) fn history(&self, source: &str, worker: WorkerId, batches: &[(&str, u64)]) {
+        let import = batches.iter().fold(Import::new(source, 1), |import, (finished_at, items)| {
             import.history(PastBatch {
                 worker,
                 job: None,

@@ -72,7 +72,7 @@ fn a_snapshot_stays_as_it_was() {
 fn live_batches_are_in_a_months_totals_and_not_in_its_rolled_part() {
     let (scene, worker) = one_archived_two_live();
     let rolled = batch(5, "2026-01-01T00:00:00Z");
-    scene.store.import(Import::new("rolled").monthly(worker, month("2026-01"), rolled)).unwrap();
+    scene.store.import(Import::new("rolled", 1).monthly(worker, month("2026-01"), rolled)).unwrap();
 
     let months = scene.view().monthly(worker, ..).unwrap();
 
@@ -89,7 +89,7 @@ fn a_range_of_days_includes_what_it_says_and_nobody_elses_days() {
     let workers = ["pc-01", "pc-02", "gpu-01"].map(|name| scene.worker(name).id());
     let days = ["2026-02-14", "2026-02-15", "2026-02-16"];
     for (n, worker) in workers.iter().enumerate() {
-        let import = days.iter().fold(Import::new(format!("of {worker}")), |import, text| {
+        let import = days.iter().fold(Import::new(format!("of {worker}"), 1), |import, text| {
             import.daily(*worker, day(text), batch(1 << n, &format!("{text}T00:00:00Z")))
         });
         scene.store.import(import).unwrap();
@@ -136,7 +136,8 @@ fn workers_that_slowed_down_by_more_than_a_share_are_found() {
     // Before today 30 items a second each, and then so many in one second of today.
     for (worker, today) in [(slow, Some(2)), (half, Some(10)), (steady, Some(30)), (idle, None)] {
         let before = batch(30, "2026-02-15T23:59:59Z");
-        let import = Import::new(format!("of {worker}")).daily(worker, day("2026-02-15"), before);
+        let import =
+            Import::new(format!("of {worker}"), 1).daily(worker, day("2026-02-15"), before);
         scene.store.import(import).unwrap();
         if let Some(today) = today {
             scene.history(
@@ -169,7 +170,7 @@ fn the_leaderboard_goes_by_items_and_then_by_number() {
     let scene = Scene::new(100);
     let [a, b, c] = ["pc-1", "gpu-1", "pc-2"].map(|name| scene.worker(name).id());
     scene.history("a", a, &[("2026-02-16T00:00:00Z", 5)]);
-    scene.store.import(Import::new("b").lifetime(b, batch(7, "2026-02-15T00:00:00Z"))).unwrap();
+    scene.store.import(Import::new("b", 1).lifetime(b, batch(7, "2026-02-15T00:00:00Z"))).unwrap();
     scene.history("c", c, &[("2026-02-16T00:00:00Z", 5)]);
     let view = scene.view();
 
@@ -223,7 +224,7 @@ fn what_was_done_since_a_time_is_added_up_from_whole_stretches_and_single_record
     // Times go up and down within a stretch, and from one to the next; the first records leave.
     let start = scene.store.now();
     let finished = |n: u64| start.before(Duration::from_secs((n * 37 % 400) * 60 + 1_600 - n));
-    let mut import = Import::new("many");
+    let mut import = Import::new("many", 1);
     for n in 0..1_600 {
         let worker = workers[n as usize * 7 % 3];
         import = import.history(PastBatch {

@@ -118,9 +118,7 @@ fn apply_one(txn: &mut dyn Write, shared: &mut Shared, stamped: &Stamped) -> App
         Command::Late { worker, job, finding } => {
             Answer::Stored { new: findings::late_finding(txn, now, *worker, *job, finding)? }
         }
-        Command::Import(import) => {
-            Answer::Stored { new: imports::import(txn, control, tail, import)? }
-        }
+        Command::Import(import) => Answer::Imported(imports::import(txn, control, tail, import)?),
         Command::SetCaps(change) => {
             retention::set_caps(txn, control, *change)?;
             Answer::Done

@@ -1,4 +1,4 @@
-//! Records from elsewhere, taken into the tiers.
+//! Imports: records from elsewhere, added to the tiers once.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,29 +9,50 @@ use crate::rules::outcome::Applied;
 use crate::rules::tiers::{self, Fold};
 use crate::rules::workers::known_worker;
 use crate::schema::codec;
-use crate::schema::rows::{Control, HistoryRow, ImportRow, Row};
+use crate::schema::rows::{Control, HistoryRow, ImportRow};
 use crate::schema::tables::{self, load, store};
-use crate::storage::{EngineResult, Table, Write};
-use crate::types::{Import, ImportRecord, Totals, WorkerId};
+use crate::storage::Write;
+use crate::types::{Import, ImportOutcome, ImportRecord, PastBatch, Totals, WorkerId};
 
-/// Takes records from elsewhere into the tiers. Says whether they were new.
+/// Adds records from elsewhere to the tiers, unless their source has reached their number already.
 pub(crate) fn import(
     txn: &mut dyn Write,
-    control: &mut Control,
+    control: &Control,
     tail: &mut HistoryTail,
     import: &Import,
-) -> Applied<bool> {
+) -> Applied<ImportOutcome> {
     let digest = codec::digest(import);
-    let id_key = tables::import_key(&import.id);
-    if let Some(known) = load::<ImportRow>(txn, &id_key)? {
-        return if known.digest == digest {
-            Ok(false)
-        } else {
-            Err(Error::ImportAltered { id: import.id.clone() }.into())
-        };
+    let key = tables::import_key(&import.source);
+    if let Some(last) = load::<ImportRow>(txn, &key)?
+        && import.number <= last.number
+    {
+        if import.number == last.number && digest != last.digest {
+            let source_name = import.source.clone();
+            return Err(Error::ImportAltered { source_name, number: import.number }.into());
+        }
+        return Ok(ImportOutcome::AlreadyApplied);
     }
-    let mut folds: BTreeMap<WorkerId, (Totals, Fold)> = BTreeMap::new();
+    let folds = add_up(txn, &import.records)?;
+
     for record in &import.records {
+        if let ImportRecord::History(batch) = record {
+            tail.append(txn, &history_row(batch))?;
+        }
+    }
+    for (worker, fold) in &folds {
+        if !fold.is_empty() {
+            tiers::apply(txn, &control.caps, *worker, fold, 0)?;
+        }
+    }
+    store(txn, &key, &ImportRow { number: import.number, digest })?;
+    Ok(ImportOutcome::Applied)
+}
+
+/// Adds up what the records add to the tiers of each worker. Refuses unknown workers and totals
+/// that are too large.
+fn add_up(txn: &dyn Write, records: &[ImportRecord]) -> Applied<BTreeMap<WorkerId, Fold>> {
+    let mut folds: BTreeMap<WorkerId, (Totals, Fold)> = BTreeMap::new();
+    for record in records {
         let worker = record.worker();
         let (held, fold) = match folds.entry(worker) {
             Entry::Occupied(known) => known.into_mut(),
@@ -55,30 +76,21 @@ pub(crate) fn import(
             ImportRecord::Lifetime(_, totals) => fold.lifetime.merge(totals),
         }
     }
+    Ok(folds.into_iter().map(|(worker, (_, fold))| (worker, fold)).collect())
+}
 
-    for record in &import.records {
-        if let ImportRecord::History(batch) = record {
-            let row = HistoryRow {
-                worker: batch.worker,
-                job: batch.job,
-                start: batch.start,
-                end: batch.end,
-                items: batch.items,
-                duration_us: batch.duration_us,
-                finished_at: batch.finished_at,
-                completed: false,
-                error: batch.error.clone(),
-            };
-            tail.append(txn, &row)?;
-        }
+fn history_row(batch: &PastBatch) -> HistoryRow {
+    HistoryRow {
+        worker: batch.worker,
+        job: batch.job,
+        start: batch.start,
+        end: batch.end,
+        items: batch.items,
+        duration_us: batch.duration_us,
+        finished_at: batch.finished_at,
+        completed: false,
+        error: batch.error.clone(),
     }
-    for (worker, (_, fold)) in &folds {
-        if !fold.is_empty() {
-            tiers::apply(txn, &control.caps, *worker, fold, 0)?;
-        }
-    }
-    remember(txn, control, &import.id, &id_key, digest)?;
-    Ok(true)
 }
 
 /// What a worker's totals may reach by imports: half of what fits, so that the batches still to
@@ -97,27 +109,4 @@ fn check_fits(held: &Totals, more: &Totals) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::invalid("the import would make a worker's totals too large to add up exactly"))
-}
-
-/// Remembers the id of an import, and forgets the oldest one over the limit.
-fn remember(
-    txn: &mut dyn Write,
-    control: &mut Control,
-    id: &str,
-    id_key: &[u8],
-    digest: u64,
-) -> EngineResult<()> {
-    let number = control.next_import;
-    control.next_import += 1;
-    store(txn, id_key, &ImportRow { number, digest })?;
-    txn.put(ImportRow::TABLE, &tables::import_log_key(number), id.as_bytes())?;
-    let Some(oldest) = number.checked_sub(crate::config::limits::IMPORTS) else { return Ok(()) };
-    let log_key = tables::import_log_key(oldest);
-    let mut forgotten = None;
-    txn.get(Table::Meta, &log_key, &mut |id| forgotten = Some([b"import/", id].concat()))?;
-    if let Some(id_key) = forgotten {
-        txn.delete(Table::Meta, &id_key)?;
-        txn.delete(Table::Meta, &log_key)?;
-    }
-    Ok(())
 }

@@ -156,7 +156,7 @@ fn command(engine: &MemoryEngine, step: Step, now: Timestamp) -> Stamped {
             after: None,
         },
         21 => Command::Late { worker, job, finding: NewFinding::new([n as u8], b"late") },
-        22 => Command::Import(Import::new(format!("{n}")).history(PastBatch {
+        22 => Command::Import(Import::new(format!("{n}"), 1).history(PastBatch {
             worker,
             job: None,
             start: 0,

@@ -219,7 +219,7 @@ impl Encode for NewFinding {
 
 impl Encode for Import {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        self.id.encode(encoder)?;
+        (&self.source, self.number).encode(encoder)?;
         encode_list(&self.records, encoder)
     }
 }

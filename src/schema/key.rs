@@ -6,7 +6,7 @@ use crate::storage::KeyRange;
 use crate::time::{Day, Month, Timestamp};
 use crate::types::{JobId, JobStatus, WorkerId};
 
-/// A key of history, or of the log of imports: a number.
+/// A key of history: a number.
 pub(crate) fn number(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }

@@ -38,7 +38,6 @@ record! {
         pub(crate) caps: Caps,
         pub(crate) next_job: u64,
         pub(crate) next_worker: u32,
-        pub(crate) next_import: u64,
         /// How many jobs have each status, in the order of [`JobStatus::ALL`].
         pub(crate) jobs: [u64; 5],
         /// Whether a lowered cap on history is still being reached.
@@ -65,7 +64,6 @@ impl Control {
             caps,
             next_job: 1,
             next_worker: 1,
-            next_import: 1,
             jobs: [0; 5],
             history_settling: false,
             workers_settling: None,
@@ -380,7 +378,7 @@ impl Row for FindingRow {
 }
 
 record! {
-    /// A remembered import.
+    /// The last import of a source.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) struct ImportRow {
         pub(crate) number: u64,

@@ -14,6 +14,7 @@ pub(crate) const FORMAT: u32 = 1;
 
 const FORMAT_KEY: &[u8] = b"format";
 const CONTROL_KEY: &[u8] = b"control";
+const IMPORT_KEY: &[u8] = b"import/";
 
 /// Fills an empty store.
 pub(crate) fn initialize(txn: &mut dyn Write, caps: Caps) -> EngineResult<()> {
@@ -41,12 +42,14 @@ pub(crate) fn store_control(txn: &mut dyn Write, control: &Control) -> EngineRes
     store(txn, CONTROL_KEY, control)
 }
 
-pub(crate) fn import_key(id: &str) -> Vec<u8> {
-    [b"import/", id.as_bytes()].concat()
+/// The key of the last import of a source.
+pub(crate) fn import_key(source: &str) -> Vec<u8> {
+    [IMPORT_KEY, source.as_bytes()].concat()
 }
 
-pub(crate) fn import_log_key(number: u64) -> Vec<u8> {
-    [&b"imported/"[..], &key::number(number)].concat()
+/// The source of the key of an import.
+pub(crate) fn import_source(key: &[u8]) -> Option<&str> {
+    str::from_utf8(key.strip_prefix(IMPORT_KEY)?).ok()
 }
 
 /// Reads one row.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::config::{CapsChange, limits};
 use crate::error::{Error, Result, check_length};
 use crate::time::Timestamp;
-use crate::types::{Batch, Import, JobId, NewFinding, NewJob, Token, WorkerId};
+use crate::types::{Batch, Import, ImportOutcome, JobId, NewFinding, NewJob, Token, WorkerId};
 
 /// A command under a lease, as plain data: for callers that keep their leases elsewhere, such as
 /// a server that relays for remote workers. [`Lease`](crate::Lease) sends the same.
@@ -261,10 +261,11 @@ pub(crate) enum Answer {
         jobs: u64,
         next: Option<(Timestamp, JobId)>,
     },
-    /// Whether a late finding, or an import, was new.
+    /// Whether a late finding was new.
     Stored {
         new: bool,
     },
+    Imported(ImportOutcome),
     /// Whether work is left over for a later commit.
     Settling {
         more: bool,

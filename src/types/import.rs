@@ -5,17 +5,61 @@ use crate::error::{Error, Result, check_length};
 use crate::time::{Day, Month, Timestamp};
 use crate::types::{JobId, Totals, WorkerId};
 
-/// Records from elsewhere, to be taken into the tiers in one transaction: for backfills and tests.
-///
-/// The id makes it safe to repeat: an import whose id is among the last 1,024 adds nothing.
+/// Records from elsewhere, to be added to the tiers in one transaction: for backfills, migrations
+/// and logs of other systems.
 ///
 /// A history record counts as a live batch. A daily record is added to its day, its month and the
 /// lifetime; a monthly one to its month and the lifetime; a lifetime one to the lifetime. The caps
 /// are enforced in the same transaction.
+///
+/// # Repeating an import
+///
+/// An import is identified by its source and its number. The source names where the records come
+/// from, such as a file or a log; the number grows from one import of the source to the next, as
+/// the offsets of a log do. The store keeps the last number of each source, so an import is
+/// applied once, however long ago that was:
+///
+/// | number | what happens |
+/// |---|---|
+/// | the first of its source, or above its last one | applied; gaps are allowed |
+/// | the last one, with the same records | nothing: [`ImportOutcome::AlreadyApplied`] |
+/// | the last one, with other records | refused: [`Error::ImportAltered`] |
+/// | below the last one | nothing: [`ImportOutcome::AlreadyApplied`], whatever the records are |
+///
+/// So the imports of one source come in ascending order. Programs that import at the same time
+/// need a source each. After a restart, go on behind
+/// [`Snapshot::last_import`](crate::Snapshot::last_import).
+///
+/// Each source is a row that stays for ever, as a worker is. Use few of them, and new numbers
+/// rather than new sources.
+///
+/// ```
+/// use milepost::{Import, ImportOutcome, Store, Totals};
+///
+/// let store = Store::in_memory()?;
+/// let worker = store.worker("pc-01", "pc")?;
+/// let month = Totals { batches: 40, items: 4_000_000, ..Totals::default() };
+/// let import = Import::new("old-server", 7).monthly(worker.id(), "2026-01".parse()?, month);
+///
+/// assert_eq!(store.import(import.clone())?, ImportOutcome::Applied);
+/// assert_eq!(store.import(import)?, ImportOutcome::AlreadyApplied);
+/// assert_eq!(store.snapshot()?.last_import("old-server")?, Some(7));
+/// # Ok::<(), milepost::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Import {
-    pub(crate) id: String,
+    pub(crate) source: String,
+    pub(crate) number: u64,
     pub(crate) records: Vec<ImportRecord>,
+}
+
+/// What became of an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportOutcome {
+    /// Its records were added.
+    Applied,
+    /// Nothing was added: the store has an import of the source with this number or a higher one.
+    AlreadyApplied,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -48,10 +92,10 @@ pub struct PastBatch {
 }
 
 impl Import {
-    /// An empty import under an id of 1 to 64 bytes, chosen by the caller.
+    /// An empty import from a source, whose name has 1 to 64 bytes, under a number of the source.
     #[must_use]
-    pub fn new(id: impl Into<String>) -> Import {
-        Import { id: id.into(), records: Vec::new() }
+    pub fn new(source: impl Into<String>, number: u64) -> Import {
+        Import { source: source.into(), number, records: Vec::new() }
     }
 
     /// Adds one batch to history.
@@ -83,7 +127,7 @@ impl Import {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        check_length("import id", self.id.len(), 1, limits::IMPORT_ID)?;
+        check_length("import source", self.source.len(), 1, limits::IMPORT_SOURCE)?;
         self.records.iter().try_for_each(ImportRecord::check)
     }
 }

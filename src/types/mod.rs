@@ -13,7 +13,7 @@ pub use batch::{Batch, NewFinding};
 pub use command::{Action, LeaseCommand, Receipt};
 pub use ids::{JobId, Prefix, Token, WorkerId};
 pub(crate) use import::ImportRecord;
-pub use import::{Import, PastBatch};
+pub use import::{Import, ImportOutcome, PastBatch};
 pub use job::NewJob;
 pub use status::JobStatus;
 pub use totals::Totals;

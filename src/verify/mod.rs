@@ -41,8 +41,8 @@ pub struct Verified {
     pub months: u64,
     /// Findings, those of deleted jobs that wait to be removed included.
     pub findings: u64,
-    /// Imports whose ids are remembered.
-    pub imports: u64,
+    /// Sources of imports.
+    pub import_sources: u64,
 }
 
 impl Snapshot {
@@ -74,7 +74,7 @@ impl Snapshot {
     /// - else what the storage meets.
     pub fn verify(&self) -> Result<Verified> {
         let mut check = Check { view: self, workers: HashSet::new(), rows: Cell::new(0) };
-        let imports = check.meta()?;
+        let import_sources = check.meta()?;
         check.workers = check.known_workers()?;
         let jobs = check.jobs()?;
         let history = check.history()?;
@@ -82,7 +82,7 @@ impl Snapshot {
         let findings = check.findings()?;
         let workers = check.workers.len() as u64;
         let rows = check.rows.get();
-        Ok(Verified { rows, workers, jobs, history, days, months, findings, imports })
+        Ok(Verified { rows, workers, jobs, history, days, months, findings, import_sources })
     }
 }
 
@@ -139,18 +139,12 @@ impl Check<'_> {
         Ok(self.view.txn().get(table, key, &mut |_| {})?)
     }
 
-    fn has_value(&self, table: Table, key: &[u8], value: &[u8]) -> Result<bool> {
-        let mut equal = false;
-        self.view.txn().get(table, key, &mut |found| equal = found == value)?;
-        Ok(equal)
-    }
-
     fn ensure_worker(&self, table: Table, row: impl Display, worker: WorkerId) -> Result<()> {
         let known = self.workers.contains(&worker);
         ensure(known, table, row, format_args!("its worker, {worker}, is one there is"))
     }
 
-    /// The row of caps and counters, and the remembered imports; says how many of these.
+    /// The row of caps and counters, and the sources of imports; returns how many of these.
     fn meta(&self) -> Result<u64> {
         let control = self.control();
         let caps = [control.caps.history, control.caps.daily, control.caps.monthly];
@@ -168,41 +162,19 @@ impl Check<'_> {
         let is_ours = format == Some(tables::FORMAT.into());
         ensure(is_ours, Table::Meta, "format", format_args!("the format is {}", tables::FORMAT))?;
 
-        let mut imports = 0;
+        let mut sources = 0;
         self.each_entry(Table::Meta, |key, value| {
-            if let Some(id) = key.strip_prefix(b"import/") {
-                imports += 1;
-                self.import(id, rows::decoded(Table::Meta, key, value)?)
-            } else if let Some(number) = key.strip_prefix(b"imported/") {
-                let number = rows::parsed(Table::Meta, key, |_| rows::number(number))?;
-                self.import_log(number, value)
-            } else {
-                let known = [&b"format"[..], b"control"].contains(&key);
-                rows::parsed(Table::Meta, key, |_| known.then_some(()))
+            if let Some(source) = tables::import_source(key) {
+                sources += 1;
+                rows::decoded::<ImportRow>(Table::Meta, key, value)?;
+                let fits = (1..=limits::IMPORT_SOURCE).contains(&source.len());
+                let name = format_args!("import source {source:?}");
+                return ensure(fits, Table::Meta, name, "its name has 1 to 64 bytes");
             }
+            let known = [&b"format"[..], b"control"].contains(&key);
+            rows::parsed(Table::Meta, key, |_| known.then_some(()))
         })?;
-        let rule = format_args!("{imports} imports are remembered, at most {}", limits::IMPORTS);
-        ensure(imports <= limits::IMPORTS, Table::Meta, "control", rule)?;
-        Ok(imports)
-    }
-
-    fn import(&self, id: &[u8], row: ImportRow) -> Result<()> {
-        let name = format_args!("import {:?}", String::from_utf8_lossy(id));
-        let given_out = (1..self.control().next_import).contains(&row.number);
-        ensure(given_out, Table::Meta, name, "its number was given out")?;
-        let is_logged = self.has_value(Table::Meta, &tables::import_log_key(row.number), id)?;
-        ensure(is_logged, Table::Meta, name, "it is in the log of imports under its number")
-    }
-
-    fn import_log(&self, number: u64, id: &[u8]) -> Result<()> {
-        let row: Option<ImportRow> = load(self.view.txn(), &[b"import/", id].concat())?;
-        let fits = row.is_some_and(|row| row.number == number);
-        ensure(
-            fits,
-            Table::Meta,
-            format_args!("log entry {number}"),
-            "its import is remembered under its number",
-        )
+        Ok(sources)
     }
 
     /// Workers against their names, both ways.

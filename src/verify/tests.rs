@@ -3,7 +3,6 @@
 mod jobs;
 mod tiers;
 
-use crate::config::limits;
 use crate::error::Error;
 use crate::query::scene::{Scene, batch, day, month};
 use crate::schema::codec::encode;
@@ -49,7 +48,7 @@ fn scene() -> Scene {
     std::mem::forget(held);
     anne.late_finding(COMPLETED, b"key", b"payload").unwrap();
 
-    let import = Import::new("years")
+    let import = Import::new("years", 1)
         .daily(BERT, day("2026-01-30"), batch(1, "2026-01-30T00:00:00Z"))
         .daily(BERT, day("2026-01-31"), batch(2, "2026-01-31T00:00:00Z"))
         .monthly(BERT, month("2025-12"), batch(4, "2025-12-31T00:00:00Z"))
@@ -71,8 +70,13 @@ fn a_store_in_order_is_found_in_order() {
 
     let verified = scene.view().verify().unwrap();
 
-    let counts =
-        (verified.workers, verified.jobs, verified.history, verified.findings, verified.imports);
+    let counts = (
+        verified.workers,
+        verified.jobs,
+        verified.history,
+        verified.findings,
+        verified.import_sources,
+    );
     assert_eq!(counts, (3, 5, 4, 1, 3));
     assert_eq!((verified.days, verified.months), (6, 4));
     let rows: u64 = scene.view().size().unwrap().tables.iter().map(|table| table.rows).sum();
@@ -212,37 +216,21 @@ fn workers_and_names_that_disagree_are_named() {
 }
 
 #[test]
-fn remembered_imports_that_disagree_with_their_log_are_named() {
+fn rows_of_meta_that_are_wrong_are_named() {
+    fn source(scene: &Scene, name: &str) {
+        scene.put(&tables::import_key(name), &ImportRow { number: 1, digest: 0 });
+    }
     check(&[
-        (
-            |scene| scene.edit(&tables::import_key("years"), |row: &mut ImportRow| row.number = 2),
-            (Table::Meta, "import \"years\"", "in the log of imports"),
-        ),
-        (
-            |scene| scene.delete(Table::Meta, &tables::import_log_key(1)),
-            (Table::Meta, "import \"years\"", "in the log of imports"),
-        ),
-        (
-            |scene| scene.delete(Table::Meta, &tables::import_key("years")),
-            (Table::Meta, "log entry 1", "is remembered"),
-        ),
-        (
-            |scene| scene.control(|control| control.next_import = 3),
-            (Table::Meta, "import \"again\"", "number was given out"),
-        ),
+        (|scene| source(scene, ""), (Table::Meta, "import source \"\"", "has 1 to 64 bytes")),
         (
             |scene| {
-                scene.control(|control| control.next_import = 2_000);
-                for number in 4..=limits::IMPORTS + 1 {
-                    let id = number.to_string();
-                    scene.put(&tables::import_key(&id), &ImportRow { number, digest: 0 });
-                    scene.tamper(|txn| {
-                        txn.put(Table::Meta, &tables::import_log_key(number), id.as_bytes())
-                            .unwrap();
-                    });
-                }
+                source(scene, "a name of 65 bytes, one more than the source of imports may have.")
             },
-            (Table::Meta, "control", "1025 imports are remembered"),
+            (
+                Table::Meta,
+                "import source \"a name of 65 bytes, one more than the source of imports may have.\"",
+                "has 1 to 64 bytes",
+            ),
         ),
         (|scene| scene.delete(Table::Meta, b"format"), (Table::Meta, "format", "the format is 1")),
     ]);
@@ -272,8 +260,6 @@ fn a_key_or_a_record_that_cannot_be_read_is_named_in_every_table() {
                 | Table::FindingsByKey
         );
         let long_key = [&key[..], b"!"].concat();
-        // The last row of meta is a log entry: its value is an id, and may be any bytes.
-        let key = if table == Table::Meta { tables::import_key("years") } else { key };
         for (broken, applies) in [(long_key, !has_free_keys), (key, !has_no_record)] {
             if !applies {
                 continue;

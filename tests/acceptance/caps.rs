@@ -113,7 +113,7 @@ fn a_tier_holds_exactly_its_cap() {
     let worker = scene.pc("a").id();
 
     let import = |n: u64, ledger: &mut Ledger| {
-        ledger.import(&scene, &n.to_string(), past(worker, Timestamp::EPOCH, n, n));
+        ledger.import(&scene, past(worker, Timestamp::EPOCH, n, n));
         (rows(&scene, Table::History), rows(&scene, Table::Lifetime))
     };
 

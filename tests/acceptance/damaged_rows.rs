@@ -58,7 +58,7 @@ fn fill(scene: &Scene) -> (Lease, Lease) {
     scene.cancel_job(ids[4]).unwrap();
     other.late_finding(ids[2], "key", "payload").unwrap();
     let totals = Totals { batches: 2, items: 7, ..Totals::default() };
-    let import = Import::new("before")
+    let import = Import::new("before", 1)
         .history(past(other.id(), scene.now(), 1, 1))
         .daily(other.id(), day("2026-01-30"), totals)
         .daily(other.id(), day("2026-01-31"), totals)

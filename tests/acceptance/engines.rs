@@ -90,7 +90,8 @@ fn retention_comes_out_the_same_on_every_engine() {
             let totals = totals_of_day(nth_day(n), n as u64);
             let worker = scene.pc("a").id();
             ledger.note_day(worker, nth_day(n), totals);
-            scene.import(Import::new(n.to_string()).daily(worker, nth_day(n), totals)).unwrap();
+            let import = Import::new("days", n as u64);
+            scene.import(import.daily(worker, nth_day(n), totals)).unwrap();
         }
         ledger.assert_conserved(scene);
         vec![format!("{:?}", scene.caps())]
@@ -125,12 +126,12 @@ fn lowered_caps_are_met_within_the_limits_of_the_engine() {
         let worker = scene.pc("a").id();
         for n in 0..200 {
             let at = scene.now().before(Duration::from_secs((200 - n) * 40_000));
-            ledger.import(&scene, &format!("batch {n}"), past(worker, at, n, n));
+            ledger.import(&scene, past(worker, at, n, n));
         }
         for n in 0..60 {
             let totals = totals_of_day(nth_month(n).first_day(), n as u64);
             ledger.note_month(worker, nth_month(n), totals);
-            let import = Import::new(format!("month {n}"));
+            let import = Import::new("months", n as u64);
             scene.import(import.monthly(worker, nth_month(n), totals)).unwrap();
         }
 

@@ -9,8 +9,8 @@ use std::thread;
 
 use milepost::storage::{Device, Fault, MemoryEngine};
 use milepost::{
-    Action, Batch, Builder, Error, Import, JobStatus, Lease, LeaseCommand, Leasing, ManualClock,
-    NewJob, Receipt,
+    Action, Batch, Builder, Error, Import, ImportOutcome, JobStatus, Lease, LeaseCommand, Leasing,
+    ManualClock, NewJob, Receipt,
 };
 use parking_lot::Mutex;
 
@@ -114,7 +114,7 @@ fn after_a_failure_the_store_stops_writing_but_not_reading_until_it_is_reopened(
             worker.lease(MINUTE).unwrap_err(),
             second(&mut lease).unwrap_err(),
             scene
-                .import(Import::new("i").history(past(worker.id(), scene.now(), 1, 1)))
+                .import(Import::new("i", 1).history(past(worker.id(), scene.now(), 1, 1)))
                 .unwrap_err(),
             scene.flush().unwrap_err(),
         ];
@@ -252,14 +252,14 @@ fn an_import_left_unanswered_is_repeated_under_its_id() {
     for fault in FAULTS {
         let (scene, engine) = scene();
         let worker = scene.pc("w").id();
-        let import = || Import::new("once").history(past(worker, scene.now(), 5, 100));
+        let import = || Import::new("once", 1).history(past(worker, scene.now(), 5, 100));
         engine.fail_after(0, fault);
         assert_kind(fault, &scene.import(import()).unwrap_err());
 
         scene.reopen().unwrap();
-        let new = scene.import(import()).unwrap();
+        let outcome = scene.import(import()).unwrap();
 
-        assert_eq!(new, fault != Fault::CommitKept);
+        assert_eq!(outcome == ImportOutcome::AlreadyApplied, fault == Fault::CommitKept);
         assert_eq!(scene.snapshot().unwrap().lifetime(worker).unwrap().totals.batches, 1);
     }
 }

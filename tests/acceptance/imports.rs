@@ -1,29 +1,29 @@
 //! Imports: records from elsewhere, taken in by the same law, once.
 
-use milepost::storage::Table;
-use milepost::{Error, Import, PastBatch, Totals, WorkerId, limits};
+use milepost::{Error, Import, ImportOutcome, PastBatch, Totals, WorkerId};
 
 use crate::ledger::{Ledger, past, totals_of_day};
-use crate::support::{Scene, at, day, dump, month, nth_day, refused, rows};
+use crate::support::{Scene, at, day, dump, month, nth_day, refused};
 
 /// Promise 4.
 #[test]
-fn an_import_repeated_under_its_id_adds_nothing() {
+fn an_import_repeated_under_its_number_adds_nothing() {
     let mut scene = Scene::new();
     let worker = scene.pc("a").id();
     let import = || {
-        Import::new("once")
+        Import::new("once", 1)
             .history(past(worker, at("2026-02-16T10:00:00Z"), 5, 100))
             .daily(worker, day("2026-02-15"), totals_of_day(day("2026-02-15"), 1))
             .monthly(worker, month("2026-01"), totals_of_day(day("2026-01-05"), 2))
             .lifetime(worker, totals_of_day(day("2020-01-05"), 3))
     };
-    assert!(scene.import(import()).unwrap());
+    assert_eq!(scene.import(import()).unwrap(), ImportOutcome::Applied);
     let before = dump(&scene);
 
-    assert!(!scene.import(import()).unwrap());
+    assert_eq!(scene.import(import()).unwrap(), ImportOutcome::AlreadyApplied);
     scene.reopen_with(|builder| builder);
-    assert!(!scene.import(import()).unwrap(), "also after a restart");
+    let outcome = scene.import(import()).unwrap();
+    assert_eq!(outcome, ImportOutcome::AlreadyApplied, "also after a restart");
 
     assert!(dump(&scene) == before);
     assert_eq!(
@@ -32,39 +32,89 @@ fn an_import_repeated_under_its_id_adds_nothing() {
     );
 }
 
-/// Promises 4 and 13.
+/// Promises 4 and 14: ids of imports were forgotten once 1,024 newer ones had come, and 2,000
+/// imports that were all repeated counted twice.
 #[test]
-fn an_import_under_a_used_id_with_other_records_is_refused() {
-    let scene = Scene::new();
+fn two_thousand_imports_repeated_add_nothing_and_take_one_row() {
+    let scene = Scene::in_memory();
+    let mut ledger = Ledger::default();
     let worker = scene.pc("a").id();
-    let batch = |items: u64| Import::new("once").history(past(worker, scene.now(), items, 100));
-    scene.import(batch(5)).unwrap();
+    let batch = |n: u64| past(worker, at("2026-02-16T10:00:00Z"), n, n);
+    let import = |n: u64| scene.import(Import::new("log", n).history(batch(n))).unwrap();
+    for n in 0..2_000 {
+        ledger.note(&batch(n));
+        assert_eq!(import(n), ImportOutcome::Applied);
+    }
+    let before = dump(&scene);
 
-    let error = refused(&scene, || scene.import(batch(6)));
+    for n in 0..2_000 {
+        assert_eq!(import(n), ImportOutcome::AlreadyApplied, "import {n}");
+    }
 
-    assert!(matches!(&error, Error::ImportAltered { id } if id == "once"), "{error:?}");
-    assert!(
-        error.to_string().contains("\"once\" was already stored with other records"),
-        "{error}"
-    );
+    assert!(dump(&scene) == before);
+    assert_eq!(scene.snapshot().unwrap().verify().unwrap().import_sources, 1);
+    ledger.assert_conserved(&scene);
 }
 
-/// Promises 4 and 14: the last 1,024 ids are known, and the one before them is forgotten.
+/// Promise 4.
 #[test]
-fn the_latest_1_024_ids_are_remembered_and_no_more() {
-    let scene = Scene::in_memory();
-    let import = |n: u64| scene.import(Import::new(format!("import {n}"))).unwrap();
-    for n in 0..limits::IMPORTS {
-        assert!(import(n));
-    }
-    assert!(!import(0), "exactly the limit");
-    let rows_at_limit = rows(&scene, Table::Meta);
+fn each_source_counts_for_itself_and_its_numbers_may_have_gaps() {
+    let scene = Scene::new();
+    let import = |source: &str, number| scene.import(Import::new(source, number)).unwrap();
 
-    assert!(import(limits::IMPORTS));
+    let outcomes = [
+        import("a", 0),
+        import("a", 7),
+        import("a", u64::MAX),
+        import("b", 5),
+        import("b", 4),
+        import("b", 6),
+        import("a", 7),
+    ];
 
-    assert_eq!(rows(&scene, Table::Meta), rows_at_limit, "bounded");
-    assert!(!import(1), "the last 1,024 are known");
-    assert!(import(0), "the one before them is forgotten");
+    use ImportOutcome::{AlreadyApplied, Applied};
+    assert_eq!(
+        outcomes,
+        [Applied, Applied, Applied, Applied, AlreadyApplied, Applied, AlreadyApplied]
+    );
+    let view = scene.snapshot().unwrap();
+    let last = ["a", "b", "", "c"].map(|source| view.last_import(source).unwrap());
+    assert_eq!(last, [Some(u64::MAX), Some(6), None, None]);
+}
+
+/// Promises 4 and 13.
+#[test]
+fn the_last_import_of_a_source_with_other_records_is_refused() {
+    let scene = Scene::new();
+    let worker = scene.pc("a").id();
+    let batch =
+        |n: u64, items: u64| Import::new("once", n).history(past(worker, scene.now(), items, 100));
+    scene.import(batch(3, 5)).unwrap();
+
+    let error = refused(&scene, || scene.import(batch(3, 6)));
+
+    assert!(
+        matches!(&error, Error::ImportAltered { source_name, number: 3 } if source_name == "once"),
+        "{error:?}"
+    );
+    assert_eq!(error.to_string(), "import 3 from \"once\" was already applied with other records");
+    let before = dump(&scene);
+    let earlier = scene.import(batch(2, 6)).unwrap();
+    assert_eq!(earlier, ImportOutcome::AlreadyApplied, "of earlier ones only the number is known");
+    assert!(dump(&scene) == before);
+    assert_eq!(scene.import(batch(4, 6)).unwrap(), ImportOutcome::Applied);
+}
+
+/// Promise 13: a number that was refused is still free.
+#[test]
+fn a_refused_import_does_not_use_up_its_number() {
+    let scene = Scene::new();
+    let worker = scene.pc("a").id();
+    let of = |worker| Import::new("i", 1).history(past(worker, scene.now(), 1, 1));
+
+    refused(&scene, || scene.import(of(WorkerId::from_number(77))));
+
+    assert_eq!(scene.import(of(worker)).unwrap(), ImportOutcome::Applied);
 }
 
 /// Promises 5 to 8.
@@ -81,8 +131,8 @@ fn a_record_imported_into_a_tier_counts_in_it_and_in_every_coarser_one() {
     ledger.note_day(worker, day("2026-02-15"), of_day);
     ledger.note_month(worker, month("2026-02"), of_month);
     ledger.note_lifetime(worker, of_life);
-    ledger.import(&scene, "live", past(worker, at("2026-02-15T10:00:00Z"), 5, 100));
-    let import = Import::new("coarser")
+    ledger.import(&scene, past(worker, at("2026-02-15T10:00:00Z"), 5, 100));
+    let import = Import::new("coarser", 1)
         .daily(worker, day("2026-02-15"), of_day)
         .monthly(worker, month("2026-02"), of_month)
         .lifetime(worker, of_life);
@@ -110,14 +160,15 @@ fn importing_1_500_days_leaves_the_newest_1_000_with_nothing_lost_from_month_and
     let mut ledger = Ledger::default();
     let worker = together.pc("a").id();
     assert_eq!(one_by_one.pc("a").id(), worker);
-    let mut all = Import::new("all");
+    let mut all = Import::new("all", 1);
     let mut sum = Totals::default();
     for n in 0..1_500 {
         let totals = totals_of_day(nth_day(n), n as u64);
         crate::ledger::add(&mut sum, &totals);
         ledger.note_day(worker, nth_day(n), totals);
         all = all.daily(worker, nth_day(n), totals);
-        one_by_one.import(Import::new(n.to_string()).daily(worker, nth_day(n), totals)).unwrap();
+        let import = Import::new("one by one", n as u64);
+        one_by_one.import(import.daily(worker, nth_day(n), totals)).unwrap();
     }
     together.import(all).unwrap();
 
@@ -140,7 +191,7 @@ fn history_records_imported_over_the_cap_push_the_oldest_out() {
     let scene = Scene::with(|builder| builder.history_limit(10));
     let mut ledger = Ledger::default();
     let worker = scene.pc("a").id();
-    let mut import = Import::new("many");
+    let mut import = Import::new("many", 1);
     for n in 0..25 {
         let batch = past(worker, at("2026-02-16T00:00:00Z"), n, n);
         ledger.note(&batch);
@@ -175,9 +226,9 @@ fn an_import_that_would_overflow_is_refused() {
         ("duration", Totals { duration_us: u128::MAX, ..whole }),
     ] {
         for import in [
-            Import::new(name).daily(worker, day("2026-02-16"), totals),
-            Import::new(name).monthly(worker, month("2026-02"), totals),
-            Import::new(name).lifetime(worker, totals),
+            Import::new(name, 1).daily(worker, day("2026-02-16"), totals),
+            Import::new(name, 1).monthly(worker, month("2026-02"), totals),
+            Import::new(name, 1).lifetime(worker, totals),
         ] {
             let error = refused(&scene, || scene.import(import));
             assert!(matches!(error, Error::Invalid { .. }), "{name}: {error:?}");
@@ -186,10 +237,10 @@ fn an_import_that_would_overflow_is_refused() {
     }
 
     // Exactly as much as fits is taken; after that not one more, in the same import or the next.
-    let twice = Import::new("twice").lifetime(worker, half).lifetime(worker, whole);
+    let twice = Import::new("twice", 1).lifetime(worker, half).lifetime(worker, whole);
     assert!(matches!(refused(&scene, || scene.import(twice)), Error::Invalid { .. }));
-    scene.import(Import::new("half").lifetime(worker, half)).unwrap();
-    let more = Import::new("more").daily(worker, day("2026-02-16"), whole);
+    scene.import(Import::new("half", 1).lifetime(worker, half)).unwrap();
+    let more = Import::new("more", 1).daily(worker, day("2026-02-16"), whole);
     assert!(matches!(refused(&scene, || scene.import(more)), Error::Invalid { .. }));
 }
 
@@ -206,10 +257,10 @@ fn the_largest_batches_fold_on_top_of_the_largest_import() {
         ..Totals::default()
     };
     ledger.note_lifetime(worker, half);
-    scene.import(Import::new("half").lifetime(worker, half)).unwrap();
+    scene.import(Import::new("half", 1).lifetime(worker, half)).unwrap();
 
     for n in 0..5 {
-        ledger.import(&scene, &n.to_string(), past(worker, scene.now(), u64::MAX, u64::MAX));
+        ledger.import(&scene, past(worker, scene.now(), u64::MAX - n, u64::MAX));
     }
 
     ledger.assert_conserved(&scene);
@@ -248,13 +299,13 @@ fn totals_that_no_batches_could_add_up_to_are_refused() {
         (Totals { last_at: tomorrow, ..good }, "time outside their period"),
     ] {
         let error =
-            refused(&scene, || scene.import(Import::new("wrong").daily(worker, today, wrong)));
+            refused(&scene, || scene.import(Import::new("wrong", 1).daily(worker, today, wrong)));
         assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains("the day 2026-02-16") && text.contains(why), "{why}: {text}");
     }
 
-    let other_month = Import::new("wrong").monthly(worker, month("2026-03"), good);
+    let other_month = Import::new("wrong", 1).monthly(worker, month("2026-03"), good);
     let error = refused(&scene, || scene.import(other_month));
     assert!(error.to_string().contains("the month 2026-03"), "{error}");
 }
@@ -268,13 +319,13 @@ fn an_import_for_an_unknown_worker_is_refused_as_a_whole() {
     let totals = totals_of_day(day("2026-02-16"), 1);
 
     for import in [
-        Import::new("i").history(past(known, scene.now(), 1, 1)).history(past(
+        Import::new("i", 1).history(past(known, scene.now(), 1, 1)).history(past(
             unknown,
             scene.now(),
             1,
             1,
         )),
-        Import::new("i").daily(known, day("2026-02-16"), totals).lifetime(unknown, totals),
+        Import::new("i", 1).daily(known, day("2026-02-16"), totals).lifetime(unknown, totals),
     ] {
         let error = refused(&scene, || scene.import(import));
         assert!(matches!(error, Error::UnknownWorker(_)), "{error:?}");
@@ -284,7 +335,7 @@ fn an_import_for_an_unknown_worker_is_refused_as_a_whole() {
 
 /// Promise 13.
 #[test]
-fn import_ids_ranges_and_error_texts_are_held_to_their_limits() {
+fn import_sources_ranges_and_error_texts_are_held_to_their_limits() {
     let scene = Scene::new();
     let worker = scene.pc("a").id();
     let batch = |start: u64, end: u64, error: Option<usize>| PastBatch {
@@ -295,14 +346,17 @@ fn import_ids_ranges_and_error_texts_are_held_to_their_limits() {
     };
 
     for (import, what) in [
-        (Import::new(""), "the import id is empty"),
-        (Import::new("i".repeat(65)), "the import id has a length of 65"),
-        (Import::new("i").history(batch(5, 4, None)), "the range 5..4 holds no position"),
-        (Import::new("i").history(batch(0, 1, Some(513))), "the batch error has a length of 513"),
+        (Import::new("", 1), "the import source is empty"),
+        (Import::new("i".repeat(65), 1), "the import source has a length of 65"),
+        (Import::new("i", 1).history(batch(5, 4, None)), "the range 5..4 holds no position"),
+        (
+            Import::new("i", 1).history(batch(0, 1, Some(513))),
+            "the batch error has a length of 513",
+        ),
     ] {
         let error = refused(&scene, || scene.import(import));
         assert!(error.to_string().starts_with(what), "{error}");
     }
 
-    scene.import(Import::new("i".repeat(64)).history(batch(4, 4, Some(512)))).unwrap();
+    scene.import(Import::new("i".repeat(64), 1).history(batch(4, 4, Some(512)))).unwrap();
 }

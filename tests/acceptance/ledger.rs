@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use milepost::{Batch, Day, Import, Lease, Month, PastBatch, Store, Timestamp, Totals, WorkerId};
+use milepost::{
+    Batch, Day, Import, ImportOutcome, Lease, Month, PastBatch, Store, Timestamp, Totals, WorkerId,
+};
 
 #[derive(Clone, Default)]
 pub struct Ledger {
@@ -61,9 +63,10 @@ impl Ledger {
     }
 
     /// Imports a batch, and notes it.
-    pub fn import(&mut self, store: &Store, id: &str, batch: PastBatch) {
+    pub fn import(&mut self, store: &Store, batch: PastBatch) {
         self.note(&batch);
-        assert!(store.import(Import::new(id).history(batch)).unwrap());
+        let import = Import::new("ledger", self.entries.len() as u64).history(batch);
+        assert_eq!(store.import(import).unwrap(), ImportOutcome::Applied);
     }
 
     pub fn lifetime(&self, worker: WorkerId) -> Totals {

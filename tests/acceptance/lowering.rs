@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use milepost::storage::Table;
-use milepost::{CapsChange, Import, NewJob, WorkerId};
+use milepost::{CapsChange, Import, ImportOutcome, NewJob, WorkerId};
 
 use crate::ledger::{Ledger, past, totals_of_day};
 use crate::support::{Counting, Counts, Scene, Watched, lease, nth_day, nth_month, rows};
@@ -54,7 +54,7 @@ fn scene_with_history(records: u64) -> (Scene, Arc<Watched<Counting>>, Ledger) {
     let scene = Scene::on(counting.clone());
     let mut ledger = Ledger::default();
     let worker = scene.pc("a").id();
-    let mut import = Import::new("many");
+    let mut import = Import::new("many", 1);
     for n in 0..records {
         let batch = past(
             worker,
@@ -65,7 +65,7 @@ fn scene_with_history(records: u64) -> (Scene, Arc<Watched<Counting>>, Ledger) {
         ledger.note(&batch);
         import = import.history(batch);
     }
-    assert!(scene.import(import).expect("it is in order"));
+    assert!(matches!(scene.import(import), Ok(ImportOutcome::Applied)));
     (scene, counting, ledger)
 }
 
@@ -130,7 +130,7 @@ fn settling_reaches_a_lowered_history_cap_without_other_commits() {
 fn import_rows(scene: &Scene, ledger: &mut Ledger, rows: i32, months: bool) -> Vec<WorkerId> {
     let workers: Vec<WorkerId> = ["a", "b", "c"].map(|name| scene.pc(name).id()).into();
     for worker in &workers {
-        let mut import = Import::new(format!("rows of {worker}"));
+        let mut import = Import::new(format!("rows of {worker}"), 1);
         for n in 0..rows {
             if months {
                 let totals = totals_of_day(nth_month(n).first_day(), n as u64);
@@ -142,7 +142,7 @@ fn import_rows(scene: &Scene, ledger: &mut Ledger, rows: i32, months: bool) -> V
                 import = import.daily(*worker, nth_day(n), totals);
             }
         }
-        assert!(scene.import(import).expect("it is in order"));
+        assert!(matches!(scene.import(import), Ok(ImportOutcome::Applied)));
     }
     workers
 }
@@ -236,7 +236,7 @@ fn a_cap_lowered_by_one_opening_is_reached_by_the_next() {
     let mut scene = Scene::new();
     let mut ledger = Ledger::default();
     let worker = scene.pc("a").id();
-    let mut import = Import::new("many");
+    let mut import = Import::new("many", 1);
     for n in 0..800 {
         let batch = past(worker, scene.now().before(Duration::from_secs((800 - n) * 600)), n, n);
         ledger.note(&batch);

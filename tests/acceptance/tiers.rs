@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use milepost::storage::Table;
-use milepost::{Action, Batch, Import, LeaseCommand, NewJob, Totals, WorkerId};
+use milepost::{Action, Batch, Import, ImportOutcome, LeaseCommand, NewJob, Totals, WorkerId};
 
 use crate::ledger::{Ledger, past, totals_of_day};
 use crate::support::{
@@ -92,13 +92,13 @@ fn after_15_000_checkpoints_lifetime_plus_live_equals_what_was_put_in() {
 
 /// Imports a day for each of the numbers, all in one transaction.
 fn import_days(scene: &Scene, ledger: &mut Ledger, worker: WorkerId, days: i32) {
-    let mut import = Import::new(format!("days of {worker}"));
+    let mut import = Import::new(format!("days of {worker}"), 1);
     for n in 0..days {
         let totals = totals_of_day(nth_day(n), n as u64);
         ledger.note_day(worker, nth_day(n), totals);
         import = import.daily(worker, nth_day(n), totals);
     }
-    assert!(scene.import(import).expect("it is in order"));
+    assert!(matches!(scene.import(import), Ok(ImportOutcome::Applied)));
 }
 
 /// Imports days for two workers and checks how many remain: the newest, with nothing lost.
@@ -152,7 +152,7 @@ fn of_1_500_months_of_b_exactly_1_000_remain_and_other_workers_are_untouched() {
     let neighbours = || (rows_of(dump(&scene), a), rows_of(dump(&scene), c));
     let before = neighbours();
 
-    let mut import = Import::new("months of b");
+    let mut import = Import::new("months of b", 1);
     for n in 0..1_500 {
         let totals = totals_of_day(nth_month(n).first_day(), n as u64);
         ledger.note_month(b, nth_month(n), totals);
@@ -216,7 +216,7 @@ fn days_are_in_their_month_before_they_leave() {
         let today = milepost::Day::from_number(today).unwrap();
         let totals = totals_of_day(today, n as u64);
         crate::ledger::add(&mut sum, &totals);
-        scene.import(Import::new(today.to_string()).daily(worker, today, totals)).unwrap();
+        scene.import(Import::new(today.to_string(), 1).daily(worker, today, totals)).unwrap();
 
         let archived = scene.snapshot().unwrap().archived();
         let months = archived.monthly(worker, ..).unwrap();
@@ -242,7 +242,7 @@ fn months_are_in_the_lifetime_before_they_leave() {
         let first = nth_month(n).first_day();
         let totals = totals_of_day(first, n as u64);
         crate::ledger::add(&mut sum, &totals);
-        scene.import(Import::new(first.to_string()).daily(worker, first, totals)).unwrap();
+        scene.import(Import::new(first.to_string(), 1).daily(worker, first, totals)).unwrap();
 
         let archived = scene.snapshot().unwrap().archived();
         let life = archived.lifetime(worker).unwrap();
@@ -264,15 +264,15 @@ fn lifetime_accumulates_from_all_tiers() {
     let mut ledger = Ledger::default();
     let worker = scene.pc("a").id();
 
-    ledger.import(&scene, "leaves", past(worker, at("2025-05-05T05:00:00Z"), 1, 1_000_000));
-    ledger.import(&scene, "stays", past(worker, at("2026-02-16T12:00:00Z"), 20, 1_000_000));
+    ledger.import(&scene, past(worker, at("2025-05-05T05:00:00Z"), 1, 1_000_000));
+    ledger.import(&scene, past(worker, at("2026-02-16T12:00:00Z"), 20, 1_000_000));
     let of_day = totals_of_day(day("2024-04-04"), 3);
     ledger.note_day(worker, day("2024-04-04"), of_day);
     let of_month = totals_of_day(day("2023-03-03"), 4);
     ledger.note_month(worker, month("2023-03"), of_month);
     let of_life = totals_of_day(day("2022-02-02"), 5);
     ledger.note_lifetime(worker, of_life);
-    let import = Import::new("coarser")
+    let import = Import::new("coarser", 1)
         .daily(worker, day("2024-04-04"), of_day)
         .monthly(worker, month("2023-03"), of_month)
         .lifetime(worker, of_life);
@@ -329,9 +329,9 @@ fn errors_are_counted_in_every_tier() {
         batch
     };
 
-    ledger.import(&scene, "1", failed("2026-02-14T00:00:00Z"));
-    ledger.import(&scene, "2", failed("2026-02-15T00:00:00Z"));
-    ledger.import(&scene, "3", past(worker, at("2026-02-16T00:00:00Z"), 5, 100));
+    ledger.import(&scene, failed("2026-02-14T00:00:00Z"));
+    ledger.import(&scene, failed("2026-02-15T00:00:00Z"));
+    ledger.import(&scene, past(worker, at("2026-02-16T00:00:00Z"), 5, 100));
 
     let view = scene.snapshot().unwrap();
     assert_eq!(view.lifetime(worker).unwrap().totals.errors, 2);

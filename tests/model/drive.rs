@@ -5,14 +5,14 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use milepost::{
-    Action, Batch, Builder, Caps, CapsChange, Error, Import, JobId, JobStatus, LeaseCommand,
-    ManualClock, PastBatch, Receipt, Snapshot, Store, Timestamp, Token, Totals, Worker, WorkerId,
+    Action, Batch, Builder, Caps, CapsChange, Error, JobId, JobStatus, LeaseCommand, ManualClock,
+    Receipt, Snapshot, Store, Timestamp, Token, Worker,
 };
 
-use crate::plain::{Done, Imported, Leasing, NewJob, Plain, Wanted};
-use crate::state::{State, observe};
-use crate::step::{self, Act, Held, Step, Tier, Turn};
-use crate::tiers;
+use crate::imports::Sent;
+use crate::plain::{Done, Leasing, NewJob, Plain, Wanted};
+use crate::state::{SOURCES, State, observe};
+use crate::step::{self, Act, Held, Number, Step, Turn};
 
 /// Noon of 2026-02-16.
 const START: i64 = 1_771_243_200;
@@ -51,6 +51,8 @@ struct Run {
     workers: Vec<Worker>,
     /// Every lease there has been.
     leases: Vec<Lease>,
+    /// Every import there has been; of many at once the first.
+    sent: Vec<Sent>,
     plain: Plain,
     held: Option<(Snapshot, State)>,
     coverage: Coverage,
@@ -80,6 +82,7 @@ impl Run {
             store,
             workers: Vec::new(),
             leases: Vec::new(),
+            sent: Vec::new(),
             plain,
             held: None,
             coverage: Coverage::new(),
@@ -144,7 +147,19 @@ impl Run {
                 let expected = self.plain.late(worker, job, &key, b"late");
                 self.agree("late finding", new.map_err(tag), expected)
             }
-            Step::Import { id, records } => self.import(*id, records),
+            Step::Import { source, number, records } => {
+                let source = SOURCES[usize::from(*source)];
+                let last = self.plain.last_import(source);
+                let number = match number {
+                    Number::Above(by) => last.map_or(*by, |last| last + by),
+                    Number::Below(by) => last.unwrap_or(0).saturating_sub(*by),
+                };
+                let sent = Sent::of(source, number, records, self.plain.now).map_err(tag)?;
+                self.sent.push(sent.clone());
+                self.import(sent)
+            }
+            Step::ImportAgain { back } => self.import_again(*back),
+            Step::ManyImports => self.many_imports(),
             Step::Caps { history, daily, monthly } => {
                 let change = CapsChange { history: *history, daily: *daily, monthly: *monthly };
                 self.store.set_caps(change).map_err(tag)?;
@@ -378,68 +393,28 @@ impl Run {
         (sequence, done)
     }
 
-    fn import(&mut self, id: u8, records: &[step::Record]) -> Result<(), String> {
-        let id = format!("import-{id}");
-        let now = self.plain.now;
-        let mut import = Import::new(id.clone());
-        let mut imported = Vec::new();
-        for record in records {
-            let worker = u32::from(record.worker) + 1;
-            let day = milepost::Day::from_number(now.day().number() - record.days_ago);
-            let day = day.map_err(tag)?;
-            let duration_us = record.millis * 1000;
-            let of = WorkerId::from_number(worker);
-            let at = day.start().after(Duration::from_secs(record.items));
-            let totals = Totals {
-                batches: record.batches,
-                errors: record.batches / 3,
-                items: record.items.into(),
-                duration_us: duration_us.into(),
-                min_rate: record.timed.then_some(record.items as f64),
-                max_rate: record.timed.then_some(record.items as f64 * 2.0),
-                first_at: record.timed.then_some(day.start()),
-                last_at: record.timed.then_some(at),
-            };
-            (import, imported) = match record.tier {
-                Tier::History => {
-                    let plain = tiers::Record {
-                        id: 0,
-                        worker,
-                        job: None,
-                        start: 0,
-                        end: record.items,
-                        items: record.items,
-                        duration_us,
-                        finished_at: at,
-                        error: None,
-                    };
-                    let batch = PastBatch {
-                        worker: of,
-                        job: None,
-                        start: 0,
-                        end: record.items,
-                        items: record.items,
-                        duration_us,
-                        finished_at: at,
-                        error: None,
-                    };
-                    (import.history(batch), with(imported, Imported::History(plain)))
-                }
-                Tier::Daily => (
-                    import.daily(of, day, totals),
-                    with(imported, Imported::Day(worker, day, totals)),
-                ),
-                Tier::Monthly => (
-                    import.monthly(of, day.month(), totals),
-                    with(imported, Imported::Month(worker, day.month(), totals)),
-                ),
-                Tier::Lifetime => (
-                    import.lifetime(of, totals),
-                    with(imported, Imported::Lifetime(worker, totals)),
-                ),
-            };
+    /// Imports nothing, many times, and then the first of these and some earlier ones again.
+    fn many_imports(&mut self) -> Result<(), String> {
+        let source = SOURCES[3];
+        let first = self.plain.last_import(source).map_or(0, |last| last + 1);
+        self.sent.push(Sent::new(source, first));
+        for number in first..first + 1_100 {
+            self.import(Sent::new(source, number))?;
         }
-        same(self.store.import(import).map_err(tag), self.plain.import(&id, &imported))
+        (0..4).try_for_each(|back| self.import_again(back))
+    }
+
+    fn import_again(&mut self, back: u16) -> Result<(), String> {
+        if self.sent.is_empty() {
+            return Ok(());
+        }
+        let at = self.sent.len() - 1 - usize::from(back) % self.sent.len();
+        self.import(self.sent[at].clone())
+    }
+
+    fn import(&mut self, sent: Sent) -> Result<(), String> {
+        let Sent { source, number, import, imported } = sent;
+        same(self.store.import(import).map_err(tag), self.plain.import(source, number, &imported))
     }
 
     /// The worker that a number stands for, once one is registered.
@@ -452,11 +427,6 @@ impl Run {
     fn job(&self, number: u8) -> u64 {
         1 + u64::from(number) % (self.plain.created + 1)
     }
-}
-
-fn with(mut list: Vec<Imported>, more: Imported) -> Vec<Imported> {
-    list.push(more);
-    list
 }
 
 fn id(job: u64) -> JobId {
@@ -548,7 +518,7 @@ fn tag(error: Error) -> String {
         Error::UnknownWorker(name) => {
             format!("unknown worker {}", name.trim_start_matches("number "))
         }
-        Error::ImportAltered { .. } => "import altered".into(),
+        Error::ImportAltered { .. } => "altered".into(),
         other => format!("{other}"),
     }
 }

@@ -12,6 +12,7 @@
 
 mod device;
 mod drive;
+mod imports;
 mod plain;
 mod state;
 mod step;

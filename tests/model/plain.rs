@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use milepost::{Caps, JobStatus, Receipt, Timestamp, Totals};
+use milepost::{Caps, ImportOutcome, JobStatus, Receipt, Timestamp, Totals};
 
-use crate::state::{Finding, Job, State, Worker};
+use crate::state::{Finding, Job, SOURCES, State, Worker};
 use crate::tiers::{Record, Tiers, add};
 
 /// Why the model refuses a command: what an error of the store has to say, too.
@@ -22,7 +22,8 @@ pub struct Plain {
     pub created: u64,
     pub tiers: Tiers,
     pub findings: BTreeMap<(u64, Vec<u8>), Finding>,
-    pub imports: BTreeMap<String, Vec<Imported>>,
+    /// By source and number.
+    pub imports: BTreeMap<String, BTreeMap<u64, Vec<Imported>>>,
 }
 
 /// A job, and what the store does not show of it.
@@ -134,6 +135,7 @@ impl Plain {
             lifetimes: Vec::new(),
             everything: Vec::new(),
             findings: self.findings.values().cloned().collect(),
+            imports: SOURCES.map(|source| self.last_import(source)),
         };
         for worker in &mut state.workers {
             let archived = self.tiers.lifetimes.get(&worker.id).copied().unwrap_or_default();
@@ -524,9 +526,24 @@ impl Plain {
         released
     }
 
-    pub fn import(&mut self, id: &str, records: &[Imported]) -> Refused<bool> {
-        if let Some(known) = self.imports.get(id) {
-            return if known == records { Ok(false) } else { Err("import altered".into()) };
+    /// The number of the last import of a source.
+    pub fn last_import(&self, source: &str) -> Option<u64> {
+        self.imports.get(source)?.keys().max().copied()
+    }
+
+    pub fn import(
+        &mut self,
+        source: &str,
+        number: u64,
+        records: &[Imported],
+    ) -> Refused<ImportOutcome> {
+        let last = self.last_import(source);
+        if last > Some(number) {
+            return Ok(ImportOutcome::AlreadyApplied);
+        }
+        if last == Some(number) {
+            let same = self.imports[source][&number] == records;
+            return if same { Ok(ImportOutcome::AlreadyApplied) } else { Err("altered".into()) };
         }
         for record in records {
             let (Imported::Day(worker, ..)
@@ -546,8 +563,9 @@ impl Plain {
             }
         }
         self.tiers.prune(self.caps);
-        self.imports.insert(id.to_string(), records.to_vec());
-        Ok(true)
+        let imports = self.imports.entry(source.to_string()).or_default();
+        imports.insert(number, records.to_vec());
+        Ok(ImportOutcome::Applied)
     }
 
     pub fn set_caps(&mut self, caps: Caps) {

@@ -17,7 +17,12 @@ pub struct State {
     /// Of each worker, archived and live.
     pub everything: Vec<Totals>,
     pub findings: Vec<Finding>,
+    /// The last number of each source of [`SOURCES`].
+    pub imports: [Option<u64>; 4],
 }
+
+/// Where imports come from. The last one is for many imports at once.
+pub const SOURCES: [&str; 4] = ["server", "server-2", "log", "many"];
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Worker {
@@ -81,7 +86,11 @@ pub fn observe(view: &Snapshot) -> milepost::Result<State> {
         lifetimes: Vec::new(),
         everything: Vec::new(),
         findings: view.findings(None, usize::MAX)?.into_iter().map(finding).collect(),
+        imports: [None; 4],
     };
+    for (last, source) in state.imports.iter_mut().zip(SOURCES) {
+        *last = view.last_import(source)?;
+    }
     for worker in &workers {
         let id = milepost::WorkerId::from_number(worker.id);
         let scope = Scope::Worker(id);

@@ -34,9 +34,16 @@ pub enum Step {
         key: u8,
     },
     Import {
-        id: u8,
+        source: u8,
+        number: Number,
         records: Vec<Record>,
     },
+    /// An earlier import again, as it was: which one, counted from the latest.
+    ImportAgain {
+        back: u16,
+    },
+    /// More imports than any list of the latest ones would hold.
+    ManyImports,
     Caps {
         history: Option<u32>,
         daily: Option<u32>,
@@ -106,6 +113,14 @@ pub enum Act {
     Release,
 }
 
+/// The number of an import, beside the last one of its source.
+#[derive(Debug, Clone)]
+pub enum Number {
+    Above(u64),
+    /// So much below it; 0 for the last one itself.
+    Below(u64),
+}
+
 /// A record that is imported, so many days before the present.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -127,7 +142,8 @@ pub enum Tier {
 }
 
 pub fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    vec(step(), 1..=2 * most)
+    // These take a thousand times as long as others.
+    vec(prop_oneof![8_000 => step(), 1 => Just(Step::ManyImports)], 1..=2 * most)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -145,7 +161,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..1000u64).prop_map(|secs| Step::ReleaseStale { secs }),
         2 => (0..5u8, any::<u8>(), 0..4u8)
             .prop_map(|(worker, job, key)| Step::Late { worker, job, key }),
-        6 => (any::<u8>(), vec(record(), 0..4)).prop_map(|(id, records)| Step::Import { id, records }),
+        6 => (0..3u8, number(), vec(record(), 0..4))
+            .prop_map(|(source, number, records)| Step::Import { source, number, records }),
+        3 => any::<u16>().prop_map(|back| Step::ImportAgain { back }),
         3 => (option::of(1..9u32), option::of(1..5u32), option::of(1..4u32))
             .prop_map(|(history, daily, monthly)| Step::Caps { history, daily, monthly }),
         14 => clock().prop_map(|secs| Step::Clock { secs }),
@@ -217,6 +235,13 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::Renew),
         2 => Just(Act::Fail),
         2 => Just(Act::Release),
+    ]
+}
+
+fn number() -> impl Strategy<Value = Number> {
+    prop_oneof![
+        6 => (1..4u64).prop_map(Number::Above),
+        1 => (0..4u64).prop_map(Number::Below),
     ]
 }
 

@@ -87,7 +87,7 @@ impl Script {
         self.imports += 1;
         let now = self.store.now();
         let worker = self.workers[self.rng.usize(..WORKERS)].id();
-        let import = (0..3).fold(Import::new(self.imports.to_string()), |import, n| {
+        let import = (0..3).fold(Import::new("script", self.imports), |import, n| {
             import.history(PastBatch {
                 worker,
                 job: None,

@@ -36,7 +36,6 @@ pub(super) struct Control {
     pub(super) caps: CapsRow,
     pub(super) next_job: u64,
     pub(super) next_worker: u32,
-    pub(super) next_import: u64,
     pub(super) jobs: [u64; 5],
     pub(super) history_settling: bool,
     pub(super) workers_settling: Option<u32>,

@@ -56,7 +56,7 @@ pub(super) fn fill(folder: &Path, scale: &Scale) -> Result<()> {
         .create_jobs(scale.tracks().iter().map(|track| NewJob::new(plan::PREFIX, track.range())))?;
     for worker in 0..scale.workers {
         let id = worker_id(worker);
-        let mut import = Import::new(format!("tiers of {worker}"));
+        let mut import = Import::new("tiers", worker as u64);
         for (month, totals) in scale.past_months(worker) {
             import = import.monthly(id, month, totals);
         }
@@ -67,7 +67,7 @@ pub(super) fn fill(folder: &Path, scale: &Scale) -> Result<()> {
     }
     let past: Vec<Step> = scale.past_batches().collect();
     for (n, steps) in past.chunks(1_000).enumerate() {
-        let mut import = Import::new(format!("history {n}"));
+        let mut import = Import::new("history", n as u64);
         for step in steps {
             import = import.history(past_batch(step));
         }

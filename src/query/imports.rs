@@ -1,0 +1,19 @@
+//! How far the imports of a source have come.
+
+use super::Snapshot;
+use crate::error::Result;
+use crate::schema::rows::ImportRow;
+use crate::schema::tables::{import_key, load};
+
+impl Snapshot {
+    /// The number of the last [import](crate::Import) from a source; `None` if there was none. An
+    /// importer that was restarted goes on behind it.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage) or [`Error::Corrupted`](crate::Error::Corrupted)
+    /// if the database cannot be read.
+    pub fn last_import(&self, source: &str) -> Result<Option<u64>> {
+        let last: Option<ImportRow> = load(self.txn(), &import_key(source))?;
+        Ok(last.map(|last| last.number))
+    }
+}
