@@ -1,7 +1,7 @@
 //! Findings of jobs, by job, by time and by key.
 
 use crate::rules::index::known_job;
-use crate::rules::outcome::{Applied, step};
+use crate::rules::outcome::Applied;
 use crate::rules::workers::known_worker;
 use crate::schema::key;
 use crate::schema::rows::{Control, FindingRow, JobRow};
@@ -61,17 +61,25 @@ fn remove_finding(txn: &mut dyn Write, key: &[u8]) -> EngineResult<()> {
     txn.delete(Table::Findings, key)
 }
 
-/// Removes a step of the findings of deleted jobs.
-pub(super) fn sweep_findings(txn: &mut dyn Write, control: &mut Control) -> EngineResult<()> {
-    let Some(id) = control.deleting.last().copied() else { return Ok(()) };
-    let most = step(txn);
-    let under = key::Under::new(key::job(id));
-    let keys = keys(txn, Table::Findings, under.range(), Order::Ascending, most)?;
-    for key in &keys {
-        remove_finding(txn, key)?;
-    }
-    if keys.len() < most {
-        control.deleting.pop();
+/// Removes up to `most` findings of deleted jobs.
+pub(super) fn sweep_findings(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    most: usize,
+) -> EngineResult<()> {
+    let mut left = most;
+    while left > 0
+        && let Some(id) = control.deleting.last().copied()
+    {
+        let under = key::Under::new(key::job(id));
+        let found = keys(txn, Table::Findings, under.range(), Order::Ascending, left)?;
+        for key in &found {
+            remove_finding(txn, key)?;
+        }
+        left -= found.len();
+        if left > 0 {
+            control.deleting.pop();
+        }
     }
     Ok(())
 }

@@ -1,16 +1,30 @@
-//! The end of history, where records are appended.
+//! History as one transaction sees it, and what the transaction did to history and tiers.
 
+use crate::config::Caps;
+use crate::rules::outcome::STEP;
+use crate::rules::tiers::{self, Fold, RowCounts};
 use crate::schema::key;
 use crate::schema::rows::HistoryRow;
 use crate::schema::tables::{history_ends, store};
 use crate::storage::{EngineResult, Write};
+use crate::types::WorkerId;
 
-/// History as one transaction sees it: ids have no gaps, so its ends tell its length.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct HistoryTail {
-    /// First and next id, once they were looked up.
+pub(super) struct HistoryTail {
+    /// First and next id, once they were looked up: ids have no gaps, so they tell the length.
     pub(super) ends: Option<(u64, u64)>,
+    /// How many records were added.
     pub(super) added: u64,
+    /// How many rows of all tiers were added and removed.
+    pub(super) rows: RowCounts,
+}
+
+/// What it can cost to remove something: how many more rows are removed than are added, and how many
+/// operations of the engine that takes.
+#[derive(Clone, Copy)]
+pub(super) struct Cost {
+    pub(super) rows: usize,
+    pub(super) operations: usize,
 }
 
 impl HistoryTail {
@@ -24,11 +38,38 @@ impl HistoryTail {
     }
 
     /// Adds a record under the next id.
-    pub(crate) fn append(&mut self, txn: &mut dyn Write, row: &HistoryRow) -> EngineResult<()> {
+    pub(super) fn append(&mut self, txn: &mut dyn Write, row: &HistoryRow) -> EngineResult<()> {
         let (first, next) = self.ends(txn)?;
         store(txn, &key::number(next), row)?;
         self.ends = Some((first, next + 1));
         self.added += 1;
+        self.rows.added += 1;
         Ok(())
+    }
+
+    /// Adds a fold to a worker's tiers.
+    pub(super) fn fold(
+        &mut self,
+        txn: &mut dyn Write,
+        caps: &Caps,
+        worker: WorkerId,
+        fold: &Fold,
+    ) -> EngineResult<()> {
+        self.rows += tiers::apply(txn, caps, worker, fold)?;
+        Ok(())
+    }
+
+    /// How many records are over the cap.
+    pub(super) fn over(&mut self, txn: &dyn Write, caps: &Caps) -> EngineResult<u64> {
+        let (first, next) = self.ends(txn)?;
+        Ok((next - first).saturating_sub(caps.history.into()))
+    }
+
+    /// How many more things of such a cost this transaction may remove.
+    pub(super) fn spare(&self, txn: &dyn Write, cost: Cost) -> usize {
+        let beyond = self.rows.removed.saturating_sub(self.rows.added);
+        // The control row is written last.
+        let room = txn.room().saturating_sub(1);
+        (STEP.saturating_sub(beyond) / cost.rows).min(room / cost.operations)
     }
 }

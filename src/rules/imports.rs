@@ -41,7 +41,7 @@ pub(crate) fn import(
     }
     for (worker, fold) in &folds {
         if !fold.is_empty() {
-            tiers::apply(txn, &control.caps, *worker, fold, 0)?;
+            tail.fold(txn, &control.caps, *worker, fold)?;
         }
     }
     store(txn, &key, &ImportRow { number: import.number, digest })?;

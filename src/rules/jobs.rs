@@ -3,12 +3,11 @@
 use std::ops::ControlFlow;
 
 use crate::error::Error;
-use crate::rules::findings::sweep_findings;
 use crate::rules::index::{NewJobs, change, ended, known_job, load_job, remove};
 use crate::rules::outcome::{Applied, Failure};
 use crate::schema::key;
 use crate::schema::rows::{Control, JobRow, Number};
-use crate::schema::tables::{load_from, undecodable};
+use crate::schema::tables::{first_key, load_from, undecodable};
 use crate::storage::{Order, Table, Write};
 use crate::time::Timestamp;
 use crate::types::command::Effect;
@@ -177,8 +176,8 @@ pub(crate) fn retry(txn: &mut dyn Write, control: &mut Control, id: JobId) -> Ap
     Ok(())
 }
 
-/// Deletes a job that has ended, and its findings: at once where they are few, otherwise in steps
-/// that later commits take.
+/// Deletes a job that has ended. Its findings are removed in steps, the first of them in the same
+/// commit.
 pub(crate) fn delete(txn: &mut dyn Write, control: &mut Control, id: JobId) -> Applied<()> {
     /// How many deletions may be waiting for their findings to be removed.
     const DELETIONS: usize = 1024;
@@ -199,8 +198,10 @@ pub(crate) fn delete(txn: &mut dyn Write, control: &mut Control, id: JobId) -> A
     remove(txn, control, id, &row)?;
     txn.delete(Table::Jobs, &key::job(id))?;
     txn.delete(Table::JobRanges, &key::job_range(&row.prefix, row.start))?;
-    control.deleting.push(id);
-    sweep_findings(txn, control)?;
+    let findings = key::Under::new(key::job(id));
+    if first_key(txn, Table::Findings, findings.range(), Order::Ascending)?.is_some() {
+        control.deleting.push(id);
+    }
     Ok(())
 }
 

@@ -37,8 +37,7 @@ pub(super) fn split_damage<T>(result: EngineResult<T>) -> EngineResult<Result<T,
 /// The most expired leases, findings or jobs that one command handles.
 pub(crate) const STEP: usize = 256;
 
-/// How many rows a step may handle, given the room left: one can cost some forty operations, where
-/// a record makes a day and a month and both push another out with all its days.
+/// How many leases a step may handle, given the room left: each costs fewer than forty operations.
 pub(crate) fn step(txn: &dyn Write) -> usize {
     STEP.min((txn.room() / 40).max(1))
 }

@@ -1,28 +1,29 @@
-//! The retention engine: keeps history and tiers within their caps, in the transaction that made
-//! them grow.
+//! Retention: keeps history and tiers within their caps, in the transaction that made them grow.
 //!
-//! Records are taken from history oldest first, added up in memory per worker and day, folded
-//! once into daily, monthly and lifetime, and deleted, all in one transaction. Work that a
-//! lowered cap or a deleted job leaves behind is done in bounded steps, one with each commit.
+//! Records leave history oldest first: they are added up in memory per worker and day, added once
+//! to daily, monthly and lifetime, and deleted, all in one transaction.
+//!
+//! What a lowered cap or a deleted job leaves to do is done in steps, one with each commit: a
+//! commit removes at most [`STEP`] rows more than it adds. One thing can make it more: a month that
+//! begins pushes out the oldest one with its days, at most 31.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use crate::config::CapsChange;
+use crate::config::{Caps, CapsChange};
 use crate::error::Error;
 use crate::rules::contain::{Shared, Transaction, contained};
 use crate::rules::findings::sweep_findings;
-use crate::rules::history::HistoryTail;
-use crate::rules::outcome::step;
+use crate::rules::history::{Cost, HistoryTail};
 use crate::rules::tiers::{self, Fold};
 use crate::schema::key;
-use crate::schema::rows::{Control, HistoryRow, LifetimeRow};
+use crate::schema::rows::{Control, HistoryRow};
 use crate::schema::tables::{ALL, each, first_key, parsed, undecodable};
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Table, Write};
 use crate::types::WorkerId;
 
 /// Brings history within its cap (or closer to it, where a lowered cap is being reached), and
-/// takes a step of whatever else is left over. Returns why it left something undone, if it did: a
+/// takes a step of whatever else is left to do. Returns why it left something undone, if it did: a
 /// damaged row stays where it is, and so does what cannot be done without it.
 pub(super) fn settle(
     txn: &mut Transaction<'_>,
@@ -37,39 +38,72 @@ pub(super) fn settle(
         // Later commits, and `settle()`, have to try again.
         shared.control.history_settling |= left_over.is_some();
     }
-    let steps = [settle_workers, sweep_findings];
+    type Step = fn(&mut dyn Write, &mut Shared) -> EngineResult<()>;
+    let steps: [Step; 2] = [
+        |txn, Shared { control, tail }| settle_workers(txn, control, tail),
+        |txn, Shared { control, tail }| {
+            let findings = tail.spare(txn, FINDING);
+            sweep_findings(txn, control, findings)
+        },
+    ];
     for step in steps {
-        if let Err(error) =
-            contained(txn, shared, |txn, shared| Ok(step(txn, &mut shared.control)?))?
-        {
+        if let Err(error) = contained(txn, shared, |txn, shared| Ok(step(txn, shared)?))? {
             left_over.get_or_insert(error);
         }
     }
     Ok(left_over)
 }
 
-/// Moves the oldest records over the cap into the tiers: at least as many as were added, but none
-/// from the first damaged one on. Returns what is wrong with that one.
+/// A record that leaves history. It may begin a day and a month, for which an old day and a month
+/// of 31 days leave.
+const RECORD: Cost = Cost { rows: 32, operations: 40 };
+/// A day or month over its cap. Its month and its lifetime change, too.
+const PERIOD: Cost = Cost { rows: 1, operations: 3 };
+/// A finding of a deleted job, with its entries in two indexes.
+const FINDING: Cost = Cost { rows: 3, operations: 3 };
+
+/// Moves the oldest records over the cap into the tiers: as many as were added, and a step more
+/// where a lowered cap is being reached, but none from the first damaged one on. Returns what is
+/// wrong with that one.
 fn evict(
     txn: &mut dyn Write,
     control: &mut Control,
     tail: &mut HistoryTail,
 ) -> EngineResult<Option<EngineError>> {
+    let due = tail.over(txn, &control.caps)?.min(tail.added);
+    let mut damage = evict_oldest(txn, &control.caps, tail, due)?;
+    while control.history_settling && damage.is_none() {
+        let over = tail.over(txn, &control.caps)?;
+        // Few at a time, since only then it is known how many rows they cost.
+        let most = tail.spare(txn, RECORD) as u64;
+        if over > 0 && most == 0 {
+            break;
+        }
+        control.history_settling = over > most;
+        damage = evict_oldest(txn, &control.caps, tail, over.min(most))?;
+    }
+    Ok(damage)
+}
+
+fn evict_oldest(
+    txn: &mut dyn Write,
+    caps: &Caps,
+    tail: &mut HistoryTail,
+    wanted: u64,
+) -> EngineResult<Option<EngineError>> {
     let (first, next) = tail.ends(txn)?;
-    let over = (next - first).saturating_sub(control.caps.history.into());
-    let wanted = over.min(tail.added + if control.history_settling { step(txn) as u64 } else { 0 });
     let Oldest { folds, end, damage } = fold_oldest(txn, first, wanted)?;
     for id in first..end {
         txn.delete(Table::History, &key::number(id))?;
     }
-    for (worker, fold) in &folds {
-        tiers::apply(txn, &control.caps, *worker, fold, 0)?;
-    }
     tail.ends = Some((end, next));
-    if end - first == over {
-        control.history_settling = false;
+    tail.rows.removed += (end - first) as usize;
+    for (worker, fold) in &folds {
+        tail.fold(txn, caps, *worker, fold)?;
     }
-    tracing::trace!(records = end - first, "history was folded");
+    if end > first {
+        tracing::trace!(records = end - first, "history was folded");
+    }
     Ok(damage)
 }
 
@@ -113,24 +147,19 @@ fn fold_oldest(txn: &dyn Write, first: u64, wanted: u64) -> EngineResult<Oldest>
 const WORKERS_A_STEP: usize = 1024;
 
 /// Brings the next workers under lowered caps on days and months, a step of rows at a time.
-fn settle_workers(txn: &mut dyn Write, control: &mut Control) -> EngineResult<()> {
-    let Some(from) = control.workers_settling else { return Ok(()) };
-    let mut budget = step(txn);
-    let mut next = Some(from);
+fn settle_workers(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    tail: &mut HistoryTail,
+) -> EngineResult<()> {
+    let mut next = control.workers_settling;
     for _ in 0..WORKERS_A_STEP {
         let Some(worker) = next else { break };
-        let life: LifetimeRow = tiers::lifetime(txn, worker)?;
-        let over = life.days.saturating_sub(control.caps.daily) as usize
-            + life.months.saturating_sub(control.caps.monthly) as usize;
-        if over > 0 {
-            if budget == 0 {
-                break;
-            }
-            let within = tiers::apply(txn, &control.caps, worker, &Fold::default(), budget)?;
-            budget = budget.saturating_sub(over);
-            if !within {
-                break;
-            }
+        let most = tail.spare(txn, PERIOD);
+        let removed = tiers::shrink(txn, &control.caps, worker, most)?;
+        tail.rows.removed += removed;
+        if removed == most {
+            break;
         }
         next = worker_after(txn, worker)?;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use milepost::storage::{MemoryEngine, Table};
-use milepost::{Action, Batch, Error, Import, JobStatus, LeaseCommand, NewJob};
+use milepost::{Action, Batch, CapsChange, Error, Import, JobStatus, LeaseCommand, NewJob};
 
 use crate::ledger::{Ledger, past, totals_of_day};
 use crate::support::{
@@ -165,6 +165,32 @@ fn a_single_command_over_the_limit_is_refused_as_too_large_and_changes_nothing()
         assert!(error.to_string().contains("larger transaction than"), "{error}");
     }
     assert_eq!(lease.checkpoint(many(30)).unwrap(), 1, "the lease goes on with less");
+}
+
+/// Promises 13 and 14: a step towards a lowered cap took room that the command needed.
+#[test]
+fn settling_leaves_a_command_its_room() {
+    let most_findings = |history: u32| {
+        let scene = Scene::on(Arc::new(MemoryEngine::new().limits(OPERATIONS, BYTES)));
+        scene.jobs(&["a"]);
+        let mut lease = lease(&scene.pc("a"));
+        for n in 0..300 {
+            let batch = past(lease.worker(), scene.now(), n, n);
+            scene.import(Import::new("history", n).history(batch)).unwrap();
+        }
+        scene.set_caps(CapsChange { history: Some(history), ..CapsChange::default() }).unwrap();
+        let settling = scene.snapshot().unwrap().is_settling();
+        let fits = |findings: &u32| {
+            let batch = Batch::of(&(0..1), Duration::ZERO);
+            let batch = (0..*findings).fold(batch, |batch, n| batch.finding(n.to_be_bytes(), ""));
+            lease.checkpoint(batch).is_ok()
+        };
+        ((1..OPERATIONS as u32).rev().find(fits), settling)
+    };
+
+    let (at_the_cap, settling) = most_findings(300);
+    assert!(!settling && at_the_cap > Some(30));
+    assert_eq!(most_findings(1), (at_the_cap, true));
 }
 
 /// Promises 13 and 14.

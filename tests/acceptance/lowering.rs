@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use milepost::storage::Table;
-use milepost::{CapsChange, Import, ImportOutcome, NewJob, WorkerId};
+use milepost::{Batch, CapsChange, Import, ImportOutcome, NewJob, WorkerId};
 
 use crate::ledger::{Ledger, past, totals_of_day};
 use crate::support::{Counting, Counts, Scene, Watched, lease, nth_day, nth_month, rows};
@@ -46,6 +46,12 @@ fn assert_falls(before: u64, after_each_commit: &[u64], cap: u64) {
         last = count;
     }
     assert_eq!(last, cap, "{after_each_commit:?}");
+}
+
+/// The rows of all that is removed in steps.
+fn all_rows(counts: &Counts) -> u64 {
+    let tiers: u64 = counts.daily.values().chain(counts.monthly.values()).sum();
+    counts.history + tiers + counts.findings
 }
 
 /// A store with that many live records of one worker.
@@ -195,6 +201,62 @@ fn at_a_lowered_monthly_cap_the_count_falls_with_every_commit_until_it_is_met() 
     for counts in &counts {
         assert_eq!(counts.daily, counts.monthly, "a day leaves with its month");
     }
+}
+
+/// Promises 6 to 9: a step took 256 months and each with all of its days, 8,046 rows in one commit.
+#[test]
+fn the_days_of_a_month_count_as_rows_of_a_step() {
+    let counting = Watched::<Counting>::new();
+    let scene = Scene::on(counting.clone());
+    let mut ledger = Ledger::default();
+    scene.set_caps(daily(10_000)).unwrap();
+    import_rows(&scene, &mut ledger, 2_000, false);
+    let months = rows(&scene, Table::Monthly) as u64;
+
+    let mut counts = watch(&counting, || scene.set_caps(monthly(1)).unwrap());
+    while scene.snapshot().unwrap().is_settling() {
+        counts.extend(watch(&counting, || {
+            scene.pc("a");
+        }));
+        scene.snapshot().unwrap().verify().unwrap();
+        ledger.assert_conserved(&scene);
+    }
+
+    let sums: Vec<u64> = counts.iter().map(all_rows).collect();
+    // The last of 2,000 days is the 22nd of its month.
+    assert_falls(6_000 + months, &sums, 3 * (22 + 1));
+}
+
+/// Promises 5 to 9 and 14.
+#[test]
+fn everything_that_is_left_to_do_shares_the_rows_of_a_step() {
+    let (scene, counting, mut ledger) = scene_with_history(700);
+    import_rows(&scene, &mut ledger, 300, false);
+    let job = scene.create_job(NewJob::new("keys", 0..1)).unwrap();
+    let mut lease = lease(&scene.pc("a"));
+    let batch = Batch::of(&(0..1), Duration::from_micros(7));
+    let batch = (0..900u32).fold(batch, |batch, n| batch.finding(n.to_be_bytes(), ""));
+    ledger.note(&past(lease.worker(), scene.now(), 1, 7));
+    let commits = watch(&counting, || {
+        lease.checkpoint(batch.clone()).unwrap();
+    });
+    let before = all_rows(&commits[0]);
+    assert_eq!(before, 701 + 3 * (300 + 10) + 900);
+
+    let counts = watch(&counting, || {
+        scene.set_caps(milepost::Caps { history: 3, daily: 2, monthly: 1 }).unwrap();
+        scene.delete_job(job).unwrap();
+    });
+
+    // Records that leave add days and months, which leave in turn: a step may bring little, but
+    // never removes too much.
+    let mut last = before;
+    for count in counts.iter().map(all_rows) {
+        assert!(last.saturating_sub(count) <= STEP, "{last} rows, then {count}");
+        last = count;
+    }
+    assert_eq!(last, 3 + 3 * (2 + 1));
+    ledger.assert_conserved(&scene);
 }
 
 /// Promises 6 to 8.

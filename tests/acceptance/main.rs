@@ -28,6 +28,7 @@ mod overtaken;
 mod process;
 mod scan;
 mod sharing;
+mod steps;
 mod support;
 mod threads;
 mod tiers;

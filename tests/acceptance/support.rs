@@ -221,10 +221,12 @@ impl<W: Watch> Engine for Watched<W> {
     }
 }
 
-/// How many rows the capped tiers have, by worker where the cap is by worker.
+/// How many rows the capped tiers have, by worker where the cap is by worker, and how many findings
+/// there are.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
     pub history: u64,
+    pub findings: u64,
     pub daily: BTreeMap<u32, u64>,
     pub monthly: BTreeMap<u32, u64>,
 }
@@ -243,8 +245,11 @@ impl Counting {
 impl Watch for Counting {
     fn after_commit(&self, engine: &MemoryEngine) -> EngineResult<()> {
         let view = engine.snapshot()?;
-        let mut counts =
-            Counts { history: view.table_size(Table::History)?.rows, ..Counts::default() };
+        let mut counts = Counts {
+            history: view.table_size(Table::History)?.rows,
+            findings: view.table_size(Table::Findings)?.rows,
+            ..Counts::default()
+        };
         let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
         for (table, counts) in
             [(Table::Daily, &mut counts.daily), (Table::Monthly, &mut counts.monthly)]
