@@ -231,6 +231,9 @@ pub enum Error {
         /// The failure that stopped it.
         source: Cause,
     },
+    /// The totals of several workers are too large to be added up exactly, which only imported ones
+    /// can be. Ask for fewer workers at once, or for each by itself.
+    Overflow,
     /// The store was closed.
     Closed,
     /// The command needs a larger transaction than the storage engine allows. Split it.
@@ -402,6 +405,9 @@ impl fmt::Display for Error {
             ),
             Error::Stopped { source } => {
                 write!(f, "the store stopped writing after a failure, reopen it: {source}")
+            }
+            Error::Overflow => {
+                f.write_str("the totals of several workers are too large to be added up exactly")
             }
             Error::Closed => f.write_str("the store is closed"),
             Error::TooLarge => {

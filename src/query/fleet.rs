@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
+use super::periods::add;
 use super::{Snapshot, rows};
 use crate::error::Result;
 use crate::rules::tiers;
@@ -124,7 +125,8 @@ impl Snapshot {
     /// What the storage meets.
     pub fn fleet_rate(&self, since: Timestamp) -> Result<FleetRate> {
         let recent = self.add_up_since(since)?;
-        let totals: Totals = recent.values().copied().collect();
+        let mut totals = Totals::default();
+        recent.values().try_for_each(|one| add(&mut totals, one))?;
         let seconds = self.taken_at().since(since).as_secs_f64();
         let per_second = (seconds > 0.0).then(|| totals.items as f64 / seconds);
         Ok(FleetRate { workers: recent.len() as u64, totals, per_second })

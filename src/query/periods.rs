@@ -66,7 +66,8 @@ impl Snapshot {
     /// ```
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
+    /// the storage meets.
     pub fn daily<'a>(
         &self,
         scope: impl Into<Scope<'a>>,
@@ -76,11 +77,11 @@ impl Snapshot {
         for worker in self.workers_in(scope.into())? {
             let life = tiers::lifetime(self.txn(), worker)?;
             tiers::each(self.txn(), worker, &life, &days, |day: Day, row| {
-                sums.entry(day).or_default().merge(&row.0);
+                add(sums.entry(day).or_default(), &row.0)?;
                 Ok::<_, Error>(ControlFlow::Continue(()))
             })?;
             for (day, totals) in self.live_days(worker)?.filter(|(day, _)| days.contains(day)) {
-                sums.entry(day).or_default().merge(totals);
+                add(sums.entry(day).or_default(), totals)?;
             }
         }
         Ok(sums.into_iter().map(|(day, totals)| DayStats { day, totals }).collect())
@@ -91,7 +92,8 @@ impl Snapshot {
     /// are left out.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
+    /// the storage meets.
     pub fn monthly<'a>(
         &self,
         scope: impl Into<Scope<'a>>,
@@ -102,13 +104,13 @@ impl Snapshot {
             let life = tiers::lifetime(self.txn(), worker)?;
             tiers::each(self.txn(), worker, &life, &months, |month: Month, row| {
                 let (totals, rolled) = sums.entry(month).or_default();
-                totals.merge(&row.totals);
-                rolled.merge(&row.rolled.of(&row.totals));
+                add(totals, &row.totals)?;
+                add(rolled, &row.rolled.of(&row.totals))?;
                 Ok::<_, Error>(ControlFlow::Continue(()))
             })?;
             let live = self.live_days(worker)?.map(|(day, totals)| (day.month(), totals));
             for (month, totals) in live.filter(|(month, _)| months.contains(month)) {
-                sums.entry(month).or_default().0.merge(totals);
+                add(&mut sums.entry(month).or_default().0, totals)?;
             }
         }
         Ok(sums
@@ -120,14 +122,15 @@ impl Snapshot {
     /// What was done since the beginning, added up over the workers of the scope.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
+    /// the storage meets.
     pub fn lifetime<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<LifetimeStats> {
         let mut sum = LifetimeStats::default();
         for worker in self.workers_in(scope.into())? {
             let row = tiers::lifetime(self.txn(), worker)?;
-            sum.totals.merge(&row.totals);
-            sum.totals.extend(self.live_days(worker)?.map(|(_, totals)| *totals));
-            sum.rolled.merge(&row.rolled.of(&row.totals));
+            add(&mut sum.totals, &row.totals)?;
+            self.live_days(worker)?.try_for_each(|(_, totals)| add(&mut sum.totals, totals))?;
+            add(&mut sum.rolled, &row.rolled.of(&row.totals))?;
         }
         Ok(sum)
     }
@@ -135,7 +138,8 @@ impl Snapshot {
     /// The day on which most items were handled, of equal ones the earliest; `None` without days.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
+    /// the storage meets.
     pub fn best_day<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<DayStats>> {
         Ok(best(self.daily(scope, ..)?, |day| day.totals.items))
     }
@@ -144,10 +148,17 @@ impl Snapshot {
     /// months.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
+    /// the storage meets.
     pub fn best_month<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<MonthStats>> {
         Ok(best(self.monthly(scope, ..)?, |month| month.totals.items))
     }
+}
+
+/// Adds totals to others, exactly.
+pub(super) fn add(sum: &mut Totals, more: &Totals) -> Result<()> {
+    *sum = sum.checked_add(more).ok_or(Error::Overflow)?;
+    Ok(())
 }
 
 fn best<T>(periods: Vec<T>, items: impl Fn(&T) -> u128) -> Option<T> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::periods::add;
 use super::{Scope, Snapshot, WorkerInfo, rows};
 use crate::error::{Error, Result};
 use crate::schema::rows::WorkerRow;
@@ -77,14 +78,14 @@ impl Snapshot {
     /// A worker that changed its kind counts whole for the one it has now.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
+    /// the storage meets.
     pub fn fleet_by_kind(&self) -> Result<Vec<KindStats>> {
         let mut kinds: BTreeMap<String, (u64, Totals)> = BTreeMap::new();
         self.each_row(ALL, rows::worker, |id, row: WorkerRow| {
             let (workers, totals) = kinds.entry(row.kind).or_default();
             *workers += 1;
-            totals.merge(&self.lifetime(id)?.totals);
-            Ok(())
+            add(totals, &self.lifetime(id)?.totals)
         })?;
         let stats = |(kind, (workers, totals))| KindStats { kind, workers, totals };
         Ok(kinds.into_iter().map(stats).collect())
@@ -96,8 +97,7 @@ impl Snapshot {
     /// What the storage meets.
     pub fn standing(&self, worker: WorkerId) -> Result<Standing> {
         let day = self.taken_at().day();
-        let today: Totals =
-            self.daily(worker, day..=day)?.into_iter().map(|day| day.totals).collect();
+        let today = self.daily(worker, day..=day)?.pop().map(|day| day.totals).unwrap_or_default();
         let lifetime = self.lifetime(worker)?.totals;
         let rates = today.rate().zip(lifetime.rate());
         // A lifetime without a single item has a rate of zero, to which nothing compares.

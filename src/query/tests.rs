@@ -191,6 +191,40 @@ fn the_leaderboard_goes_by_items_and_then_by_number() {
 }
 
 #[test]
+fn sums_over_the_fleet_are_exact_or_refused() {
+    let scene = Scene::new(100);
+    let workers = ["pc-1", "pc-2", "gpu-1"].map(|name| scene.worker(name).id());
+    let noon = batch(1, "2026-02-15T12:00:00Z");
+    let huge = Totals { batches: u64::MAX / 2, items: u128::MAX / 2, ..noon };
+    for worker in workers {
+        let import = Import::new(worker.to_string()).daily(worker, day("2026-02-15"), huge);
+        scene.store.import(import).unwrap();
+    }
+    let view = scene.view();
+
+    let refused = [
+        view.lifetime(Scope::Fleet).map(drop),
+        view.daily(Scope::Fleet, ..).map(drop),
+        view.monthly(Scope::Fleet, ..).map(drop),
+        view.best_day(Scope::Fleet).map(drop),
+        view.best_month(Scope::Fleet).map(drop),
+    ];
+    assert!(refused.iter().all(|result| matches!(result, Err(Error::Overflow))), "{refused:?}");
+
+    // Two still fit, and so does each by itself.
+    let pc = view.lifetime(Scope::Kind("pc")).unwrap().totals;
+    assert_eq!((pc.batches, pc.items), (u64::MAX - 1, u128::MAX - 1));
+    assert_eq!(view.daily(workers[2], ..).unwrap()[0].totals, huge);
+    assert_eq!(view.leaderboard(9).unwrap().len(), 3);
+    assert_eq!(view.fleet_by_kind().unwrap()[1].totals, pc);
+
+    let worker = scene.worker("pc-3").id();
+    let one = Import::new("one").daily(worker, day("2026-02-15"), Totals { items: 2, ..noon });
+    scene.store.import(one).unwrap();
+    assert!(matches!(scene.view().fleet_by_kind(), Err(Error::Overflow)));
+}
+
+#[test]
 fn a_checkpoint_makes_its_worker_seen() {
     let scene = Scene::new(1);
     let (busy, idle) = (scene.worker("pc-01"), scene.worker("pc-02"));

@@ -50,9 +50,10 @@ impl Totals {
         }
     }
 
-    /// Adds other totals to these.
+    /// Adds other totals to these. A sum that does not fit is held at the largest number; see
+    /// [`checked_add`](Totals::checked_add).
     pub fn merge(&mut self, other: &Totals) {
-        // Saturation is out of reach: what comes in is bounded, and imports are checked.
+        // One worker's sums cannot get there: what comes in is bounded, and imports are checked.
         self.batches = self.batches.saturating_add(other.batches);
         self.errors = self.errors.saturating_add(other.errors);
         self.items = self.items.saturating_add(other.items);
@@ -61,6 +62,20 @@ impl Totals {
         self.max_rate = either(self.max_rate, other.max_rate, f64::max);
         self.first_at = either(self.first_at, other.first_at, Ord::min);
         self.last_at = either(self.last_at, other.last_at, Ord::max);
+    }
+
+    /// These totals and other ones added up; `None` if a sum does not fit. What one worker does
+    /// always fits, but imports can make several workers' totals too large to add up.
+    #[must_use]
+    pub fn checked_add(&self, other: &Totals) -> Option<Totals> {
+        let mut sum = *self;
+        sum.merge(other);
+        // Exact, and so the same as what `merge` did, unless it had to hold one of them.
+        let fits = self.batches.checked_add(other.batches).is_some()
+            && self.errors.checked_add(other.errors).is_some()
+            && self.items.checked_add(other.items).is_some()
+            && self.duration_us.checked_add(other.duration_us).is_some();
+        fits.then_some(sum)
     }
 
     /// The average rate in items per second: all items over all time. `None` without time.
@@ -125,6 +140,26 @@ mod tests {
         sum.merge(&Totals::of_batch(100, 9_000_000, false, Timestamp::EPOCH));
         assert_eq!(sum.rate(), Some(20.0));
         assert_eq!(sum.mean_duration(), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_sum_that_does_not_fit_is_refused_and_the_largest_that_fits_is_not() {
+        let one = Totals { batches: 1, errors: 1, items: 1, duration_us: 1, ..Totals::default() };
+        let fields: [fn(&mut Totals); 4] = [
+            |totals| totals.batches = u64::MAX - 1,
+            |totals| totals.errors = u64::MAX - 1,
+            |totals| totals.items = u128::MAX - 1,
+            |totals| totals.duration_us = u128::MAX - 1,
+        ];
+        for almost in fields {
+            let mut full = Totals::default();
+            almost(&mut full);
+
+            let fits = full.checked_add(&one).unwrap();
+
+            assert_eq!(fits, [full, one].into_iter().collect());
+            assert_eq!(fits.checked_add(&one), None);
+        }
     }
 
     use proptest::prelude::*;
