@@ -10,11 +10,19 @@ pub(super) fn closed() -> EngineError {
     EngineError::failed("the storage is closed")
 }
 
+pub(super) fn failed_earlier() -> EngineError {
+    EngineError::failed("the storage engine failed earlier")
+}
+
+pub(super) fn any(error: impl Into<redb::Error>) -> EngineError {
+    EngineError::Failed(Arc::new(error.into()))
+}
+
 pub(super) fn storage(error: StorageError) -> EngineError {
     match error {
         StorageError::Corrupted(what) => EngineError::Corrupted(what),
         StorageError::Io(e) => EngineError::Failed(Arc::new(e)),
-        other => EngineError::Failed(Arc::new(redb::Error::from(other))),
+        other => any(other),
     }
 }
 
@@ -28,6 +36,6 @@ pub(super) fn table_error(error: TableError) -> EngineError {
 pub(super) fn transaction_error(error: TransactionError) -> EngineError {
     match error {
         TransactionError::Storage(e) => storage(e),
-        other => EngineError::Failed(Arc::new(redb::Error::from(other))),
+        other => any(other),
     }
 }

@@ -4,17 +4,74 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::error::failed_earlier;
 use crate::storage::{EngineError, EngineResult};
 
-/// Runs a call of redb, turning a panic into an error and remembering it.
-pub(super) fn guarded<T>(
-    broken: &AtomicBool,
-    call: impl FnOnce() -> EngineResult<T>,
-) -> EngineResult<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        broken.store(true, Ordering::SeqCst);
-        Err(EngineError::Corrupted(panic_text(panic.as_ref())))
-    })
+/// What is known of a redb database that is open. Its snapshots share it.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// redb panicked, or lost what was acknowledged. From then on only reads are tried.
+    stopped: AtomicBool,
+    /// redb panicked while it wrote, or while something of it was dropped. Locks of redb may be
+    /// poisoned now, so that dropping any part of it panics again, and a panic while another one
+    /// unwinds ends the process. So whatever is left of it is leaked.
+    poisoned: AtomicBool,
+}
+
+impl Health {
+    /// Runs a call of redb that only reads.
+    pub(super) fn read<T>(&self, call: impl FnOnce() -> EngineResult<T>) -> EngineResult<T> {
+        catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+            self.stop();
+            Err(EngineError::Corrupted(panic_text(panic.as_ref())))
+        })
+    }
+
+    /// Runs a call of redb within a write transaction.
+    pub(super) fn write<T>(&self, call: impl FnOnce() -> EngineResult<T>) -> EngineResult<T> {
+        self.consume((), |()| call())
+    }
+
+    /// Runs a call of redb that uses a part of redb up.
+    pub(super) fn consume<P, T>(
+        &self,
+        part: P,
+        call: impl FnOnce(P) -> EngineResult<T>,
+    ) -> EngineResult<T> {
+        if self.is_poisoned() {
+            std::mem::forget(part);
+            return Err(failed_earlier());
+        }
+        catch_unwind(AssertUnwindSafe(|| call(part))).unwrap_or_else(|panic| {
+            self.stop();
+            self.poisoned.store(true, Ordering::SeqCst);
+            Err(EngineError::Corrupted(panic_text(panic.as_ref())))
+        })
+    }
+
+    /// Drops a part of redb.
+    pub(super) fn discard<P>(&self, part: P) {
+        let dropped = self.consume(part, |part| {
+            drop(part);
+            Ok(())
+        });
+        if let Err(error) = dropped {
+            tracing::debug!(%error, "a part of redb was leaked");
+        }
+    }
+
+    /// Has all further writes refused.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::SeqCst)
+    }
 }
 
 /// The panic of a caller's closure that is called by redb, or between calls of redb. It is kept
@@ -42,7 +99,7 @@ impl CallerPanic {
     }
 }
 
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .map(ToString::to_string)

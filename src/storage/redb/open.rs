@@ -1,29 +1,35 @@
-//! Opening, making and closing a redb database.
+//! Opening redb databases, and making new ones.
 
+use std::fs::{File, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use parking_lot::{Mutex, RwLock};
-use redb::{
-    ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
-    StorageError,
-};
+use redb::backends::FileBackend;
+use redb::{ConcurrencyMode, Database, DatabaseError, StorageError};
 
-use super::RedbEngine;
-use super::device::DeviceBackend;
-use super::error::{closed, storage, transaction_error};
+use super::backend::{Backend, Bytes};
+use super::database::{Handle, OpenDatabase, Transaction};
 use super::guard::panic_text;
+use super::system;
 use crate::config::Sharing;
 use crate::error::{Error, Result};
-use crate::storage::{Device, Engine, EngineError, EngineResult, Flush, Write};
+use crate::storage::{Device, EngineError, Flush};
 
 /// Where the bytes are.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     File(PathBuf),
     Device(Arc<dyn Device>),
+}
+
+impl Source {
+    pub(super) fn path(&self) -> PathBuf {
+        match self {
+            Source::File(path) => path.clone(),
+            Source::Device(_) => PathBuf::from("(device)"),
+        }
+    }
 }
 
 /// How the bytes are to be opened.
@@ -35,17 +41,8 @@ pub(crate) struct Access {
     pub(crate) check_on_open: bool,
 }
 
-pub(super) enum Handle {
-    Writable(Database),
-    ReadOnly(ReadOnlyDatabase),
-}
-
-/// Makes a new store under a passing name, and gives it its own once it is complete.
-pub(super) fn create(
-    path: &Path,
-    access: Access,
-    initialize: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
-) -> Result<()> {
+/// Makes a new store under a temporary name, and renames it into place once it is complete.
+pub(super) fn create(path: &Path, access: Access, initialize: Transaction<'_>) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -54,61 +51,87 @@ pub(super) fn create(
     builder.prefix(".milepost-");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let passing = builder.tempfile_in(folder).map_err(|e| Error::io(path, e))?.into_temp_path();
-    let source = Source::File(passing.to_path_buf());
-    let engine = RedbEngine {
-        database: RwLock::new(Some(open_handle(
-            &source,
-            Access { sharing: Sharing::Exclusive, ..access },
-            true,
-        )?)),
-        source,
-        access,
-        open: Mutex::new(None),
-        unsynced: AtomicBool::new(false),
-        broken: Arc::new(AtomicBool::new(false)),
-    };
-    let made = engine.write(Flush::Now, initialize).and_then(|()| engine.close());
-    made.map_err(|e| engine.opening(e))?;
-    match passing.persist_noclobber(path) {
+    let made = builder.tempfile_in(folder).map_err(|e| Error::io(path, e))?;
+    let bytes = Bytes::of_file(backend(made.reopen().map_err(|e| Error::io(path, e))?, path)?);
+    let exclusive = Access { sharing: Sharing::Exclusive, ..access };
+    let database = open_bytes(bytes, exclusive, path.to_path_buf())?;
+    database
+        .write(Flush::Now, initialize)
+        .and_then(|()| database.close())
+        .map_err(|error| opening_path(path.to_path_buf(), error))?;
+    match made.into_temp_path().persist_noclobber(path) {
         Ok(()) => {}
         // Another process was faster: its store is as good.
         Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
         Err(e) => return Err(Error::io(path, e.error)),
     }
     #[cfg(unix)]
-    std::fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|e| Error::io(path, e))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(path, e))?;
     Ok(())
 }
 
-/// Opens the database; one that is `new` has an empty file so far.
-pub(super) fn open_handle(source: &Source, access: Access, new: bool) -> Result<Handle> {
+/// Opens the database in a file or on a device.
+pub(super) fn open(source: &Source, access: Access) -> Result<OpenDatabase> {
+    let bytes = match source {
+        Source::File(path) => {
+            let opened = OpenOptions::new().read(true).write(!access.read_only).open(path);
+            Bytes::of_file(backend(opened.map_err(|e| Error::io(path, e))?, path)?)
+        }
+        Source::Device(device) => Bytes::of_device(device.clone()),
+    };
+    open_bytes(bytes, access, source.path())
+}
+
+fn backend(file: File, path: &Path) -> Result<FileBackend> {
+    FileBackend::new(file)
+        .map_err(|e| Error::Io { path: path.to_path_buf(), source: Arc::new(redb::Error::from(e)) })
+}
+
+fn open_bytes(bytes: Arc<Bytes>, access: Access, path: PathBuf) -> Result<OpenDatabase> {
+    let is_suspect = !access.read_only && !access.check_on_open && !system::is_sound(&bytes);
+    if is_suspect {
+        tracing::warn!(path = %path.display(), "a first look found damage: all of the file is checked");
+    }
     let mut builder = Database::builder();
-    builder.set_cache_size(access.cache_bytes).set_check_integrity_on_open(access.check_on_open);
+    builder
+        .set_cache_size(access.cache_bytes)
+        .set_check_integrity_on_open(access.check_on_open || is_suspect);
     builder.set_concurrency_mode(match access.sharing {
         Sharing::Exclusive => ConcurrencyMode::ExclusiveWriter,
         Sharing::SingleWriter => ConcurrencyMode::SingleWriter,
         Sharing::MultiWriter => ConcurrencyMode::MultiWriter,
     });
-    let opened = catch_unwind(AssertUnwindSafe(|| match source {
-        Source::File(path) if access.read_only => {
-            builder.open_read_only(path).map(Handle::ReadOnly)
-        }
-        Source::File(path) if new => builder.create(path).map(Handle::Writable),
-        Source::File(path) => builder.open(path).map(Handle::Writable),
-        Source::Device(device) => {
-            builder.create_with_backend(DeviceBackend(device.clone())).map(Handle::Writable)
-        }
+    let backend = Backend(bytes.clone());
+    let opened = catch_unwind(AssertUnwindSafe(|| match access.read_only {
+        true => builder.open_read_only_with_backend(backend).map(Handle::ReadOnly),
+        false => builder.create_with_backend(backend).map(Handle::Writable),
     }));
-    let path = source_path(source);
-    match opened {
-        Ok(Ok(handle)) => Ok(handle),
-        Ok(Err(error)) => Err(open_error(path, access, error)),
-        Err(panic) => Err(Error::Corrupted {
-            what: format!("{}: {}", path.display(), panic_text(panic.as_ref())),
-        }),
+    let error = match opened {
+        Ok(Ok(handle)) => return Ok(OpenDatabase::new(handle, bytes)),
+        Ok(Err(error)) => open_error(path, access, error),
+        Err(panic) => {
+            Error::Corrupted { what: format!("{}: {}", path.display(), panic_text(panic.as_ref())) }
+        }
+    };
+    // redb has released the file, unless it panicked.
+    if let Err(error) = bytes.close() {
+        tracing::debug!(%error, "closing a file that could not be opened");
+    }
+    Err(error)
+}
+
+/// An error of the engine while it opens a store.
+pub(super) fn opening(source: &Source, error: EngineError) -> Error {
+    opening_path(source.path(), error)
+}
+
+fn opening_path(path: PathBuf, error: EngineError) -> Error {
+    match error {
+        EngineError::Corrupted(what) => {
+            Error::Corrupted { what: format!("{}: {what}", path.display()) }
+        }
+        EngineError::Failed(source) | EngineError::Uncertain(source) => Error::Io { path, source },
+        other => Error::Storage { source: Arc::new(other) },
     }
 }
 
@@ -161,33 +184,4 @@ fn locked_hint(access: Access) -> &'static str {
             "a process has it open in another sharing mode; all of them must name the same one"
         }
     }
-}
-
-pub(super) fn source_path(source: &Source) -> PathBuf {
-    match source {
-        Source::File(path) => path.clone(),
-        Source::Device(_) => PathBuf::from("(device)"),
-    }
-}
-
-pub(super) fn close_handle(handle: Handle) -> EngineResult<()> {
-    let closed = catch_unwind(AssertUnwindSafe(|| match handle {
-        Handle::Writable(database) => database.close(),
-        Handle::ReadOnly(database) => database.close(),
-    }));
-    match closed {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(DatabaseError::Storage(e))) => Err(storage(e)),
-        Ok(Err(e)) => Err(EngineError::Failed(Arc::new(redb::Error::from(e)))),
-        Err(panic) => Err(EngineError::Corrupted(panic_text(panic.as_ref()))),
-    }
-}
-
-pub(super) fn begin_read(database: &Option<Handle>) -> EngineResult<ReadTransaction> {
-    match database {
-        Some(Handle::Writable(database)) => database.begin_read(),
-        Some(Handle::ReadOnly(database)) => database.begin_read(),
-        None => return Err(closed()),
-    }
-    .map_err(transaction_error)
 }

@@ -1,13 +1,12 @@
 //! Reading from a redb database: snapshots, and what they share with write transactions.
 
 use std::ops::{ControlFlow, RangeBounds};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
 
-use super::error::{storage, table_error};
-use super::guard::{CallerPanic, guarded};
+use super::error::{closed, storage, table_error};
+use super::guard::{CallerPanic, Health};
 use super::{TABLES, definition};
 use crate::storage::{
     EngineError, EngineResult, EngineSnapshot, KeyRange, Order, Read, Table, TableSize, Visit,
@@ -16,26 +15,43 @@ use crate::storage::{
 
 const PAGE_BYTES: u64 = 4096;
 
+type ReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 pub(super) struct RedbSnapshot {
-    pub(super) txn: ReadTransaction,
-    pub(super) tables: [OnceLock<ReadOnlyTable<&'static [u8], &'static [u8]>>; TABLES],
-    pub(super) broken: Arc<AtomicBool>,
+    /// `None` once it was dropped.
+    txn: Option<ReadTransaction>,
+    tables: [OnceLock<ReadTable>; TABLES],
+    health: Arc<Health>,
 }
 
 impl RedbSnapshot {
-    fn table(&self, table: Table) -> EngineResult<&ReadOnlyTable<&'static [u8], &'static [u8]>> {
+    pub(super) fn new(txn: ReadTransaction, health: Arc<Health>) -> RedbSnapshot {
+        RedbSnapshot { txn: Some(txn), tables: Default::default(), health }
+    }
+
+    fn table(&self, table: Table) -> EngineResult<&ReadTable> {
         let cell = &self.tables[table as usize];
         if let Some(open) = cell.get() {
             return Ok(open);
         }
-        let open = self.txn.open_table(definition(table)).map_err(table_error)?;
+        let txn = self.txn.as_ref().ok_or_else(closed)?;
+        let open = self.health.read(|| txn.open_table(definition(table)).map_err(table_error))?;
         Ok(cell.get_or_init(|| open))
+    }
+}
+
+impl Drop for RedbSnapshot {
+    fn drop(&mut self) {
+        for table in std::mem::take(&mut self.tables) {
+            self.health.discard(table);
+        }
+        self.health.discard(self.txn.take());
     }
 }
 
 impl Read for RedbSnapshot {
     fn get(&self, table: Table, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> EngineResult<bool> {
-        get(&self.broken, || self.table(table), key, visit)
+        get(&self.health, self.table(table)?, key, visit)
     }
 
     fn scan(
@@ -45,13 +61,13 @@ impl Read for RedbSnapshot {
         order: Order,
         visit: Visit<'_>,
     ) -> EngineResult<()> {
-        scan(&self.broken, || self.table(table), range, order, visit)
+        scan(&self.health, self.table(table)?, range, order, visit)
     }
 }
 
 impl EngineSnapshot for RedbSnapshot {
     fn table_size(&self, table: Table) -> EngineResult<TableSize> {
-        guarded(&self.broken, || {
+        self.health.read(|| {
             let table = self.table(table)?;
             let stats = table.stats().map_err(storage)?;
             Ok(TableSize {
@@ -63,19 +79,17 @@ impl EngineSnapshot for RedbSnapshot {
 }
 
 /// Shows the value of a key to `visit`. A panic of `visit` is resumed once redb has returned.
-pub(super) fn get<'t, T>(
-    broken: &AtomicBool,
-    table: impl FnOnce() -> EngineResult<&'t T>,
+pub(super) fn get(
+    health: &Health,
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     key: &[u8],
     visit: &mut dyn FnMut(&[u8]),
-) -> EngineResult<bool>
-where
-    T: ReadableTable<&'static [u8], &'static [u8]> + 't,
-{
+) -> EngineResult<bool> {
     let mut caller = CallerPanic::default();
-    let found = guarded(broken, || match table()?.get(key).map_err(storage)? {
+    let found = health.read(|| match table.get(key).map_err(storage)? {
         Some(value) => {
-            caller.catch(|| visit(value.value()));
+            let value = value.value();
+            caller.catch(|| visit(value));
             Ok(true)
         }
         None => Ok(false),
@@ -85,22 +99,19 @@ where
 }
 
 /// Shows the entries of a range to `visit`, whose panic is resumed once redb has returned.
-pub(super) fn scan<'t, T>(
-    broken: &AtomicBool,
-    table: impl FnOnce() -> EngineResult<&'t T>,
+pub(super) fn scan(
+    health: &Health,
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     range: KeyRange<'_>,
     order: Order,
     visit: Visit<'_>,
-) -> EngineResult<()>
-where
-    T: ReadableTable<&'static [u8], &'static [u8]> + 't,
-{
+) -> EngineResult<()> {
     if is_empty(range) {
         return Ok(());
     }
     let mut caller = CallerPanic::default();
-    let scanned = guarded(broken, || {
-        each(table()?, range, order, &mut |key, value| {
+    let scanned = health.read(|| {
+        each(table, range, order, &mut |key, value| {
             caller.catch(|| visit(key, value)).unwrap_or(ControlFlow::Break(()))
         })
     });

@@ -3,14 +3,18 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::{Access, RedbEngine, Source};
+use super::backend::Bytes;
+use super::{Access, RedbEngine, Source, system};
 use crate::config::Sharing;
 use crate::storage::{Engine, EngineError, EngineResult, Flush, Order, Table, Write};
 
+fn access(sharing: Sharing) -> Access {
+    Access { sharing, read_only: false, cache_bytes: 1 << 20, check_on_open: false }
+}
+
 fn open(path: &Path, sharing: Sharing) -> RedbEngine {
-    let access = Access { sharing, read_only: false, cache_bytes: 1 << 20, check_on_open: false };
     let create = &mut |txn: &mut dyn Write| txn.delete(Table::Jobs, b"");
-    RedbEngine::open(Source::File(path.to_path_buf()), access, create).unwrap()
+    RedbEngine::open(Source::File(path.to_path_buf()), access(sharing), create).unwrap()
 }
 
 fn put(engine: &dyn Engine, flush: Flush, key: &[u8]) -> EngineResult<()> {
@@ -85,4 +89,40 @@ fn a_panic_that_takes_gathered_transactions_with_it_stops_the_engine() {
     engine.reopen().unwrap();
     assert!(!has(&engine, b"a"));
     put(&engine, Flush::Later, b"b").unwrap();
+}
+
+fn is_sound(path: &Path) -> bool {
+    let file = std::fs::File::open(path).unwrap();
+    system::is_sound(&Bytes::of_file(redb::backends::FileBackend::new(file).unwrap()))
+}
+
+/// What looks damaged at the first look is damaged: redb refuses it once it checks the whole file.
+#[test]
+fn damage_to_the_tables_of_redb_itself_is_found_before_redb_relies_on_them() {
+    for sharing in [Sharing::Exclusive, Sharing::MultiWriter] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let engine = open(&path, sharing);
+        for n in 0..40u8 {
+            put(&engine, Flush::Now, &[n; 200]).unwrap();
+        }
+        engine.close().unwrap();
+        assert!(is_sound(&path), "{sharing:?}");
+        let bytes = std::fs::read(&path).unwrap();
+
+        let mut found = 0;
+        for page in (4096..bytes.len()).step_by(4096) {
+            let mut damaged = bytes.clone();
+            damaged[page + 40] ^= 1;
+            std::fs::write(&path, damaged).unwrap();
+            if !is_sound(&path) {
+                found += 1;
+                let opened = super::open::open(&Source::File(path.clone()), access(sharing));
+                let error = opened.err().expect("it is damaged");
+                assert!(matches!(error, crate::Error::Corrupted { .. }), "{error:?}");
+            }
+        }
+        // The root of our tables, that of redb's own, and the pages of those.
+        assert!(found > 3, "{sharing:?}: {found}");
+    }
 }

@@ -1,12 +1,11 @@
 //! Reading and writing within a write transaction of redb.
 
 use std::cell::OnceCell;
-use std::sync::atomic::AtomicBool;
 
 use redb::WriteTransaction;
 
 use super::error::{storage, table_error};
-use super::guard::guarded;
+use super::guard::Health;
 use super::read::{get, scan};
 use super::{TABLES, definition};
 use crate::storage::undo::UndoLog;
@@ -17,9 +16,9 @@ type WriteTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 /// A write transaction with the tables it has opened so far.
 pub(super) struct RedbWrite<'t> {
     txn: &'t WriteTransaction,
-    broken: &'t AtomicBool,
+    health: &'t Health,
     tables: [OnceCell<WriteTable<'t>>; TABLES],
-    pub(super) wrote: bool,
+    wrote: bool,
     /// Set with the first savepoint. redb's own savepoints are refused in a transaction that was
     /// written to.
     savepoint: Option<Savepoint>,
@@ -33,8 +32,21 @@ struct Savepoint {
 }
 
 impl<'t> RedbWrite<'t> {
-    pub(super) fn new(txn: &'t WriteTransaction, broken: &'t AtomicBool) -> RedbWrite<'t> {
-        RedbWrite { txn, broken, tables: Default::default(), wrote: false, savepoint: None }
+    pub(super) fn new(txn: &'t WriteTransaction, health: &'t Health) -> RedbWrite<'t> {
+        RedbWrite { txn, health, tables: Default::default(), wrote: false, savepoint: None }
+    }
+
+    /// Closes the tables; returns whether anything was written.
+    pub(super) fn finish(mut self) -> EngineResult<bool> {
+        self.close();
+        self.health.write(|| Ok(self.wrote))
+    }
+
+    /// One by one, so that after a panic in one of them the others are leaked.
+    fn close(&mut self) {
+        for table in std::mem::take(&mut self.tables) {
+            self.health.discard(table);
+        }
     }
 
     fn table(&self, table: Table) -> EngineResult<&WriteTable<'t>> {
@@ -42,13 +54,14 @@ impl<'t> RedbWrite<'t> {
         if let Some(open) = cell.get() {
             return Ok(open);
         }
-        let open = self.txn.open_table(definition(table)).map_err(table_error)?;
+        let open =
+            self.health.write(|| self.txn.open_table(definition(table)).map_err(table_error))?;
         Ok(cell.get_or_init(|| open))
     }
 
     /// Stores a value, or removes it if it is `None`, noting the old one.
     fn set(&mut self, table: Table, key: &[u8], value: Option<&[u8]>) -> EngineResult<()> {
-        guarded(self.broken, || self.set_unguarded(table, key, value))
+        self.health.write(|| self.set_unguarded(table, key, value))
     }
 
     fn set_unguarded(
@@ -74,9 +87,15 @@ impl<'t> RedbWrite<'t> {
     }
 }
 
+impl Drop for RedbWrite<'_> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Read for RedbWrite<'_> {
     fn get(&self, table: Table, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> EngineResult<bool> {
-        get(self.broken, || self.table(table), key, visit)
+        get(self.health, self.table(table)?, key, visit)
     }
 
     fn scan(
@@ -86,7 +105,7 @@ impl Read for RedbWrite<'_> {
         order: Order,
         visit: Visit<'_>,
     ) -> EngineResult<()> {
-        scan(self.broken, || self.table(table), range, order, visit)
+        scan(self.health, self.table(table)?, range, order, visit)
     }
 }
 

@@ -1,0 +1,154 @@
+//! The bytes beneath redb: a file, or a device of the caller's.
+//!
+//! The engine keeps a hand on them beside redb, so that it can release a file even where redb
+//! panicked and is no longer to be trusted with it.
+
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
+use crate::storage::Device;
+
+/// A file or device that is open.
+#[derive(Debug)]
+pub(super) struct Bytes {
+    /// `None` once it was closed.
+    medium: RwLock<Option<Medium>>,
+}
+
+#[derive(Debug)]
+enum Medium {
+    File(FileBackend),
+    Device(DeviceBackend),
+}
+
+impl Bytes {
+    pub(super) fn of_file(file: FileBackend) -> Arc<Bytes> {
+        Arc::new(Bytes { medium: RwLock::new(Some(Medium::File(file))) })
+    }
+
+    pub(super) fn of_device(device: Arc<dyn Device>) -> Arc<Bytes> {
+        let device = Medium::Device(DeviceBackend(device));
+        Arc::new(Bytes { medium: RwLock::new(Some(device)) })
+    }
+
+    /// Releases the locks and closes the file, once: closing it again does nothing.
+    pub(super) fn close(&self) -> io::Result<()> {
+        match self.medium.write().take() {
+            Some(Medium::File(file)) => file.close(),
+            Some(Medium::Device(device)) => device.close(),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn length(&self) -> io::Result<u64> {
+        self.medium()?.len()
+    }
+
+    pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.medium()?.read(offset, out)
+    }
+
+    fn medium(&self) -> io::Result<MappedRwLockReadGuard<'_, dyn StorageBackend>> {
+        RwLockReadGuard::try_map(self.medium.read(), |medium| match medium {
+            Some(Medium::File(file)) => Some(file as &dyn StorageBackend),
+            Some(Medium::Device(device)) => Some(device),
+            None => None,
+        })
+        .map_err(|_| io::Error::other("the file was closed"))
+    }
+}
+
+/// What redb is given of them.
+#[derive(Debug)]
+pub(super) struct Backend(pub(super) Arc<Bytes>);
+
+impl Backend {
+    fn locks(&self) -> Result<MappedRwLockReadGuard<'_, dyn StorageBackend>, BackendError> {
+        self.0.medium().map_err(BackendError::Io)
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.medium()?.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.medium()?.read(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.medium()?.set_len(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.medium()?.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.medium()?.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.locks()?.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.locks()?.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locks()?.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locks()?.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locks()?.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.locks()?.query_lock_range(start, end)
+    }
+}
+
+/// Lets redb work on a device. Without locks, so in exclusive mode only.
+#[derive(Debug)]
+struct DeviceBackend(Arc<dyn Device>);
+
+impl StorageBackend for DeviceBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_length(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+}

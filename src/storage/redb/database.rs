@@ -1,0 +1,287 @@
+//! A redb database that is open: snapshots of it, and transactions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use redb::{
+    CommitError, CompactionError, Database, DatabaseError, Durability, ReadOnlyDatabase,
+    ReadTransaction, ReadableDatabase, TableError, WriteTransaction,
+};
+
+use super::backend::Bytes;
+use super::definition;
+use super::error::{any, closed, failed_earlier, storage, transaction_error};
+use super::guard::{CallerPanic, Health};
+use super::read::RedbSnapshot;
+use super::write::RedbWrite;
+use crate::storage::{EngineError, EngineResult, Flush, Table, Write};
+
+/// A transaction of the caller's.
+pub(super) type Transaction<'t> = &'t mut dyn FnMut(&mut dyn Write) -> EngineResult<()>;
+
+/// A redb database from when it is opened until it is closed.
+pub(super) struct OpenDatabase {
+    /// `None` once it was closed.
+    handle: Option<Handle>,
+    bytes: Arc<Bytes>,
+    health: Arc<Health>,
+    /// A transaction that is open for more of what may wait.
+    gathering: Mutex<Option<Gathering>>,
+    /// Whether commits are waiting for a sync.
+    unsynced: AtomicBool,
+}
+
+pub(super) enum Handle {
+    Writable(Database),
+    ReadOnly(ReadOnlyDatabase),
+}
+
+/// What may wait for its sync is gathered in one transaction of redb, since ending one costs far
+/// more than what a checkpoint writes. Nobody can tell: whoever takes a snapshot has it committed
+/// first, and what a killed process loses of it, it would lose all the same, being unsynced.
+struct Gathering {
+    txn: WriteTransaction,
+    gathered: usize,
+}
+
+/// How much is gathered before it is committed: enough that committing hardly counts, and few
+/// enough that little has to be done before a snapshot.
+const GATHERED: usize = 64;
+
+impl OpenDatabase {
+    pub(super) fn new(handle: Handle, bytes: Arc<Bytes>) -> OpenDatabase {
+        OpenDatabase {
+            handle: Some(handle),
+            bytes,
+            health: Arc::default(),
+            gathering: Mutex::new(None),
+            unsynced: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the database has no table at all.
+    pub(super) fn is_blank(&self) -> EngineResult<bool> {
+        self.health.read(|| Ok(self.begin_read()?.list_tables().map_err(storage)?.next().is_none()))
+    }
+
+    /// Whether the database has a table called `meta` with keys and values like ours, as every
+    /// store does.
+    pub(super) fn has_meta(&self) -> EngineResult<bool> {
+        self.health.read(|| match self.begin_read()?.open_table(definition(Table::Meta)) {
+            Ok(_) => Ok(true),
+            Err(TableError::Storage(e)) => Err(storage(e)),
+            Err(_) => Ok(false),
+        })
+    }
+
+    pub(super) fn snapshot(&self) -> EngineResult<RedbSnapshot> {
+        self.commit_acknowledged()?;
+        self.health.read(|| Ok(RedbSnapshot::new(self.begin_read()?, self.health.clone())))
+    }
+
+    pub(super) fn write(&self, flush: Flush, transaction: Transaction<'_>) -> EngineResult<()> {
+        if self.health.is_stopped() {
+            return Err(failed_earlier());
+        }
+        let database = match &self.handle {
+            Some(Handle::Writable(database)) => database,
+            Some(Handle::ReadOnly(_)) => {
+                return Err(EngineError::failed("the store was opened read-only"));
+            }
+            None => return Err(closed()),
+        };
+        let mut caller = CallerPanic::default();
+        let written = match flush {
+            Flush::Later => self.gather(database, transaction, &mut caller),
+            Flush::Now => self.write_now(database, transaction, &mut caller),
+        };
+        caller.resume();
+        written
+    }
+
+    /// Gives unused space back to the file system.
+    pub(super) fn compact(&mut self) -> EngineResult<()> {
+        let gathering = self.gathering.get_mut().take();
+        self.commit_gathered(gathering)?;
+        let Some(Handle::Writable(database)) = &mut self.handle else { return Err(closed()) };
+        // Each round frees what the one before it could not move; it says when it is done.
+        self.health.write(|| {
+            while database.compact().map_err(|e| match e {
+                CompactionError::Storage(e) => storage(e),
+                _ => EngineError::InUse("a snapshot is held: drop it before compacting"),
+            })? {}
+            Ok(())
+        })
+    }
+
+    /// Commits what was gathered, and closes the database.
+    pub(super) fn close(mut self) -> EngineResult<()> {
+        let gathering = self.gathering.get_mut().take();
+        self.commit_gathered(gathering).and(self.end())
+    }
+
+    /// Closes the database without what was gathered.
+    pub(super) fn close_without_gathered(mut self) -> EngineResult<()> {
+        self.end()
+    }
+
+    /// Closes the database unless it is closed. The file is released whatever becomes of redb.
+    fn end(&mut self) -> EngineResult<()> {
+        if let Some(gathering) = self.gathering.get_mut().take() {
+            self.health.discard(gathering.txn);
+        }
+        match self.handle.take() {
+            Some(Handle::Writable(database)) => {
+                let closed = self.health.consume(database, |database| {
+                    database.close().map_err(|error| match error {
+                        DatabaseError::Storage(e) => storage(e),
+                        other => any(other),
+                    })
+                });
+                let released = self.bytes.close().map_err(|e| EngineError::Failed(Arc::new(e)));
+                closed.and(released)
+            }
+            // Its snapshots can be read on; the last of them to go releases the file.
+            Some(Handle::ReadOnly(database)) => {
+                self.health.discard(database);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn begin_read(&self) -> EngineResult<ReadTransaction> {
+        match &self.handle {
+            Some(Handle::Writable(database)) => database.begin_read(),
+            Some(Handle::ReadOnly(database)) => database.begin_read(),
+            None => return Err(closed()),
+        }
+        .map_err(transaction_error)
+    }
+
+    /// Runs a transaction and syncs it, with everything that waits.
+    fn write_now(
+        &self,
+        database: &Database,
+        transaction: Transaction<'_>,
+        caller: &mut CallerPanic,
+    ) -> EngineResult<()> {
+        self.commit_acknowledged()?;
+        let txn = self.health.write(|| database.begin_write().map_err(transaction_error))?;
+        let wrote = match self.run(&txn, transaction, caller) {
+            Ok(wrote) => wrote,
+            Err(error) => return Err(self.roll_back(txn, error)),
+        };
+        if !wrote && !self.unsynced.load(Ordering::SeqCst) {
+            return self.health.consume(txn, |txn| txn.abort().map_err(storage));
+        }
+        self.commit(txn)?;
+        self.unsynced.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Runs a transaction as part of the one that is open.
+    fn gather(
+        &self,
+        database: &Database,
+        transaction: Transaction<'_>,
+        caller: &mut CallerPanic,
+    ) -> EngineResult<()> {
+        let mut open = self.gathering.lock();
+        let mut gathering = match open.take() {
+            Some(gathering) => gathering,
+            None => self.health.write(|| {
+                let mut txn = database.begin_write().map_err(transaction_error)?;
+                txn.set_durability(Durability::None)
+                    .map_err(|e| EngineError::failed(e.to_string()))?;
+                Ok(Gathering { txn, gathered: 0 })
+            })?,
+        };
+        match self.run(&gathering.txn, transaction, caller) {
+            Ok(true) => gathering.gathered += 1,
+            Ok(false) => {}
+            // It cannot be undone alone: what was gathered before goes with it, unsynced as it is.
+            Err(error) => {
+                if gathering.gathered > 0 {
+                    self.health.stop();
+                }
+                return Err(self.roll_back(gathering.txn, error));
+            }
+        }
+        if gathering.gathered >= GATHERED {
+            return self.commit_gathered(Some(gathering));
+        }
+        *open = Some(gathering);
+        Ok(())
+    }
+
+    /// Makes everything that was acknowledged visible. Whoever comes meanwhile waits.
+    fn commit_acknowledged(&self) -> EngineResult<()> {
+        let mut gathering = self.gathering.lock();
+        self.commit_gathered(gathering.take())
+    }
+
+    /// Commits what was gathered, so that readers see it. It is not synced yet.
+    fn commit_gathered(&self, gathering: Option<Gathering>) -> EngineResult<()> {
+        match gathering {
+            Some(Gathering { txn, gathered: 1.. }) => {
+                self.unsynced.store(true, Ordering::SeqCst);
+                // What it held was answered already, so after a failure nothing may build on it.
+                self.commit(txn).inspect_err(|_| self.health.stop())
+            }
+            Some(Gathering { txn, .. }) => {
+                self.health.consume(txn, |txn| txn.abort().map_err(storage))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Runs the closure on a transaction; returns whether it wrote anything. A panic of the closure
+    /// is kept in `caller`, since the transaction has to be rolled back first.
+    fn run(
+        &self,
+        txn: &WriteTransaction,
+        transaction: Transaction<'_>,
+        caller: &mut CallerPanic,
+    ) -> EngineResult<bool> {
+        let mut write = RedbWrite::new(txn, &self.health);
+        caller
+            .catch(|| transaction(&mut write))
+            .unwrap_or_else(|| Err(EngineError::failed("the transaction panicked")))?;
+        write.finish()
+    }
+
+    /// Rolls a transaction back after an error. In a damaged file that may fail as well, but the
+    /// first error says more.
+    fn roll_back(&self, txn: WriteTransaction, error: EngineError) -> EngineError {
+        if let Err(also) = self.health.consume(txn, |txn| txn.abort().map_err(storage)) {
+            tracing::debug!(%also, "rolling back");
+        }
+        error
+    }
+
+    fn commit(&self, txn: WriteTransaction) -> EngineResult<()> {
+        match self.health.consume(txn, |txn| Ok(txn.commit())) {
+            Ok(Ok(())) => Ok(()),
+            // Rolled back by redb itself, so nothing of it is stored.
+            Ok(Err(CommitError::TransactionPoisoned)) => Err(EngineError::failed(
+                "the transaction was abandoned after an earlier failure in it",
+            )),
+            Ok(Err(e)) => Err(EngineError::Uncertain(Arc::new(redb::Error::from(e)))),
+            Err(EngineError::Corrupted(panic)) => match EngineError::failed(panic) {
+                EngineError::Failed(cause) => Err(EngineError::Uncertain(cause)),
+                other => Err(other),
+            },
+            Err(other) => Err(other),
+        }
+    }
+}
+
+impl Drop for OpenDatabase {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::debug!(%error, "closing a database");
+        }
+    }
+}
