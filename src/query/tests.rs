@@ -197,7 +197,7 @@ fn sums_over_the_fleet_are_exact_or_refused() {
     let noon = batch(1, "2026-02-15T12:00:00Z");
     let huge = Totals { batches: u64::MAX / 2, items: u128::MAX / 2, ..noon };
     for worker in workers {
-        let import = Import::new(worker.to_string()).daily(worker, day("2026-02-15"), huge);
+        let import = Import::new(worker.to_string(), 1).daily(worker, day("2026-02-15"), huge);
         scene.store.import(import).unwrap();
     }
     let view = scene.view();
@@ -219,7 +219,7 @@ fn sums_over_the_fleet_are_exact_or_refused() {
     assert_eq!(view.fleet_by_kind().unwrap()[1].totals, pc);
 
     let worker = scene.worker("pc-3").id();
-    let one = Import::new("one").daily(worker, day("2026-02-15"), Totals { items: 2, ..noon });
+    let one = Import::new("one", 1).daily(worker, day("2026-02-15"), Totals { items: 2, ..noon });
     scene.store.import(one).unwrap();
     assert!(matches!(scene.view().fleet_by_kind(), Err(Error::Overflow)));
 }
