@@ -33,7 +33,7 @@ fn run(out: &mut dyn Write) -> Result<()> {
 
     // One snapshot for all: its answers belong to the same instant, and fit each other.
     let view = fleet.store.snapshot()?;
-    writeln!(out, "a fleet of {} as of {}", view.workers()?.len(), view.taken_at())?;
+    writeln!(out, "a fleet of {} as of {}", view.workers(None, 100)?.len(), view.taken_at())?;
     workers::print(out, &view)?;
     tiers::print(out, &view)?;
     jobs::print(out, &view)?;

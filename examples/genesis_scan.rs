@@ -147,7 +147,7 @@ fn scan(
 fn open(options: &Options, puzzle: &Puzzle) -> Result<Store> {
     let mut store = open_file(&options.store)?;
     // Before a cap is lowered or the file removed: whoever named the wrong one gets it back as it was.
-    if store.snapshot()?.prefixes()?.iter().any(|prefix| **prefix != *puzzle.prefix()) {
+    if store.snapshot()?.prefixes(None, 2)?.iter().any(|prefix| **prefix != *puzzle.prefix()) {
         let path = options.store.display();
         return Err(format!("{path} holds other jobs than this scan: name another --store").into());
     }
@@ -198,7 +198,7 @@ fn create_jobs(store: &Store, puzzle: &Puzzle, ranges: &[Range<u64>], path: &Pat
 }
 
 fn ranges_in(store: &Store, puzzle: &Puzzle) -> milepost::Result<Vec<Range<u64>>> {
-    let jobs = store.snapshot()?.jobs_of_prefix(puzzle.prefix())?;
+    let jobs = store.snapshot()?.jobs_of_prefix(puzzle.prefix(), None, usize::MAX)?;
     Ok(jobs.into_iter().map(|job| job.start..job.end).collect())
 }
 

@@ -146,7 +146,7 @@ impl Ledger {
 
     /// Checks that what the store kept is what was put in, field by field.
     fn check(&self, view: &Snapshot) -> Result<()> {
-        for worker in view.workers()? {
+        for worker in view.workers(None, usize::MAX)? {
             let id = worker.id;
             assert_eq!(view.lifetime(id)?.totals, self.sum(id, |_| true));
             for MonthStats { month, totals, .. } in view.monthly(id, ..)? {
@@ -181,9 +181,9 @@ fn size(store: &Store, ledger: &Ledger) -> Result<[String; 8]> {
 
 /// Checks that every tier is exactly at its cap.
 fn check_caps(view: &Snapshot) -> Result<()> {
-    assert_eq!(view.newest_history(usize::MAX)?.len(), HISTORY_LIMIT as usize);
+    assert_eq!(view.newest_history(None, usize::MAX)?.len(), HISTORY_LIMIT as usize);
     let stored = view.archived();
-    for worker in view.workers()? {
+    for worker in view.workers(None, usize::MAX)? {
         assert_eq!(stored.daily(worker.id, ..)?.len(), DAILY_LIMIT as usize);
         assert_eq!(stored.monthly(worker.id, ..)?.len(), MONTHLY_LIMIT as usize);
     }
@@ -192,7 +192,7 @@ fn check_caps(view: &Snapshot) -> Result<()> {
 
 /// How far back each tier still reaches.
 fn print_kept(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
-    let rows = view.workers()?.into_iter().map(|worker| {
+    let rows = view.workers(None, usize::MAX)?.into_iter().map(|worker| {
         let (days, months) = (view.daily(worker.id, ..)?, view.monthly(worker.id, ..)?);
         let life = view.lifetime(worker.id)?;
         Ok([

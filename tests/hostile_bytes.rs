@@ -101,17 +101,17 @@ fn good() -> Vec<u8> {
 fn ask(store: &Store) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     let view = store.snapshot()?;
-    for worker in view.workers()? {
+    for worker in view.workers(None, usize::MAX)? {
         format!("{worker:?}").hash(&mut hasher);
         format!("{:?}", view.daily(worker.id, ..)?).hash(&mut hasher);
         format!("{:?}", view.monthly(worker.id, ..)?).hash(&mut hasher);
     }
     format!("{:?}", view.lifetime(Scope::Fleet)?).hash(&mut hasher);
     format!("{:?}", view.jobs(None, 1_000)?).hash(&mut hasher);
-    format!("{:?}", view.newest_history(1_000)?).hash(&mut hasher);
+    format!("{:?}", view.newest_history(None, 1_000)?).hash(&mut hasher);
     format!("{:?}", view.findings(None, 1_000)?).hash(&mut hasher);
     format!("{:?}", view.progress_all()?).hash(&mut hasher);
-    format!("{:?}", view.leases()?).hash(&mut hasher);
+    format!("{:?}", view.leases(None, usize::MAX)?).hash(&mut hasher);
     view.size()?;
     view.verify()?;
     Ok(hasher.finish())

@@ -169,10 +169,14 @@ impl Fleet {
 
         // Every position is stored once, in one batch of one worker.
         let mut stored: HashMap<(u64, u64), (u64, String)> = HashMap::new();
-        let workers: HashMap<_, _> =
-            view.workers().unwrap().into_iter().map(|worker| (worker.id, worker.name)).collect();
+        let workers: HashMap<_, _> = view
+            .workers(None, usize::MAX)
+            .unwrap()
+            .into_iter()
+            .map(|worker| (worker.id, worker.name))
+            .collect();
         let mut sum = 0;
-        for record in view.newest_history(usize::MAX).unwrap() {
+        for record in view.newest_history(None, usize::MAX).unwrap() {
             let key = (record.job.map_or(0, JobId::number), record.start);
             sum += record.end - record.start;
             let value = (record.end, workers[&record.worker].clone());

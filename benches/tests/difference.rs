@@ -194,7 +194,11 @@ fn compare(store: &Store, sqlite: &Sqlite, workers: &[WorkerId], what: &str) {
     assert_eq!(days, sqlite.rows("daily", "day"), "days, {what}");
     assert_eq!(months, sqlite.rows("monthly", "month"), "months, {what}");
     assert_eq!(lifetimes, sqlite.rows("lifetime", "0"), "lifetimes, {what}");
-    assert_eq!(view.newest_history(100).unwrap().len() as u64, sqlite.live(), "history, {what}");
+    assert_eq!(
+        view.newest_history(None, 100).unwrap().len() as u64,
+        sqlite.live(),
+        "history, {what}"
+    );
 }
 
 /// Runs random work through both sides, comparing them as it goes.

@@ -20,11 +20,12 @@ fn workers(view: &Snapshot) -> Result<()> {
     let names: Vec<_> = board.iter().map(|entry| entry.worker.name.as_str()).collect();
     assert_eq!(names, ["gpu-1", "gpu-2", "pc-1", "pc-2", "pc-3", "retired"]);
 
-    let active = view.active_since(view.taken_at().before(Duration::from_secs(3_600)))?;
+    let active =
+        view.active_since(view.taken_at().before(Duration::from_secs(3_600)), None, usize::MAX)?;
     let names: Vec<_> = active.iter().map(|active| active.worker.name.as_str()).collect();
     assert_eq!(names, ["gpu-1", "gpu-2", "pc-1", "pc-2", "pc-3"]);
 
-    let slowed = view.slowed(0.25)?;
+    let slowed = view.slowed(0.25, usize::MAX)?;
     let slow = view.worker_named("pc-2")?.ok_or("pc-2 is not known")?.id;
     assert_eq!(slowed.iter().map(|slow| slow.worker).collect::<Vec<_>>(), [slow]);
     Ok(())
@@ -41,7 +42,8 @@ fn sums(view: &Snapshot, put_in: u128) -> Result<()> {
     let by_month: u128 = view.monthly(Scope::Fleet, ..)?.iter().map(|m| m.totals.items).sum();
     assert_eq!(by_month, put_in);
 
-    let live: u128 = view.newest_history(usize::MAX)?.iter().map(|b| u128::from(b.items)).sum();
+    let live: u128 =
+        view.newest_history(None, usize::MAX)?.iter().map(|b| u128::from(b.items)).sum();
     assert_eq!(view.archived().lifetime(Scope::Fleet)?.totals.items + live, put_in);
     Ok(())
 }
@@ -49,7 +51,7 @@ fn sums(view: &Snapshot, put_in: u128) -> Result<()> {
 fn jobs(view: &Snapshot) -> Result<()> {
     let counts = view.job_counts();
     assert_eq!(counts.all(), view.jobs(None, usize::MAX)?.len() as u64);
-    assert_eq!(counts.leased, view.leases()?.len() as u64);
+    assert_eq!(counts.leased, view.leases(None, usize::MAX)?.len() as u64);
     assert_eq!((counts.failed, counts.cancelled), (1, 1));
     let progress = view.progress_all()?;
     assert_eq!(progress.iter().map(|p| p.jobs.all()).sum::<u64>(), counts.all());
@@ -62,7 +64,7 @@ fn jobs(view: &Snapshot) -> Result<()> {
 
     let mut findings = 0;
     for job in view.jobs(None, usize::MAX)? {
-        findings += view.findings_of(job.id)?.len();
+        findings += view.findings_of(job.id, None, usize::MAX)?.len();
     }
     assert_eq!(findings, view.findings(None, usize::MAX)?.len());
     Ok(())

@@ -97,7 +97,7 @@ fn make_trouble(store: &Store) -> Result<()> {
     lease.fail("the input cannot be read")?;
     worker.late_finding(lease.job(), "page 12", "half a word")?;
 
-    let jobs = store.snapshot()?.jobs_of_prefix(b"gamma")?;
+    let jobs = store.snapshot()?.jobs_of_prefix(b"gamma", None, 2)?;
     store.cancel_job(jobs[1].id)?;
     Ok(())
 }

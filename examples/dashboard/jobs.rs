@@ -11,16 +11,20 @@ pub fn print(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     print_counts(out, view)?;
     print_progress(out, "progress_all()", &view.progress_all()?)?;
     print_progress(out, "progress(\"beta\")", view.progress(b"beta")?.as_slice())?;
-    let prefixes = view.prefixes()?.into_iter().map(|prefix| [prefix.to_string()]);
-    print_table(out, "prefixes()", ["prefix"], prefixes)?;
+    let prefixes = view.prefixes(None, 20)?.into_iter().map(|prefix| [prefix.to_string()]);
+    print_table(out, "prefixes(None, 20)", ["prefix"], prefixes)?;
 
     let first_page = view.jobs(None, 4)?;
     print_jobs(out, "jobs(None, 4)", &first_page)?;
     let last = first_page.last().map(|job| job.id);
     print_jobs(out, "jobs(the last one of these, 4)", &view.jobs(last, 4)?)?;
-    print_jobs(out, "jobs_of_prefix(\"gamma\")", &view.jobs_of_prefix(b"gamma")?)?;
-    let leases = view.leases()?;
-    print_jobs(out, "leases()", &leases)?;
+    print_jobs(
+        out,
+        "jobs_of_prefix(\"gamma\", None, 20)",
+        &view.jobs_of_prefix(b"gamma", None, 20)?,
+    )?;
+    let leases = view.leases(None, 20)?;
+    print_jobs(out, "leases(None, 20)", &leases)?;
     if let Some(held) = leases.first() {
         print_jobs(out, &format!("job({})", held.id), view.job(held.id)?.as_slice())?;
     }
@@ -74,8 +78,12 @@ fn print_all_findings(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
         let after = Some((last.job, last.key.as_slice()));
         print_findings(out, "findings(the last one of these, 3)", &view.findings(after, 3)?)?;
     }
-    for job in view.jobs_of_prefix(b"gamma")?.iter().take(1) {
-        print_findings(out, &format!("findings_of({})", job.id), &view.findings_of(job.id)?)?;
+    for job in view.jobs_of_prefix(b"gamma", None, 20)?.iter().take(1) {
+        print_findings(
+            out,
+            &format!("findings_of({}, None, 20)", job.id),
+            &view.findings_of(job.id, None, 20)?,
+        )?;
     }
     Ok(())
 }

@@ -17,11 +17,16 @@ pub fn print(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
 }
 
 fn print_workers(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
-    let rows = view.workers()?.into_iter().map(|worker| {
+    let rows = view.workers(None, 100)?.into_iter().map(|worker| {
         let last_prefix = or_dash(worker.last_prefix);
         [worker.id.to_string(), worker.name, worker.kind, time(worker.last_seen), last_prefix]
     });
-    print_table(out, "workers()", ["id", "name", "kind", "last seen", "last prefix"], rows)?;
+    print_table(
+        out,
+        "workers(None, 100)",
+        ["id", "name", "kind", "last seen", "last prefix"],
+        rows,
+    )?;
 
     let named = view.worker_named("gpu-2")?.ok_or("gpu-2 is not known")?;
     let by_id = view.worker(named.id)?.ok_or("gpu-2 is not known")?;
@@ -32,7 +37,7 @@ fn print_workers(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
 
 fn print_active(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let hour_ago = view.taken_at().before(Duration::from_secs(3_600));
-    let rows = view.active_since(hour_ago)?.into_iter().map(|active| {
+    let rows = view.active_since(hour_ago, None, 100)?.into_iter().map(|active| {
         [
             active.worker.name,
             rate(active.recent.rate()),
@@ -42,7 +47,7 @@ fn print_active(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
         ]
     });
     let header = ["worker", "rate", "batches", "leases", "last seen"];
-    print_table(out, "active_since(an hour ago)", header, rows)?;
+    print_table(out, "active_since(an hour ago, None, 100)", header, rows)?;
 
     let fleet = view.fleet_rate(hour_ago)?;
     let row = [figure(fleet.workers), rate(fleet.per_second), rate(fleet.totals.rate())];
@@ -52,19 +57,20 @@ fn print_active(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
 
 fn print_history(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let pc_1 = view.worker_named("pc-1")?.ok_or("pc-1 is not known")?.id;
-    let job = view.jobs_of_prefix(b"alpha")?.first().ok_or("there is no job of alpha")?.id;
-    print_batches(out, "newest_history(3)", &view.newest_history(3)?)?;
+    let job =
+        view.jobs_of_prefix(b"alpha", None, 20)?.first().ok_or("there is no job of alpha")?.id;
+    print_batches(out, "newest_history(None, 3)", &view.newest_history(None, 3)?)?;
     print_batches(
         out,
-        "newest_history_of_worker(pc-1, 3)",
-        &view.newest_history_of_worker(pc_1, 3)?,
+        "newest_history_of_worker(pc-1, None, 3)",
+        &view.newest_history_of_worker(pc_1, None, 3)?,
     )?;
     print_batches(
         out,
-        &format!("newest_history_of_job({job}, 3)"),
-        &view.newest_history_of_job(job, 3)?,
+        &format!("newest_history_of_job({job}, None, 3)"),
+        &view.newest_history_of_job(job, None, 3)?,
     )?;
-    print_batches(out, "newest_errors(3)", &view.newest_errors(3)?)
+    print_batches(out, "newest_errors(None, 3)", &view.newest_errors(None, 3)?)
 }
 
 fn print_batches(out: &mut dyn Write, title: &str, batches: &[HistoryRecord]) -> Result<()> {
@@ -84,7 +90,7 @@ fn print_batches(out: &mut dyn Write, title: &str, batches: &[HistoryRecord]) ->
 
 fn print_standings(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let mut rows = Vec::new();
-    for worker in view.workers()? {
+    for worker in view.workers(None, 100)? {
         let standing = view.standing(worker.id)?;
         rows.push([
             worker.name,
@@ -95,10 +101,10 @@ fn print_standings(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     }
     print_table(out, "standing(..) of each", ["worker", "today", "lifetime", "drop"], rows)?;
 
-    let rows = view.slowed(0.25)?.into_iter().map(|slow| {
+    let rows = view.slowed(0.25, 100)?.into_iter().map(|slow| {
         [slow.worker.to_string(), rate(slow.today.rate()), or_dash(slow.drop.map(percent))]
     });
-    print_table(out, "slowed(0.25)", ["worker", "today", "drop"], rows)
+    print_table(out, "slowed(0.25, 100)", ["worker", "today", "drop"], rows)
 }
 
 fn print_leaderboard(out: &mut dyn Write, view: &Snapshot) -> Result<()> {

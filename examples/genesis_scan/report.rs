@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use milepost::storage::Table;
-use milepost::{DayStats, Finding, Job, MonthStats, Scope, Snapshot, Store, Totals, WorkerInfo};
+use milepost::{DayStats, Finding, MonthStats, Scope, Snapshot, Store, Totals, WorkerInfo};
 
 use crate::genesis_scan::header::{ANSWER, Hash, Puzzle};
 use crate::support::{Result, bytes, figure, or_dash, print_table, rate, time, time_spent};
@@ -13,7 +13,8 @@ const SHOWN: usize = 32;
 
 /// How many positions are done, over all runs.
 pub fn positions_done(store: &Store, puzzle: &Puzzle) -> Result<u64> {
-    Ok(store.snapshot()?.jobs_of_prefix(puzzle.prefix())?.iter().map(Job::done).sum())
+    let progress = store.snapshot()?.progress(puzzle.prefix())?;
+    Ok(progress.map_or(Ok(0), |progress| progress.done.try_into())?)
 }
 
 /// Checks, and says, that what the workers did adds up to exactly the positions that are done: what
@@ -25,7 +26,7 @@ pub fn check_totals(out: &mut dyn Write, store: &Store, puzzle: &Puzzle) -> Resu
 
     let archived = view.archived().lifetime(Scope::Fleet)?.totals.items;
     let live: u128 =
-        view.newest_history(usize::MAX)?.iter().map(|batch| u128::from(batch.items)).sum();
+        view.newest_history(None, usize::MAX)?.iter().map(|batch| u128::from(batch.items)).sum();
     assert_eq!(
         archived + live,
         done,
@@ -53,7 +54,7 @@ pub fn check_answer(store: &Store, puzzle: &Puzzle) -> Result<()> {
 /// Prints jobs, tiers, findings and size.
 pub fn print(out: &mut dyn Write, store: &Store, puzzle: &Puzzle) -> Result<()> {
     let view = store.snapshot()?;
-    let workers = view.workers()?;
+    let workers = view.workers(None, usize::MAX)?;
     print_jobs(out, &view, puzzle)?;
     print_tiers(out, &view)?;
     print_history(out, &view, &workers)?;
@@ -64,7 +65,7 @@ pub fn print(out: &mut dyn Write, store: &Store, puzzle: &Puzzle) -> Result<()> 
 }
 
 fn print_jobs(out: &mut dyn Write, view: &Snapshot, puzzle: &Puzzle) -> Result<()> {
-    let jobs = view.jobs_of_prefix(puzzle.prefix())?;
+    let jobs = view.jobs_of_prefix(puzzle.prefix(), None, usize::MAX)?;
     let title = format!("Jobs: {} of {}", jobs.len().min(SHOWN), jobs.len());
     let rows = jobs.iter().take(SHOWN).map(|job| {
         [
@@ -95,7 +96,7 @@ fn print_tiers(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
 }
 
 fn print_history(out: &mut dyn Write, view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
-    let rows = view.newest_history(5)?.into_iter().map(|batch| {
+    let rows = view.newest_history(None, 5)?.into_iter().map(|batch| {
         [
             batch.id.to_string(),
             name(workers, batch.worker),
@@ -188,8 +189,8 @@ fn print_size(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
 
 fn findings(view: &Snapshot, puzzle: &Puzzle) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for job in view.jobs_of_prefix(puzzle.prefix())? {
-        findings.extend(view.findings_of(job.id)?);
+    for job in view.jobs_of_prefix(puzzle.prefix(), None, usize::MAX)? {
+        findings.extend(view.findings_of(job.id, None, usize::MAX)?);
     }
     Ok(findings)
 }

@@ -64,7 +64,7 @@ fn use_it(store: &Store) -> milepost::Result<()> {
     view.verify()?;
     view.daily(Scope::Fleet, ..)?;
     view.jobs(None, 100)?;
-    view.newest_history(100)?;
+    view.newest_history(None, 100)?;
     view.findings(None, 100)?;
     store.find_or_create_job(NewJob::new("fuzz", 0..10))?;
     let worker = store.worker("fuzz", "fuzz")?;

@@ -1,6 +1,5 @@
 //! What jobs found.
 
-use std::collections::HashSet;
 use std::ops::Bound;
 
 use serde::{Serialize, Serializer};
@@ -14,7 +13,7 @@ use crate::storage::KeyRange;
 use crate::time::Timestamp;
 use crate::types::{JobId, WorkerId};
 
-/// A result that was reported with a checkpoint, or late.
+/// A result that was reported with a checkpoint, or late: after its worker had lost the job.
 ///
 /// Key and payload serialize as plain hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,7 +31,7 @@ pub struct Finding {
     pub worker: WorkerId,
     /// When it was stored.
     pub found_at: Timestamp,
-    /// Whether it was handed in by a worker that no longer held the job.
+    /// Whether it was reported by a worker that no longer held the job.
     pub late: bool,
 }
 
@@ -41,38 +40,67 @@ fn as_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error>
 }
 
 impl Snapshot {
-    /// What was found for a job, by key.
+    /// The findings of a job, by key: at most `limit` of them, from the first one after `after` on.
+    /// For the next page, pass the key of the last one returned.
     ///
     /// # Errors
-    /// What the storage meets.
-    pub fn findings_of(&self, job: JobId) -> Result<Vec<Finding>> {
-        self.findings_in(key::Under::new(key::job(job)).range(), usize::MAX)
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    pub fn findings_of(
+        &self,
+        job: JobId,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Finding>> {
+        if self.control().deleting.contains(&job) {
+            return Ok(Vec::new());
+        }
+        let all = key::Under::new(key::job(job));
+        let after = after.map(|name| key::finding(job, name));
+        let from = after.as_deref().map_or(all.range().0, Bound::Excluded);
+        let mut findings = Vec::new();
+        self.add_findings((from, all.range().1), limit, &mut findings)?;
+        Ok(findings)
     }
 
-    /// What was found for all jobs, by job and key: at most `limit` of it, from the one behind
-    /// `after` on. To turn the page, pass job and key of the last one seen.
+    /// The findings of all jobs, by job and key: at most `limit` of them, from the first one after
+    /// `after` on. For the next page, pass job and key of the last one returned.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn findings(&self, after: Option<(JobId, &[u8])>, limit: usize) -> Result<Vec<Finding>> {
-        let after = after.map(|(job, name)| key::finding(job, name));
-        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.findings_in((from, Bound::Unbounded), limit)
+        // A deleted job's findings are gone, though some may wait to be removed: they are not read.
+        let mut deleted = self.control().deleting.clone();
+        deleted.retain(|job| after.is_none_or(|(after, _)| after <= *job));
+        deleted.sort_unstable();
+        let mut findings = Vec::new();
+        let mut from =
+            after.map_or(Bound::Unbounded, |(job, name)| Bound::Excluded(key::finding(job, name)));
+        for job in deleted {
+            let to = key::job(job);
+            self.add_findings((as_slice(&from), Bound::Excluded(&to)), limit, &mut findings)?;
+            let Some(next) = job.0.checked_add(1) else { return Ok(findings) };
+            from = Bound::Included(key::job(JobId(next)).to_vec());
+        }
+        self.add_findings((as_slice(&from), Bound::Unbounded), limit, &mut findings)?;
+        Ok(findings)
     }
 
-    fn findings_in(&self, range: KeyRange<'_>, limit: usize) -> Result<Vec<Finding>> {
-        // A deleted job's findings are gone, though some may wait to be removed.
-        let deleted: HashSet<JobId> = self.control().deleting.iter().copied().collect();
-        self.collect(range, limit, rows::finding, |(job, key), row: FindingRow| {
+    /// Adds the findings of a range until there are `limit`.
+    fn add_findings(
+        &self,
+        range: KeyRange<'_>,
+        limit: usize,
+        findings: &mut Vec<Finding>,
+    ) -> Result<()> {
+        let more = limit.saturating_sub(findings.len());
+        findings.extend(self.collect(range, more, rows::finding, |(job, key), row| {
             let FindingRow { payload, worker, found_at, late } = row;
-            (!deleted.contains(&job)).then_some(Finding {
-                job,
-                key,
-                payload,
-                worker,
-                found_at,
-                late,
-            })
-        })
+            Finding { job, key, payload, worker, found_at, late }
+        })?);
+        Ok(())
     }
+}
+
+fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(|key| &key[..])
 }

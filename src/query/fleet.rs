@@ -1,6 +1,6 @@
 //! Workers as they are now.
 
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::rules::tiers;
 use crate::schema::key;
 use crate::schema::rows::{Number, WorkerRow};
-use crate::schema::tables::{ALL, load, load_from, undecodable};
+use crate::schema::tables::{load, load_from, undecodable};
 use crate::storage::{Order, Table};
 use crate::time::Timestamp;
 use crate::types::{Prefix, Totals, WorkerId};
@@ -59,18 +59,21 @@ pub struct FleetRate {
     pub per_second: Option<f64>,
 }
 
+/// How many workers are looked at together to find those that are active.
+const STEP: usize = 256;
+
 impl Snapshot {
-    /// Every worker, by number.
+    /// Workers by number: at most `limit` of them, from the first one after `after` on. For the next
+    /// page, pass the last id returned.
     ///
     /// # Errors
     /// What the storage meets.
-    pub fn workers(&self) -> Result<Vec<WorkerInfo>> {
-        let mut workers = Vec::new();
-        self.each_row(ALL, rows::worker, |id, row| {
-            workers.push(self.info(id, row)?);
-            Ok(())
-        })?;
-        Ok(workers)
+    pub fn workers(&self, after: Option<WorkerId>, limit: usize) -> Result<Vec<WorkerInfo>> {
+        let after = after.map(key::worker);
+        let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
+        let page: Vec<(WorkerId, WorkerRow)> =
+            self.collect((from, Bound::Unbounded), limit, rows::worker, |id, row| (id, row))?;
+        page.into_iter().map(|(id, row)| self.info(id, row)).collect()
     }
 
     /// One worker; `None` if there is none of this number.
@@ -95,25 +98,35 @@ impl Snapshot {
         self.worker(WorkerId(number))
     }
 
-    /// The workers seen at or after a time, with what they did since, by number.
+    /// Workers that were seen at or after a time, with what they finished since, by number: at most
+    /// `limit` of them, from the first one after `after` on. For the next page, pass the last id
+    /// returned. A page costs as much as the workers it looks at, active or not.
     ///
-    /// What they did comes from live history: where that does not reach back so far, the older
-    /// part is missing.
+    /// What they finished comes from live history: batches that have left it are missing.
     ///
     /// # Errors
     /// What the storage meets.
-    pub fn active_since(&self, since: Timestamp) -> Result<Vec<ActiveWorker>> {
-        let recent = self.add_up_since(since)?;
-        let mut active = Vec::new();
-        self.each_row(ALL, rows::worker, |id, row| {
-            let worker = self.info(id, row)?;
-            if worker.last_seen >= since {
-                let recent = recent.get(&id).copied().unwrap_or_default();
-                active.push(ActiveWorker { worker, recent, leases: self.held_by(id)? });
-            }
-            Ok(())
-        })?;
-        Ok(active)
+    pub fn active_since(
+        &self,
+        since: Timestamp,
+        mut after: Option<WorkerId>,
+        limit: usize,
+    ) -> Result<Vec<ActiveWorker>> {
+        let mut seen = Vec::new();
+        while seen.len() < limit {
+            let step = self.workers(after, STEP)?;
+            let Some(last) = step.last() else { break };
+            after = Some(last.id);
+            seen.extend(step.into_iter().filter(|worker| worker.last_seen >= since));
+        }
+        seen.truncate(limit);
+        let finished = self.add_up_since(since)?;
+        let active = |worker: WorkerInfo| {
+            let recent = finished.get(&worker.id).copied().unwrap_or_default();
+            let leases = self.held_by(worker.id)?;
+            Ok(ActiveWorker { worker, recent, leases })
+        };
+        seen.into_iter().map(active).collect()
     }
 
     /// How fast the fleet was from a time until now.

@@ -1,26 +1,27 @@
 //! The newest of what workers did, batch by batch.
 
-use std::ops::ControlFlow;
+use std::ops::Bound;
 
 use serde::Serialize;
 
 use super::{Snapshot, rows};
 use crate::error::Result;
+use crate::schema::key;
 use crate::schema::rows::HistoryRow;
-use crate::schema::tables::ALL;
+use crate::schema::tables::history_ends;
 use crate::storage::{Order, Table};
 use crate::time::Timestamp;
 use crate::types::{JobId, WorkerId};
 
-/// One batch, as it stands in history.
+/// One batch, as stored in history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HistoryRecord {
-    /// Its number: records that were stored later have higher ones.
+    /// Its number: records stored later have higher ones.
     pub id: u64,
     /// Who did it.
     pub worker: WorkerId,
-    /// The job it belonged to, which may have been deleted since; `None` for some imports.
+    /// Its job, which may have been deleted since; `None` for some imported batches.
     pub job: Option<JobId>,
     /// First position covered.
     pub start: u64,
@@ -34,7 +35,7 @@ pub struct HistoryRecord {
     pub finished_at: Timestamp,
     /// Whether it completed its job.
     pub completed: bool,
-    /// What went wrong, if anything did.
+    /// The error that the batch reported, if it did.
     pub error: Option<String>,
 }
 
@@ -67,56 +68,96 @@ impl HistoryRecord {
 }
 
 impl Snapshot {
-    /// The newest batches, at most `limit` of them: the one stored last comes first.
+    /// Batches, newest first by the order in which they were stored: at most `limit` of them, from
+    /// the first one older than the record `before` on. For the next page, pass the last id returned.
     ///
     /// # Errors
-    /// What the storage meets.
-    pub fn newest_history(&self, limit: usize) -> Result<Vec<HistoryRecord>> {
-        self.newest(limit, &[], |_| true)
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    pub fn newest_history(&self, before: Option<u64>, limit: usize) -> Result<Vec<HistoryRecord>> {
+        self.newest(before, limit, |_| true)
     }
 
-    /// The newest batches of a worker, at most `limit` of them: the one stored last comes first.
+    /// The batches of a worker, in pages as of [`newest_history`](Snapshot::newest_history).
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn newest_history_of_worker(
         &self,
         worker: WorkerId,
+        before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>> {
-        self.newest(limit, &HistoryRow::mark(worker), |_| true)
+        let mut records = Vec::new();
+        if let Some(all) = self.history_before(before)? {
+            self.add_newest(all, limit, &HistoryRow::mark(worker), |_| true, &mut records)?;
+        }
+        Ok(records)
     }
 
-    /// The newest batches of a job, at most `limit` of them: the one stored last comes first.
+    /// The batches of a job, in pages as of [`newest_history`](Snapshot::newest_history). A page
+    /// reads newer batches of other jobs on its way.
     ///
     /// # Errors
-    /// What the storage meets.
-    pub fn newest_history_of_job(&self, job: JobId, limit: usize) -> Result<Vec<HistoryRecord>> {
-        self.newest(limit, &[], |row| row.job == Some(job))
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    pub fn newest_history_of_job(
+        &self,
+        job: JobId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRecord>> {
+        self.newest(before, limit, |row| row.job == Some(job))
     }
 
-    /// The newest batches that reported an error, at most `limit` of them: the one stored last
-    /// comes first.
+    /// The batches that reported an error, in pages as of
+    /// [`newest_history`](Snapshot::newest_history). A page reads newer batches without an error on
+    /// its way.
     ///
     /// # Errors
-    /// What the storage meets.
-    pub fn newest_errors(&self, limit: usize) -> Result<Vec<HistoryRecord>> {
-        self.newest(limit, &[], |row| row.error.is_some())
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    pub fn newest_errors(&self, before: Option<u64>, limit: usize) -> Result<Vec<HistoryRecord>> {
+        self.newest(before, limit, |row| row.error.is_some())
     }
 
-    /// The newest records whose bytes start with a mark and which are wanted. Those without the
-    /// mark are not decoded.
+    /// The newest records that are wanted.
     fn newest(
         &self,
+        before: Option<u64>,
         limit: usize,
-        mark: &[u8],
         wanted: impl Fn(&HistoryRow) -> bool,
     ) -> Result<Vec<HistoryRecord>> {
         let mut records = Vec::new();
-        if limit == 0 {
-            return Ok(records);
+        if let Some(all) = self.history_before(before)? {
+            self.add_newest(all, limit, &[], wanted, &mut records)?;
         }
-        self.scan(Table::History, ALL, Order::Descending, |key, value| {
+        Ok(records)
+    }
+
+    /// Live history before a record; `None` if there is nothing.
+    fn history_before(&self, before: Option<u64>) -> Result<Option<(u64, u64)>> {
+        let Some((first, newest)) = history_ends(self.txn())? else { return Ok(None) };
+        let last = match before {
+            None => Some(newest),
+            Some(before) => before.checked_sub(1).map(|last| last.min(newest)),
+        };
+        Ok(last.filter(|last| first <= *last).map(|last| (first, last)))
+    }
+
+    /// Adds the newest records whose bytes start with a mark and which are wanted, until there are
+    /// `limit`. Those without the mark are not decoded.
+    fn add_newest(
+        &self,
+        among: (u64, u64),
+        limit: usize,
+        mark: &[u8],
+        wanted: impl Fn(&HistoryRow) -> bool,
+        records: &mut Vec<HistoryRecord>,
+    ) -> Result<()> {
+        if records.len() >= limit {
+            return Ok(());
+        }
+        let (first, last) = (key::number(among.0), key::number(among.1));
+        let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
+        self.scan(Table::History, range, Order::Descending, |key, value| {
             if value.starts_with(mark) {
                 let id = rows::parsed(Table::History, key, rows::number)?;
                 let row: HistoryRow = rows::decoded(Table::History, key, value)?;
@@ -124,12 +165,7 @@ impl Snapshot {
                     records.push(HistoryRecord::new(id, row));
                 }
             }
-            Ok(if records.len() < limit {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            })
-        })?;
-        Ok(records)
+            Ok(rows::go_on(records.len() < limit))
+        })
     }
 }

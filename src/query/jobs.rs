@@ -8,8 +8,8 @@ use super::{Snapshot, rows};
 use crate::config::limits;
 use crate::error::Result;
 use crate::schema::key;
-use crate::schema::rows::{JobRow, Number};
-use crate::schema::tables::{ALL, first_key, load};
+use crate::schema::rows::{JobRow, Number, PrefixRow};
+use crate::schema::tables::load;
 use crate::storage::{Order, Table};
 use crate::time::Timestamp;
 use crate::types::{JobId, JobStatus, Prefix, Token, WorkerId};
@@ -26,23 +26,23 @@ pub struct Job {
     pub start: u64,
     /// One past the last position of its range.
     pub end: u64,
-    /// The next position that is not done yet.
+    /// The next position to be done.
     pub cursor: u64,
-    /// What became of it so far.
+    /// Its status.
     pub status: JobStatus,
-    /// Who holds it, while somebody does.
+    /// The worker that holds it, while one does.
     pub holder: Option<WorkerId>,
-    /// The token issued last; 0 if none was.
+    /// The token issued last; 0 if it was never leased.
     pub token: Token,
-    /// When its lease lapses, while it is held.
+    /// When its lease expires, while it is held.
     pub deadline: Option<Timestamp>,
-    /// Higher ones are leased first.
+    /// Jobs of higher priority are leased first.
     pub priority: i32,
     /// How many attempts have failed.
     pub attempts: u32,
-    /// After how many failed attempts it is given up.
+    /// After how many failed attempts it fails for good.
     pub max_attempts: Option<u32>,
-    /// How many checkpoints it took.
+    /// How many checkpoints it has had.
     pub batches: u64,
     /// Items handled.
     pub items: u128,
@@ -56,7 +56,7 @@ pub struct Job {
     pub checkpoint_at: Option<Timestamp>,
     /// When it was completed, failed or cancelled.
     pub ended_at: Option<Timestamp>,
-    /// The last error of a batch of it, or the reason why its last attempt failed.
+    /// The last error that a batch reported, or the reason why the last attempt failed.
     pub last_error: Option<String>,
 }
 
@@ -116,15 +116,15 @@ impl Job {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct JobCounts {
-    /// Waiting for a worker.
+    /// Waiting to be leased.
     pub pending: u64,
-    /// Held by a worker.
+    /// Held by a worker, those whose leases have expired included.
     pub leased: u64,
     /// Done.
     pub completed: u64,
-    /// Given up.
+    /// Failed for good.
     pub failed: u64,
-    /// Called off.
+    /// Cancelled.
     pub cancelled: u64,
 }
 
@@ -147,7 +147,7 @@ impl JobCounts {
 }
 
 impl Snapshot {
-    /// How many jobs have each status.
+    /// How many jobs have each status, as stored.
     #[must_use]
     pub fn job_counts(&self) -> JobCounts {
         let [pending, leased, completed, failed, cancelled] = self.control().jobs;
@@ -157,75 +157,106 @@ impl Snapshot {
     /// One job; `None` if there is none of this number.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn job(&self, id: JobId) -> Result<Option<Job>> {
         Ok(load(self.txn(), &key::job(id))?.map(|row| Job::new(id, row)))
     }
 
-    /// Jobs by number: at most `limit` of them, from the one behind `after` on. To turn the page,
-    /// pass the last one seen.
+    /// Jobs by number: at most `limit` of them, from the first one after `after` on. For the next
+    /// page, pass the last id returned.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn jobs(&self, after: Option<JobId>, limit: usize) -> Result<Vec<Job>> {
         let after = after.map(key::job);
         let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
-        self.collect((from, Bound::Unbounded), limit, rows::job, |id, row| Some(Job::new(id, row)))
+        self.collect((from, Bound::Unbounded), limit, rows::job, Job::new)
     }
 
-    /// The jobs of a prefix, in the order of their ranges.
+    /// The jobs of a prefix, in the order of their ranges: at most `limit` of them, from the first
+    /// one that starts after the position `after` on. For the next page, pass
+    /// [`start`](Job::start) of the last one returned.
     ///
     /// # Errors
-    /// What the storage meets.
-    pub fn jobs_of_prefix(&self, prefix: &[u8]) -> Result<Vec<Job>> {
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    pub fn jobs_of_prefix(
+        &self,
+        prefix: &[u8],
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Job>> {
         let mut jobs = Vec::new();
-        if prefix.len() <= limits::PREFIX {
-            let under = key::Under::new(key::of_prefix(prefix));
-            self.scan(Table::JobRanges, under.range(), Order::Ascending, |key, value| {
-                let Number(id) = rows::decoded(Table::JobRanges, key, value)?;
-                jobs.push(Job::new(JobId(id), self.job_row(JobId(id))?));
-                Ok(ControlFlow::Continue(()))
+        if limit > 0 {
+            self.each_job_of_prefix(prefix, after, |id, row| {
+                jobs.push(Job::new(id, row));
+                Ok(rows::go_on(jobs.len() < limit))
             })?;
         }
         Ok(jobs)
     }
 
-    /// The jobs that are held, the one whose lease lapses first first. One whose deadline has
-    /// passed is among them until somebody asks for a lease: that puts it back in the queue.
+    /// The jobs that are held, by worker and number: at most `limit` of them, from the first one
+    /// after `after` on. For the next page, pass [`holder`](Job::holder) and [`id`](Job::id) of the
+    /// last one returned.
+    ///
+    /// A job whose lease has expired is among them until a request for a lease puts it back in the
+    /// queue; its [`deadline`](Job::deadline) tells.
     ///
     /// # Errors
-    /// What the storage meets.
-    pub fn leases(&self) -> Result<Vec<Job>> {
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    pub fn leases(&self, after: Option<(WorkerId, JobId)>, limit: usize) -> Result<Vec<Job>> {
         let mut jobs = Vec::new();
-        self.scan(Table::JobLeases, ALL, Order::Ascending, |key, _| {
-            let (_, id) = rows::parsed(Table::JobLeases, key, rows::lease)?;
-            jobs.push(Job::new(id, self.job_row(id)?));
-            Ok(ControlFlow::Continue(()))
-        })?;
-        // The index may know them under earlier deadlines than they have.
-        jobs.sort_by_key(|job| (job.deadline, job.id));
+        if limit > 0 {
+            self.each_held_job(after, |id, row| {
+                jobs.push(Job::new(id, row));
+                Ok(rows::go_on(jobs.len() < limit))
+            })?;
+        }
         Ok(jobs)
     }
 
-    /// The prefixes that have jobs, in the order of their bytes.
+    /// The prefixes that have jobs, in the order of their bytes: at most `limit` of them, from the
+    /// first one after `after` on. For the next page, pass the last one returned.
     ///
     /// # Errors
-    /// What the storage meets.
-    pub fn prefixes(&self) -> Result<Vec<Prefix>> {
-        let mut prefixes = Vec::new();
-        let mut behind = Vec::new();
-        // One look for each prefix: from behind its last possible key to the next one's first.
-        while let Some(key) = first_key(
-            self.txn(),
-            Table::JobRanges,
-            (Bound::Excluded(&behind), Bound::Unbounded),
-            Order::Ascending,
-        )? {
-            let (prefix, _) = rows::parsed(Table::JobRanges, &key, rows::job_range)?;
-            behind = key::job_range(&prefix, u64::MAX);
-            prefixes.push(Prefix(prefix));
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    pub fn prefixes(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Prefix>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let own = |key: &[u8]| key::as_prefix(key).map(|prefix| Prefix(prefix.to_vec()));
+        self.collect((from, Bound::Unbounded), limit, own, |prefix, _: PrefixRow| prefix)
+    }
+
+    /// Shows the jobs of a prefix that start after a position, in the order of their ranges.
+    pub(super) fn each_job_of_prefix(
+        &self,
+        prefix: &[u8],
+        after: Option<u64>,
+        mut visit: impl FnMut(JobId, JobRow) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        if prefix.len() > limits::PREFIX {
+            return Ok(());
         }
-        prefixes.sort_unstable();
-        Ok(prefixes)
+        let all = key::Under::new(key::of_prefix(prefix));
+        let after = after.map(|start| key::job_range(prefix, start));
+        let from = after.as_deref().map_or(all.range().0, Bound::Excluded);
+        self.scan(Table::JobRanges, (from, all.range().1), Order::Ascending, |key, value| {
+            rows::parsed(Table::JobRanges, key, rows::job_range)?;
+            let Number(id) = rows::decoded(Table::JobRanges, key, value)?;
+            visit(JobId(id), self.job_row(JobId(id))?)
+        })
+    }
+
+    /// Shows the jobs that are held, by worker and number.
+    pub(super) fn each_held_job(
+        &self,
+        after: Option<(WorkerId, JobId)>,
+        mut visit: impl FnMut(JobId, JobRow) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let after = after.map(|(worker, job)| key::holder(worker, job));
+        let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
+        self.scan(Table::JobHolders, (from, Bound::Unbounded), Order::Ascending, |key, _| {
+            let (_, id) = rows::parsed(Table::JobHolders, key, rows::holder)?;
+            visit(id, self.job_row(id)?)
+        })
     }
 }

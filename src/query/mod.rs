@@ -50,8 +50,37 @@ use crate::types::{Totals, WorkerId};
 /// Questions that need live history added up read it when the first of them is asked; what has not
 /// changed by the next snapshot is remembered. Still, ask many questions of one.
 ///
-/// A snapshot that is held keeps the pages it can see from being used again, so the file grows
-/// meanwhile: take one, ask, and drop it.
+/// # Lists
+///
+/// A list is returned in pages: the first `limit` entries `after` a given one. `None` begins with
+/// the first entry; for the next page, pass the last entry returned. A page costs as much at the end
+/// of a long list as at its beginning.
+///
+/// A snapshot keeps every page of the file that it can see from being reused, so the file grows
+/// while it is held and others write. A loop that writes must therefore take a new snapshot for each
+/// page:
+///
+/// ```
+/// # use milepost::{JobStatus, NewJob, Store};
+/// # let store = Store::in_memory()?;
+/// # store.create_jobs((0..10u64).map(|n| NewJob::new("demo", n * 10..n * 10 + 10)))?;
+/// # for job in store.snapshot()?.jobs(None, 5)? { store.cancel_job(job.id)?; }
+/// let mut after = None;
+/// loop {
+///     // The snapshot is dropped at the end of this statement. In the head of a `for` loop, as in
+///     // `for job in store.snapshot()?.jobs(..)?`, it would be held until the loop ends.
+///     let page = store.snapshot()?.jobs(after, 256)?;
+///     let Some(last) = page.last() else { break };
+///     after = Some(last.id);
+///     for job in page.iter().filter(|job| job.status == JobStatus::Cancelled) {
+///         store.delete_job(job.id)?;
+///     }
+/// }
+/// # assert_eq!(store.snapshot()?.job_counts().all(), 5);
+/// # Ok::<(), milepost::Error>(())
+/// ```
+///
+/// # Errors
 ///
 /// Every method that reads can fail with [`Error::Storage`](crate::Error::Storage) if the storage
 /// does, and with [`Error::Corrupted`](crate::Error::Corrupted), which names the row, if one

@@ -49,7 +49,7 @@ impl Snapshot {
     /// # Errors
     /// What the storage meets.
     pub fn progress(&self, prefix: &[u8]) -> Result<Option<Progress>> {
-        let jobs = self.jobs_of_prefix(prefix)?;
+        let jobs = self.jobs_of_prefix(prefix, None, usize::MAX)?;
         if jobs.is_empty() {
             return Ok(None);
         }

@@ -1,5 +1,4 @@
-//! Scans that miss nothing: a key or value that cannot be read is an error that names the row,
-//! and never passed over.
+//! Scans that skip nothing: a key or value that cannot be decoded is an error that names the row.
 
 use std::ops::ControlFlow;
 
@@ -44,23 +43,19 @@ impl Snapshot {
         })
     }
 
-    /// What `make` gives for the rows of a range, ascending, until there are `limit` of it.
+    /// What `make` returns for the first rows of a range, at most `limit` of them.
     pub(super) fn collect<K, R: Row, T>(
         &self,
         range: KeyRange<'_>,
         limit: usize,
         parse: impl Fn(&[u8]) -> Option<K>,
-        make: impl Fn(K, R) -> Option<T>,
+        make: impl Fn(K, R) -> T,
     ) -> Result<Vec<T>> {
         let mut made = Vec::new();
         if limit > 0 {
             self.scan(R::TABLE, range, Order::Ascending, |key, value| {
-                made.extend(make(parsed(R::TABLE, key, &parse)?, decoded(R::TABLE, key, value)?));
-                Ok(if made.len() < limit {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(())
-                })
+                made.push(make(parsed(R::TABLE, key, &parse)?, decoded(R::TABLE, key, value)?));
+                Ok(go_on(made.len() < limit))
             })?;
         }
         Ok(made)
@@ -71,6 +66,11 @@ impl Snapshot {
         let key = key::job(id);
         load(self.txn(), &key)?.ok_or_else(|| missing(Table::Jobs, &key).into())
     }
+}
+
+/// Goes on with a scan, or ends it.
+pub(super) fn go_on(more: bool) -> ControlFlow<()> {
+    if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 /// What a key of a table stands for.
@@ -91,7 +91,6 @@ pub(crate) fn decoded<R: Decode>(table: Table, key: &[u8], value: &[u8]) -> Resu
 
 pub(crate) use key::as_holder as holder;
 pub(crate) use key::as_job as job;
-pub(crate) use key::as_lease as lease;
 pub(crate) use key::as_number as number;
 pub(crate) use key::as_worker as worker;
 

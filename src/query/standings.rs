@@ -106,12 +106,12 @@ impl Snapshot {
     }
 
     /// The workers whose rate today is below their lifetime's by more than a share, the slowest
-    /// first and equal ones by number: 0.25 finds those that are more than a quarter slower.
-    /// Workers without a rate today or in their lifetime are left out.
+    /// first and equal ones by number, at most `limit` of them: 0.25 finds those that are more than
+    /// a quarter slower. Workers without a rate today or in their lifetime are left out.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the share is not between 0 and 1; else what the storage meets.
-    pub fn slowed(&self, share: f64) -> Result<Vec<Standing>> {
+    pub fn slowed(&self, share: f64, limit: usize) -> Result<Vec<Standing>> {
         if !(0.0..=1.0).contains(&share) {
             return Err(Error::invalid(format!("a share of {share} is not between 0 and 1")));
         }
@@ -121,6 +121,6 @@ impl Snapshot {
             slowed.extend(standing.drop.filter(|drop| *drop > share).map(|drop| (drop, standing)));
         }
         slowed.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        Ok(slowed.into_iter().map(|(_, standing)| standing).collect())
+        Ok(slowed.into_iter().take(limit).map(|(_, standing)| standing).collect())
     }
 }

@@ -1,6 +1,7 @@
 //! The questions, each asked of a store whose answers are known.
 
 mod jobs;
+mod pages;
 
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ fn the_default_form_has_everything_once_and_the_archived_form_what_left_history(
     let archived = view.archived();
     assert_eq!(items(&archived, worker), [listed([("2026-01-31", 10)]), listed([("2026-01", 10)])]);
     assert_eq!(archived.lifetime(worker).unwrap().totals, batch(10, "2026-01-31T23:59:59Z"));
-    assert_eq!(view.newest_history(10).unwrap(), archived.newest_history(10).unwrap());
+    assert_eq!(view.newest_history(None, 10).unwrap(), archived.newest_history(None, 10).unwrap());
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn workers_that_slowed_down_by_more_than_a_share_are_found() {
     let view = scene.view();
 
     let found = |share: f64| -> Vec<WorkerId> {
-        view.slowed(share).unwrap().iter().map(|standing| standing.worker).collect()
+        view.slowed(share, usize::MAX).unwrap().iter().map(|standing| standing.worker).collect()
     };
 
     assert_eq!(found(0.0), [slow, half]);
@@ -161,7 +162,10 @@ fn workers_that_slowed_down_by_more_than_a_share_are_found() {
     assert_eq!(view.standing(idle).unwrap().drop, None);
     assert_eq!(view.standing(WorkerId(99)).unwrap().lifetime, Totals::default());
     for share in [-0.1, 1.1, f64::NAN] {
-        assert!(matches!(view.slowed(share), Err(Error::Invalid { .. })), "a share of {share}");
+        assert!(
+            matches!(view.slowed(share, usize::MAX), Err(Error::Invalid { .. })),
+            "a share of {share}"
+        );
     }
 }
 
@@ -239,11 +243,11 @@ fn a_checkpoint_makes_its_worker_seen() {
 
     let seen = |worker: &crate::Worker| view.worker(worker.id()).unwrap().unwrap().last_seen;
     assert_eq!((seen(&busy), seen(&idle)), (start.after(MINUTE), start.after(2 * MINUTE)));
-    let workers = view.workers().unwrap();
+    let workers = view.workers(None, usize::MAX).unwrap();
     assert_eq!(workers.iter().map(|w| w.last_seen).collect::<Vec<_>>(), [seen(&busy), seen(&idle)]);
     assert_eq!(view.worker_named("pc-01").unwrap().as_ref(), Some(&workers[0]));
     assert_eq!(view.worker_named("pc-03").unwrap(), None);
-    let active = view.active_since(start.after(2 * MINUTE)).unwrap();
+    let active = view.active_since(start.after(2 * MINUTE), None, usize::MAX).unwrap();
     let active: Vec<_> = active.iter().map(|a| (a.worker.id, a.recent.items, a.leases)).collect();
     assert_eq!(active, [(idle.id(), 50, 1)]);
     let rate = view.fleet_rate(start).unwrap();
@@ -274,7 +278,7 @@ fn what_was_done_since_a_time_is_added_up_from_whole_stretches_and_single_record
     }
     scene.store.import(import).unwrap();
     let view = scene.view();
-    let live = view.newest_history(2_000).unwrap();
+    let live = view.newest_history(None, 2_000).unwrap();
     assert_eq!(live.len(), 1_000);
 
     for minutes in [0u64, 1, 26, 27, 100, 399, 400, 10_000] {
@@ -306,12 +310,12 @@ fn the_newest_history_is_that_of_the_worker_the_job_or_the_errors_asked_for() {
     let items =
         |records: Vec<super::HistoryRecord>| records.iter().map(|r| r.items).collect::<Vec<_>>();
 
-    assert_eq!(items(view.newest_history(3).unwrap()), [4, 3, 2]);
-    assert_eq!(items(view.newest_history_of_worker(a.id(), 9).unwrap()), [3, 1]);
-    assert_eq!(items(view.newest_history_of_worker(a.id(), 1).unwrap()), [3]);
-    assert_eq!(items(view.newest_history_of_job(beta, 9).unwrap()), [4, 2]);
-    assert_eq!(items(view.newest_errors(9).unwrap()), [4]);
-    assert!(view.newest_history(0).unwrap().is_empty());
+    assert_eq!(items(view.newest_history(None, 3).unwrap()), [4, 3, 2]);
+    assert_eq!(items(view.newest_history_of_worker(a.id(), None, 9).unwrap()), [3, 1]);
+    assert_eq!(items(view.newest_history_of_worker(a.id(), None, 1).unwrap()), [3]);
+    assert_eq!(items(view.newest_history_of_job(beta, None, 9).unwrap()), [4, 2]);
+    assert_eq!(items(view.newest_errors(None, 9).unwrap()), [4]);
+    assert!(view.newest_history(None, 0).unwrap().is_empty());
 }
 
 #[test]
@@ -329,7 +333,7 @@ fn views_serialize_in_forms_that_people_can_read() {
     let day = json(serde_json::to_value(view.daily(&worker, ..).unwrap()[0]));
     let month = json(serde_json::to_value(view.monthly(&worker, ..).unwrap()[0]));
     let shown = json(serde_json::to_value(view.job(job).unwrap()));
-    let finding = json(serde_json::to_value(&view.findings_of(job).unwrap()[0]));
+    let finding = json(serde_json::to_value(&view.findings_of(job, None, usize::MAX).unwrap()[0]));
     let progress = json(serde_json::to_value(view.progress(b"\xff\x00").unwrap()));
 
     assert_eq!((&day["day"], &month["month"]), (&"2026-02-16".into(), &"2026-02".into()));
@@ -367,13 +371,17 @@ fn a_row_that_cannot_be_read_is_named_and_not_passed_over() {
         other => panic!("the broken row of {} went unnoticed: {other:?}", table.name()),
     };
     type Question = fn(&Snapshot) -> crate::Result<()>;
-    let questions: [(Table, &[u8], Question); 6] = [
-        (Table::Workers, b"\0\0\0\x01+", |view| view.workers().map(drop)),
+    let questions: [(Table, &[u8], Question); 8] = [
+        (Table::Workers, b"\0\0\0\x01+", |view| view.workers(None, usize::MAX).map(drop)),
         (Table::Daily, b"\0\0\0\x01\x80", |view| view.daily(Scope::Fleet, ..).map(drop)),
-        (Table::History, b"short", |view| view.newest_history(9).map(drop)),
-        (Table::JobRanges, b"\x05ab", |view| view.prefixes().map(drop)),
+        (Table::History, b"short", |view| view.newest_history(None, 9).map(drop)),
+        (Table::Prefixes, b"", |view| view.prefixes(None, 9).map(drop)),
+        (Table::JobRanges, b"\x02ab\0", |view| view.jobs_of_prefix(b"ab", None, 9).map(drop)),
+        (Table::JobHolders, b"\0\0\0\x01\0", |view| view.leases(None, 9).map(drop)),
         (Table::Findings, b"short", |view| view.findings(None, 9).map(drop)),
-        (Table::JobHolders, b"\0\0\0\x01\0", |view| view.active_since(Timestamp::MIN).map(drop)),
+        (Table::JobHolders, b"\0\0\0\x01\0", |view| {
+            view.active_since(Timestamp::MIN, None, usize::MAX).map(drop)
+        }),
     ];
     for (table, broken_key, ask) in questions {
         let (scene, _) = one_archived_two_live();

@@ -140,7 +140,7 @@ fn rows_that_belong_to_nobody_are_named() {
         ),
         (
             |scene| {
-                let newest = scene.view().newest_history(1).unwrap()[0].id;
+                let newest = scene.view().newest_history(None, 1).unwrap()[0].id;
                 scene.edit(&key::number(newest), |row: &mut HistoryRow| row.worker = NOBODY);
             },
             (Table::History, "record 13", "worker, 9, is one there is"),

@@ -158,7 +158,7 @@ fn an_unknown_job_is_named() {
     }
     let view = scene.snapshot().unwrap();
     assert_eq!(view.job(unknown).unwrap(), None);
-    assert!(view.findings_of(unknown).unwrap().is_empty());
+    assert!(view.findings_of(unknown, None, usize::MAX).unwrap().is_empty());
 }
 
 /// Promise 13.
@@ -206,15 +206,21 @@ fn a_prefix_that_is_not_utf_8_is_a_prefix_like_any_other() {
         assert_eq!(&*lease.prefix(), prefix);
         advance(&mut lease, 100);
         let view = scene.snapshot().unwrap();
-        assert_eq!(view.jobs_of_prefix(prefix).unwrap().len(), 1);
+        assert_eq!(view.jobs_of_prefix(prefix, None, usize::MAX).unwrap().len(), 1);
         assert_eq!(view.progress(prefix).unwrap().unwrap().done, 100);
         assert_eq!(view.worker(worker.id()).unwrap().unwrap().last_prefix, Some(lease.prefix()));
     }
 
     let error = refused(&scene, || scene.create_job(NewJob::new(b"\xff\xfe", 50..60)));
     assert!(matches!(error, Error::Overlap { .. }), "{error:?}");
-    let names: Vec<String> =
-        scene.snapshot().unwrap().prefixes().unwrap().iter().map(ToString::to_string).collect();
+    let names: Vec<String> = scene
+        .snapshot()
+        .unwrap()
+        .prefixes(None, usize::MAX)
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert!(names.contains(&"0xfffe".to_string()), "{names:?}");
 }
 
@@ -230,7 +236,10 @@ fn an_overlong_error_text_is_cut_and_not_refused() {
     held.fail("x".repeat(1_000)).unwrap();
 
     let view = scene.snapshot().unwrap();
-    assert_eq!(view.newest_errors(1).unwrap()[0].error.as_ref().unwrap().len(), limits::ERROR);
+    assert_eq!(
+        view.newest_errors(None, 1).unwrap()[0].error.as_ref().unwrap().len(),
+        limits::ERROR
+    );
     assert_eq!(view.job(job).unwrap().unwrap().last_error, Some("x".repeat(limits::ERROR)));
 }
 

@@ -80,7 +80,11 @@ fn every_command_under_a_stale_token_is_refused() {
     }
     assert_eq!(taken.cursor(), 300);
     drop(stale);
-    assert_eq!(scene.snapshot().unwrap().leases().unwrap().len(), 1, "nor does dropping it");
+    assert_eq!(
+        scene.snapshot().unwrap().leases(None, usize::MAX).unwrap().len(),
+        1,
+        "nor does dropping it"
+    );
 }
 
 /// Promises 3 and 13.

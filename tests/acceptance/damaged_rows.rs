@@ -117,7 +117,7 @@ impl Fleet {
 fn totals(store: &Store) -> Vec<Totals> {
     let view = store.snapshot().unwrap();
     let mut totals = vec![view.lifetime(Scope::Fleet).unwrap().totals];
-    for worker in view.workers().unwrap() {
+    for worker in view.workers(None, 100).unwrap() {
         totals.push(view.lifetime(worker.id).unwrap().totals);
     }
     totals

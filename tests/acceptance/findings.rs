@@ -19,7 +19,7 @@ fn a_finding_is_stored_with_the_checkpoint_that_reports_it_or_not_at_all() {
     assert!(matches!(error, Error::Cursor { .. }), "{error:?}");
     lease.checkpoint(found(0, 10)).unwrap();
 
-    let findings = scene.snapshot().unwrap().findings_of(job).unwrap();
+    let findings = scene.snapshot().unwrap().findings_of(job, None, usize::MAX).unwrap();
     assert_eq!(findings.len(), 1);
     let finding = &findings[0];
     assert_eq!((&finding.key[..], &finding.payload[..]), (&[7u8][..], &b"payload"[..]));
@@ -93,7 +93,7 @@ fn a_worker_that_lost_its_lease_can_still_hand_in_a_finding_and_it_is_marked_lat
     let batch = Batch::of(&(0..10), MINUTE).finding("late", "in time").finding("key", "in time");
     taken.checkpoint(batch).unwrap();
 
-    let findings = scene.snapshot().unwrap().findings_of(job).unwrap();
+    let findings = scene.snapshot().unwrap().findings_of(job, None, usize::MAX).unwrap();
     let found: Vec<_> = findings.iter().map(|f| (&f.key[..], f.late, f.worker)).collect();
     assert_eq!(found, [(&b"key"[..], false, other.id()), (&b"late"[..], true, slow.id())]);
     assert_eq!(findings[1].payload, b"payload");
@@ -130,7 +130,9 @@ fn findings_are_listed_per_job_and_overall_page_by_page() {
 
     let view = scene.snapshot().unwrap();
     assert_eq!(
-        jobs.iter().map(|job| view.findings_of(*job).unwrap().len()).collect::<Vec<_>>(),
+        jobs.iter()
+            .map(|job| view.findings_of(*job, None, usize::MAX).unwrap().len())
+            .collect::<Vec<_>>(),
         [3, 0, 4]
     );
     let mut pages = Vec::new();
@@ -179,6 +181,6 @@ fn findings_at_their_limits_are_taken_and_over_them_refused() {
         assert!(matches!(error, Error::Length { .. }), "{error:?}");
         assert!(error.to_string().starts_with(what), "{error}");
     }
-    let stored = scene.snapshot().unwrap().findings_of(lease.job()).unwrap();
+    let stored = scene.snapshot().unwrap().findings_of(lease.job(), None, usize::MAX).unwrap();
     assert_eq!(stored.len(), limits::FINDINGS + 2);
 }

@@ -117,8 +117,8 @@ fn the_checkpoint_that_reaches_the_end_completes_the_job() {
 
     let view = scene.snapshot().unwrap();
     assert_eq!(view.job(job).unwrap().unwrap().status, JobStatus::Completed);
-    assert!(view.newest_history(1).unwrap()[0].completed);
-    assert!(!view.newest_history(2).unwrap()[1].completed);
+    assert!(view.newest_history(None, 1).unwrap()[0].completed);
+    assert!(!view.newest_history(None, 2).unwrap()[1].completed);
     assert!(lease.next_batch(1).is_none());
     assert!(matches!(worker.lease(MINUTE).unwrap(), Leasing::Finished));
 }
@@ -327,7 +327,7 @@ fn a_deleted_job_takes_its_findings_along_and_leaves_the_statistics() {
         assert_eq!(rows(&scene, table), 0, "{}", table.name());
     }
     assert_eq!(view.lifetime(&worker).unwrap().totals.items, 10);
-    assert_eq!(view.newest_history(1).unwrap()[0].job, Some(job));
+    assert_eq!(view.newest_history(None, 1).unwrap()[0].job, Some(job));
     scene.create_job(NewJob::new("site", 0..10)).expect("the range is free again");
 }
 

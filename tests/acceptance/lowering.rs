@@ -270,7 +270,7 @@ fn all_caps_can_be_lowered_at_once() {
 
     let archived = scene.snapshot().unwrap().archived();
     assert_eq!(rows(&scene, Table::History), 3);
-    for worker in archived.workers().unwrap() {
+    for worker in archived.workers(None, usize::MAX).unwrap() {
         assert_eq!(archived.monthly(worker.id, ..).unwrap().len(), 1, "{}", worker.name);
         assert!(archived.daily(worker.id, ..).unwrap().len() <= 2, "{}", worker.name);
     }

@@ -72,8 +72,12 @@ fn no_job_has_two_holders_at_once_however_many_threads_ask() {
     assert!(done.iter().all(|times| times.load(Ordering::SeqCst) == 1), "each position once");
     let view = scene.snapshot().unwrap();
     assert_eq!(view.job_counts().completed, JOBS);
-    let sum: u128 =
-        view.workers().unwrap().iter().map(|w| view.lifetime(w.id).unwrap().totals.items).sum();
+    let sum: u128 = view
+        .workers(None, usize::MAX)
+        .unwrap()
+        .iter()
+        .map(|w| view.lifetime(w.id).unwrap().totals.items)
+        .sum();
     assert_eq!(sum, 1_000);
 }
 
@@ -122,7 +126,7 @@ fn commits_of_many_threads_are_each_answered_with_their_own_answer() {
     });
 
     let view = scene.snapshot().unwrap();
-    let records = view.newest_history(1_000).unwrap();
+    let records = view.newest_history(None, 1_000).unwrap();
     let ids: BTreeSet<u64> = records.iter().map(|record| record.id).collect();
     assert_eq!((records.len(), ids.len()), (800, 800));
     for worker in &workers {

@@ -30,7 +30,7 @@ fn at_a_history_cap_of_100_the_oldest_records_leave_whoever_wrote_them() {
 
     let view = scene.snapshot().unwrap();
     assert_eq!(rows(&scene, Table::History), 100);
-    let live = |n: usize| view.newest_history_of_worker(workers[n].id(), 200).unwrap().len();
+    let live = |n: usize| view.newest_history_of_worker(workers[n].id(), None, 200).unwrap().len();
     assert_eq!((live(0), live(1), live(2)), (10, 50, 40));
     let left = |n: usize| view.archived().lifetime(&workers[n]).unwrap().totals.batches;
     assert_eq!((left(0), left(1), left(2)), (50, 0, 0));
@@ -65,8 +65,13 @@ fn of_15_000_checkpoints_at_the_default_cap_exactly_10_000_remain() {
     fifteen_thousand_checkpoints(&scene, &mut Ledger::default());
 
     assert_eq!(rows(&scene, Table::History), 10_000);
-    let oldest_left =
-        scene.snapshot().unwrap().newest_history(10_000).unwrap().pop().expect("10,000 are there");
+    let oldest_left = scene
+        .snapshot()
+        .unwrap()
+        .newest_history(None, 10_000)
+        .unwrap()
+        .pop()
+        .expect("10,000 are there");
     assert_eq!(oldest_left.start, 5_000, "the first 5,000 have left");
 }
 
@@ -81,7 +86,7 @@ fn after_15_000_checkpoints_lifetime_plus_live_equals_what_was_put_in() {
     let view = scene.snapshot().unwrap();
     let mut sum = view.archived().lifetime(worker).unwrap().totals;
     assert_eq!(sum.batches, 5_000);
-    for batch in view.newest_history_of_worker(worker, 20_000).unwrap() {
+    for batch in view.newest_history_of_worker(worker, None, 20_000).unwrap() {
         let mut live = Ledger::default();
         live.note(&past(worker, batch.finished_at, batch.items, batch.duration_us));
         crate::ledger::add(&mut sum, &live.lifetime(worker));
@@ -359,7 +364,7 @@ fn a_snapshot_stays_at_its_instant_while_the_store_moves_on() {
     }
 
     assert_eq!(then.lifetime(&worker).unwrap().totals, expected);
-    assert_eq!(then.newest_history(10).unwrap().len(), 2);
+    assert_eq!(then.newest_history(None, 10).unwrap().len(), 2);
     then.verify().unwrap();
     ledger.assert_conserved(&scene);
 }

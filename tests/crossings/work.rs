@@ -262,7 +262,7 @@ impl Scene {
         for job in jobs {
             let stored = view.job(*job).unwrap().unwrap();
             assert_eq!(stored.status, JobStatus::Completed, "{:?}: {stored:?}", self.cell);
-            let mut batches = view.newest_history_of_job(*job, usize::MAX).unwrap();
+            let mut batches = view.newest_history_of_job(*job, None, usize::MAX).unwrap();
             batches.sort_by_key(|batch| batch.start);
             let mut next = stored.start;
             for batch in &batches {
@@ -271,7 +271,7 @@ impl Scene {
                 items += u128::from(batch.items);
             }
             assert_eq!(next, stored.end, "{:?}", self.cell);
-            let found = view.findings_of(*job).unwrap().len();
+            let found = view.findings_of(*job, None, usize::MAX).unwrap().len();
             assert_eq!(found as u64, POSITIONS / BATCH, "{:?}: findings", self.cell);
         }
         assert_eq!(view.lifetime(Scope::Fleet).unwrap().totals.items, items);

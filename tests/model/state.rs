@@ -71,7 +71,7 @@ pub struct Finding {
 /// What a snapshot shows.
 pub fn observe(view: &Snapshot) -> milepost::Result<State> {
     let archived = view.archived();
-    let workers: Vec<Worker> = view.workers()?.into_iter().map(worker).collect();
+    let workers: Vec<Worker> = view.workers(None, usize::MAX)?.into_iter().map(worker).collect();
     let mut state = State {
         caps: view.caps(),
         workers: Vec::new(),
@@ -80,7 +80,7 @@ pub fn observe(view: &Snapshot) -> milepost::Result<State> {
             let counts = view.job_counts();
             [counts.pending, counts.leased, counts.completed, counts.failed, counts.cancelled]
         },
-        history: view.newest_history(usize::MAX)?.into_iter().rev().map(record).collect(),
+        history: view.newest_history(None, usize::MAX)?.into_iter().rev().map(record).collect(),
         days: Vec::new(),
         months: Vec::new(),
         lifetimes: Vec::new(),

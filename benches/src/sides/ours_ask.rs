@@ -19,7 +19,7 @@ pub(super) fn ask(view: &Snapshot, question: Question) -> Result<Answer> {
         Question::WorkerLifetime => Answer::Periods(vec![(0, view.lifetime(first)?.totals)]),
         Question::WorkerDays => days(view.daily(first, ..)?),
         Question::WorkerMonths => months(view.monthly(first, ..)?),
-        Question::WorkerNewest => records(view.newest_history_of_worker(first, 50)?),
+        Question::WorkerNewest => records(view.newest_history_of_worker(first, None, 50)?),
         Question::FleetLifetime => Answer::Periods(vec![(0, view.lifetime(Scope::Fleet)?.totals)]),
         Question::FleetDays => days(view.daily(Scope::Fleet, ..)?),
         Question::FleetLast30Days => {
@@ -34,10 +34,10 @@ pub(super) fn ask(view: &Snapshot, question: Question) -> Result<Answer> {
         Question::Kinds => Answer::Named(
             view.fleet_by_kind()?.into_iter().map(|row| (row.kind, row.totals)).collect(),
         ),
-        Question::Newest => records(view.newest_history(50)?),
-        Question::NewestErrors => records(view.newest_errors(20)?),
+        Question::Newest => records(view.newest_history(None, 50)?),
+        Question::NewestErrors => records(view.newest_errors(None, 20)?),
         Question::Active => {
-            let active = view.active_since(hour_ago)?;
+            let active = view.active_since(hour_ago, None, usize::MAX)?;
             let row = |row: ActiveWorker| {
                 (index_of(row.worker.id.number().into()), row.recent, row.leases)
             };
@@ -69,12 +69,12 @@ pub(super) fn ask(view: &Snapshot, question: Question) -> Result<Answer> {
         Question::Slowed => {
             let row =
                 |row: Standing| (index_of(row.worker.number().into()), row.today, row.lifetime);
-            Answer::Standings(view.slowed(0.0)?.into_iter().map(row).collect())
+            Answer::Standings(view.slowed(0.0, usize::MAX)?.into_iter().map(row).collect())
         }
-        Question::NewestOfJob => records(view.newest_history_of_job(job_id(0), 50)?),
+        Question::NewestOfJob => records(view.newest_history_of_job(job_id(0), None, 50)?),
         Question::OneJob => jobs(view.job(job_id(0))?.into_iter().collect()),
-        Question::JobsOfPrefix => jobs(view.jobs_of_prefix(plan::PREFIX)?),
-        Question::Leases => jobs(view.leases()?),
+        Question::JobsOfPrefix => jobs(view.jobs_of_prefix(plan::PREFIX, None, usize::MAX)?),
+        Question::Leases => jobs(view.leases(None, usize::MAX)?),
         Question::Rows => {
             let tables = view.size()?.tables;
             let rows = |name: &str| {

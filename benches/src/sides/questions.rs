@@ -77,7 +77,7 @@ macro_rules! question {
                 "SELECT id, cursor, batches, items, worker, range_start, range_end, status, last_error FROM jobs WHERE prefix = x'62656e6368' ORDER BY range_start"
             }
             Q::Leases => {
-                "SELECT id, cursor, batches, items, worker, range_start, range_end, status, last_error FROM jobs WHERE status = 'leased' ORDER BY expires_at, id"
+                "SELECT id, cursor, batches, items, worker, range_start, range_end, status, last_error FROM jobs WHERE status = 'leased' ORDER BY worker, id"
             }
             Q::Rows => {
                 "SELECT (SELECT count(*) FROM history), (SELECT count(*) FROM daily), \

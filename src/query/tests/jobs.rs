@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::query::Job;
 use crate::query::scene::{MINUTE, Scene};
-use crate::types::JobId;
 
 #[test]
 fn progress_counts_what_is_done_and_tells_when_the_rest_will_be() {
@@ -60,40 +58,6 @@ fn nothing_open_is_done_now() {
 }
 
 #[test]
-fn jobs_are_listed_by_page_by_prefix_and_by_lease() {
-    let scene = Scene::new(100);
-    let worker = scene.worker("pc-01");
-    let ids = [
-        scene.job("ab", 10, 20),
-        scene.job("ab", 0, 10),
-        scene.job("a", 0, 10),
-        scene.job("b", 0, 10),
-    ];
-    let later = scene.lease(&worker, ids[0]);
-    scene.clock.advance(MINUTE);
-    let sooner = worker.request(MINUTE).of_job(ids[2]).lease().unwrap().leased().unwrap();
-    let view = scene.view();
-
-    let of = |jobs: Vec<Job>| jobs.iter().map(|job| job.id).collect::<Vec<JobId>>();
-
-    assert_eq!(of(view.jobs(None, 2).unwrap()), ids[..2]);
-    assert_eq!(of(view.jobs(Some(ids[1]), 9).unwrap()), ids[2..]);
-    assert_eq!(of(view.jobs(None, 0).unwrap()), []);
-    assert_eq!(of(view.jobs_of_prefix(b"ab").unwrap()), [ids[1], ids[0]]);
-    assert_eq!(of(view.jobs_of_prefix(b"").unwrap()), []);
-    assert_eq!(of(view.leases().unwrap()), [sooner.job(), later.job()]);
-    let prefixes: Vec<String> = view.prefixes().unwrap().iter().map(ToString::to_string).collect();
-    assert_eq!(prefixes, ["a", "ab", "b"]);
-    let (held, free) = (view.job(ids[2]).unwrap().unwrap(), view.job(ids[3]).unwrap().unwrap());
-    assert_eq!(
-        (held.holder, held.deadline),
-        (Some(worker.id()), Some(scene.store.now().after(MINUTE)))
-    );
-    assert_eq!((free.holder, free.deadline, free.share()), (None, None, 0.0));
-    assert_eq!((view.job_counts().leased, view.job_counts().all()), (2, 4));
-}
-
-#[test]
 fn a_job_given_back_shows_no_holder_though_its_row_keeps_the_last_one() {
     let scene = Scene::new(100);
     let job = scene.job("alpha", 0, 100);
@@ -103,29 +67,4 @@ fn a_job_given_back_shows_no_holder_though_its_row_keeps_the_last_one() {
 
     assert_eq!((shown.holder, shown.deadline), (None, None));
     assert_eq!(shown.token.number(), 1);
-}
-
-#[test]
-fn findings_turn_pages_and_those_of_a_deleted_job_are_gone_at_once() {
-    let scene = Scene::new(100);
-    let worker = scene.worker("pc-01");
-    let (first, second) = (scene.job("alpha", 0, 100), scene.job("beta", 0, 100));
-    for job in [first, second] {
-        for name in [&b"a"[..], b"b"] {
-            assert!(worker.late_finding(job, name, b"\x00\xff").unwrap());
-        }
-    }
-
-    let view = scene.view();
-    let page = view.findings(None, 3).unwrap();
-    let last = page.last().unwrap();
-    let rest = view.findings(Some((last.job, &last.key)), 3).unwrap();
-
-    assert_eq!((page.len(), rest.len()), (3, 1));
-    assert_eq!((rest[0].job, &rest[0].key[..], rest[0].late), (second, &b"b"[..], true));
-    assert_eq!(view.findings_of(first).unwrap(), page[..2]);
-    scene.control(|control| control.deleting.push(first));
-    let view = scene.view();
-    assert_eq!(view.findings_of(first).unwrap(), []);
-    assert_eq!(view.findings(None, 2).unwrap(), view.findings_of(second).unwrap());
 }
