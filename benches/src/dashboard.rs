@@ -159,7 +159,7 @@ pub enum Answer {
     Active(Vec<(usize, Totals, u64)>),
     /// Jobs by status: pending, leased, completed, failed, cancelled.
     Counts([u64; 5]),
-    /// Positions done, of how many, and done a second in the last hour.
+    /// Positions done, of how many, and how many a second the held jobs move.
     Progress(u64, u64, f64),
     /// Totals today and ever, by worker.
     Standings(Vec<(usize, Totals, Totals)>),

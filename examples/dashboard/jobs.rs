@@ -2,14 +2,14 @@
 
 use std::io::Write;
 
-use milepost::{Finding, Job, Progress, Snapshot};
+use milepost::{Finding, Job, Progress, Rate, Snapshot};
 
 use crate::support::{Result, figure, or_dash, percent, print_table, rate, time};
 
 /// Prints them.
 pub fn print(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     print_counts(out, view)?;
-    print_progress(out, "progress_all()", &view.progress_all()?)?;
+    print_progress(out, "progress_by_prefix(None, 20)", &view.progress_by_prefix(None, 20)?)?;
     print_progress(out, "progress(\"beta\")", view.progress(b"beta")?.as_slice())?;
     let prefixes = view.prefixes(None, 20)?.into_iter().map(|prefix| [prefix.to_string()]);
     print_table(out, "prefixes(None, 20)", ["prefix"], prefixes)?;
@@ -44,14 +44,26 @@ fn print_progress(out: &mut dyn Write, title: &str, progress: &[Progress]) -> Re
             progress.prefix.to_string(),
             figure(progress.done),
             percent(progress.share),
-            figure(progress.workers),
+            figure(progress.held),
+            figure(progress.expired),
             or_dash(progress.last_activity.map(time)),
-            rate(progress.rate),
+            pace(progress.rate),
             or_dash(progress.eta.map(time)),
         ]
     });
-    let header = ["prefix", "done", "share", "workers", "last activity", "rate", "done by"];
+    let header = ["prefix", "done", "share", "held", "expired", "last activity", "rate", "done by"];
     print_table(out, title, header, rows)
+}
+
+fn pace(shown: Rate) -> String {
+    match shown {
+        Rate::Moving { per_second, over, .. } => {
+            format!("{} over {} s", rate(Some(per_second)), over.as_secs())
+        }
+        Rate::Still { since: Some(since) } => format!("not moving since {}", time(since)),
+        Rate::Still { since: None } => "has never moved".into(),
+        _ => "not known yet".into(),
+    }
 }
 
 fn print_jobs(out: &mut dyn Write, title: &str, jobs: &[Job]) -> Result<()> {

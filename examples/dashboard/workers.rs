@@ -49,10 +49,12 @@ fn print_active(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let header = ["worker", "rate", "batches", "leases", "last seen"];
     print_table(out, "active_since(an hour ago, None, 100)", header, rows)?;
 
-    let fleet = view.fleet_rate(hour_ago)?;
-    let row = [figure(fleet.workers), rate(fleet.per_second), rate(fleet.totals.rate())];
-    let header = ["workers", "all together", "one on average"];
-    print_table(out, "fleet_rate(an hour ago)", header, [row])
+    let fleet = view.finished_since(hour_ago)?;
+    let row = [figure(fleet.workers), figure(fleet.totals.items), rate(fleet.totals.rate())];
+    let header = ["workers", "items", "rate of one on average"];
+    print_table(out, "finished_since(an hour ago)", header, [row])?;
+    let rate = rate(view.fleet_rate()?.per_second());
+    print_table(out, "fleet_rate()", ["positions"], [[rate]])
 }
 
 fn print_history(out: &mut dyn Write, view: &Snapshot) -> Result<()> {

@@ -9,8 +9,8 @@ use super::{Snapshot, rows};
 use crate::error::Result;
 use crate::rules::tiers;
 use crate::schema::key;
-use crate::schema::rows::{Number, WorkerRow};
-use crate::schema::tables::{load, load_from, undecodable};
+use crate::schema::rows::{HistoryRow, Number, WorkerRow};
+use crate::schema::tables::{ALL, load, load_from, undecodable};
 use crate::storage::{Order, Table};
 use crate::time::Timestamp;
 use crate::types::{Prefix, Totals, WorkerId};
@@ -33,30 +33,32 @@ pub struct WorkerInfo {
     pub last_prefix: Option<Prefix>,
 }
 
-/// A worker that was seen lately.
+/// A worker that was seen recently.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ActiveWorker {
     /// The worker.
     pub worker: WorkerInfo,
-    /// The batches it finished lately that are still live; [`Totals::rate`] is its rate.
+    /// The batches it finished since the time asked for, as far as they are live. A batch counts
+    /// whole, even if it began before that time. [`Totals::rate`] is its rate while at work.
     pub recent: Totals,
-    /// How many jobs it holds.
+    /// How many jobs it holds, those whose leases have expired included.
     pub leases: u64,
 }
 
-/// How fast the whole fleet is.
+/// What the whole fleet finished since a time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct FleetRate {
+pub struct FinishedSince {
     /// How many workers finished a batch.
     pub workers: u64,
-    /// The batches they finished that are still live. Its [`Totals::rate`] is that of one worker
-    /// at work, since the durations of all are added up.
+    /// The batches they finished, as far as they are live. A batch counts whole, even if it began
+    /// before that time. [`Totals::rate`] is the mean rate of one worker at work, since the
+    /// durations of all are added up.
     pub totals: Totals,
-    /// Items that the fleet finished per second of time on the wall; `None` if no time has
-    /// passed.
-    pub per_second: Option<f64>,
+    /// When the oldest live batch finished: if that is after the time asked for, earlier batches may
+    /// be missing. `None` without live history.
+    pub reaches_back_to: Option<Timestamp>,
 }
 
 /// How many workers are looked at together to find those that are active.
@@ -129,20 +131,23 @@ impl Snapshot {
         seen.into_iter().map(active).collect()
     }
 
-    /// How fast the fleet was from a time until now.
-    ///
-    /// This comes from live history: where that does not reach back to `since`, the rate is
-    /// understated.
+    /// What the whole fleet finished since a time, as far as it is live. For how fast the fleet is,
+    /// see [`fleet_rate`](Snapshot::fleet_rate).
     ///
     /// # Errors
-    /// What the storage meets.
-    pub fn fleet_rate(&self, since: Timestamp) -> Result<FleetRate> {
-        let recent = self.add_up_since(since)?;
+    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
+    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    pub fn finished_since(&self, since: Timestamp) -> Result<FinishedSince> {
+        let finished = self.add_up_since(since)?;
         let mut totals = Totals::default();
-        recent.values().try_for_each(|one| add(&mut totals, one))?;
-        let seconds = self.taken_at().since(since).as_secs_f64();
-        let per_second = (seconds > 0.0).then(|| totals.items as f64 / seconds);
-        Ok(FleetRate { workers: recent.len() as u64, totals, per_second })
+        finished.values().try_for_each(|one| add(&mut totals, one))?;
+        let mut reaches_back_to = None;
+        self.scan(Table::History, ALL, Order::Ascending, |key, value| {
+            let row: HistoryRow = rows::decoded(Table::History, key, value)?;
+            reaches_back_to = Some(row.finished_at);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(FinishedSince { workers: finished.len() as u64, totals, reaches_back_to })
     }
 
     /// How many jobs a worker holds.

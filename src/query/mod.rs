@@ -2,12 +2,14 @@
 
 mod findings;
 mod fleet;
+mod held;
 mod history;
 mod imports;
 mod jobs;
 mod live;
 mod periods;
 mod progress;
+mod rate;
 pub(crate) mod rows;
 #[cfg(test)]
 pub(crate) mod scene;
@@ -20,11 +22,12 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 pub use findings::Finding;
-pub use fleet::{ActiveWorker, FleetRate, WorkerInfo};
+pub use fleet::{ActiveWorker, FinishedSince, WorkerInfo};
 pub use history::HistoryRecord;
 pub use jobs::{Job, JobCounts};
 pub use periods::{DayStats, LifetimeStats, MonthStats};
 pub use progress::Progress;
+pub use rate::Rate;
 pub use size::{Size, TableStats};
 pub use standings::{KindStats, LeaderboardEntry, Standing};
 

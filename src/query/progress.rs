@@ -1,14 +1,15 @@
 //! How far the jobs of a prefix are, and when they will be done.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
+use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::{Job, JobCounts, Snapshot, rows};
+use super::held::{HeldJob, has_expired};
+use super::rate::{Pace, Rate};
+use super::{JobCounts, Snapshot};
 use crate::error::Result;
-use crate::schema::rows::HistoryRow;
-use crate::schema::tables::ALL;
+use crate::schema::rows::JobRow;
 use crate::time::Timestamp;
 use crate::types::{JobId, JobStatus, Prefix, WorkerId};
 
@@ -18,76 +19,79 @@ use crate::types::{JobId, JobStatus, Prefix, WorkerId};
 pub struct Progress {
     /// The prefix.
     pub prefix: Prefix,
-    /// Its jobs by status.
+    /// Its jobs by status, as stored. Of those that are leased, the leases of some may have expired.
     pub jobs: JobCounts,
+    /// How many jobs are held under a live lease.
+    pub held: u64,
+    /// How many jobs are stored as leased, but their leases have expired and nobody has taken them
+    /// since.
+    pub expired: u64,
+    /// How many workers hold a job under a live lease.
+    pub workers: u64,
     /// Positions done, over all its jobs.
     pub done: u128,
     /// Positions, over all its jobs, those that failed or were cancelled included.
     pub total: u128,
     /// The share of the positions that is done, from 0 to 1.
     pub share: f64,
-    /// Positions left in jobs that wait or are held: what is still going to be done.
+    /// Positions left in jobs that are pending or leased: what is still going to be done.
     pub open: u128,
-    /// How many workers hold one of its jobs.
-    pub workers: u64,
-    /// When one of its cursors last moved.
+    /// When a cursor of one of its jobs last moved.
     pub last_activity: Option<Timestamp>,
-    /// Positions per second of time on the wall, over the last hour of live history up to its
-    /// newest batch; `None` without live history that took time.
-    pub rate: Option<f64>,
-    /// When the open positions will be done at that rate. Where nothing is open that is the time
-    /// of the snapshot; where something is open but there is no rate, `None`.
+    /// How fast its jobs move.
+    pub rate: Rate,
+    /// When the open positions will be done: at this rate, if those who work now go on, but not
+    /// before the slowest of them is done with its present job. `None` while nothing moves.
     pub eta: Option<Timestamp>,
 }
-
-/// How far back from its newest batch the rate of a prefix looks.
-const RATE_WINDOW: Duration = Duration::from_secs(3600);
 
 impl Snapshot {
     /// How far the jobs of a prefix are; `None` if it has none.
     ///
-    /// # Errors
-    /// What the storage meets.
-    pub fn progress(&self, prefix: &[u8]) -> Result<Option<Progress>> {
-        let jobs = self.jobs_of_prefix(prefix, None, usize::MAX)?;
-        if jobs.is_empty() {
-            return Ok(None);
-        }
-        let ids: HashSet<JobId> = jobs.iter().map(|job| job.id).collect();
-        let mut spans = self.live_spans(|job| ids.contains(&job))?;
-        let mut sum = Sum::default();
-        for job in &jobs {
-            sum.add(job, spans.remove(&job.id).unwrap_or_default());
-        }
-        Ok(Some(sum.progress(Prefix(prefix.to_vec()), self.taken_at())))
-    }
-
-    /// How far the jobs of each prefix are, in the order of the prefixes' bytes.
+    /// This reads the rows of its jobs, and as much of live history as the [`Rate`] needs: at most
+    /// the newest 65,536 records.
     ///
     /// # Errors
-    /// What the storage meets.
-    pub fn progress_all(&self) -> Result<Vec<Progress>> {
-        let mut spans = self.live_spans(|_| true)?;
-        let mut sums: BTreeMap<Prefix, Sum> = BTreeMap::new();
-        self.each_row(ALL, rows::job, |id, row| {
-            let job = Job::new(id, row);
-            let batches = spans.remove(&id).unwrap_or_default();
-            sums.entry(job.prefix.clone()).or_default().add(&job, batches);
-            Ok(())
-        })?;
-        Ok(sums.into_iter().map(|(prefix, sum)| sum.progress(prefix, self.taken_at())).collect())
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    pub fn progress(&self, prefix: &[u8]) -> Result<Option<Progress>> {
+        let mut held = Vec::new();
+        let sum = self.sum_of_prefix(prefix, &mut held)?;
+        if sum.jobs.all() == 0 {
+            return Ok(None);
+        }
+        self.measure(&mut held)?;
+        Ok(Some(sum.progress(Prefix(prefix.to_vec()), &held, self.taken_at())))
     }
 
-    /// Live history of the jobs that are wanted, job by job.
-    fn live_spans(&self, wanted: impl Fn(JobId) -> bool) -> Result<HashMap<JobId, Vec<Span>>> {
-        let mut spans: HashMap<JobId, Vec<Span>> = HashMap::new();
-        self.each_row(ALL, rows::number, |_, row: HistoryRow| {
-            if let Some(job) = row.job.filter(|job| wanted(*job)) {
-                spans.entry(job).or_default().push(Span::of(&row));
-            }
-            Ok(())
+    /// How far the jobs of each prefix are, in the order of the prefixes' bytes: at most `limit`
+    /// prefixes, from the first one after `after` on. For the next page, pass the last prefix
+    /// returned.
+    ///
+    /// # Errors
+    /// As [`progress`](Snapshot::progress).
+    pub fn progress_by_prefix(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Progress>> {
+        let (mut sums, mut held) = (Vec::new(), Vec::new());
+        for prefix in self.prefixes(after, limit)? {
+            let first = held.len();
+            let sum = self.sum_of_prefix(&prefix, &mut held)?;
+            sums.push((prefix, sum, first..held.len()));
+        }
+        // One search through history serves the whole page.
+        self.measure(&mut held)?;
+        let progress = |(prefix, sum, own): (Prefix, Sum, std::ops::Range<usize>)| {
+            sum.progress(prefix, &held[own], self.taken_at())
+        };
+        Ok(sums.into_iter().map(progress).collect())
+    }
+
+    /// Adds up the jobs of a prefix, and adds those to `held` that are held under a live lease.
+    fn sum_of_prefix(&self, prefix: &[u8], held: &mut Vec<HeldJob>) -> Result<Sum> {
+        let mut sum = Sum::default();
+        self.each_job_of_prefix(prefix, None, |id, row| {
+            sum.add(id, &row, self.taken_at(), held)?;
+            Ok(ControlFlow::Continue(()))
         })?;
-        Ok(spans)
+        Ok(sum)
     }
 }
 
@@ -95,78 +99,58 @@ impl Snapshot {
 #[derive(Default)]
 struct Sum {
     jobs: JobCounts,
+    held: u64,
+    expired: u64,
+    workers: HashSet<WorkerId>,
     done: u128,
     total: u128,
     open: u128,
-    holders: HashSet<WorkerId>,
     last_activity: Option<Timestamp>,
-    batches: Vec<Span>,
 }
 
 impl Sum {
-    fn add(&mut self, job: &Job, mut batches: Vec<Span>) {
-        self.jobs.count(job.status);
-        self.done += u128::from(job.done());
-        self.total += u128::from(job.positions());
-        if matches!(job.status, JobStatus::Pending | JobStatus::Leased) {
-            self.open += u128::from(job.left());
+    fn add(
+        &mut self,
+        id: JobId,
+        row: &JobRow,
+        now: Timestamp,
+        held: &mut Vec<HeldJob>,
+    ) -> Result<()> {
+        self.jobs.count(row.status);
+        self.done += u128::from(row.done());
+        self.total += u128::from(row.positions());
+        if matches!(row.status, JobStatus::Pending | JobStatus::Leased) {
+            self.open += u128::from(row.end.saturating_sub(row.cursor));
         }
-        self.holders.extend(job.holder);
-        self.last_activity = self.last_activity.max(job.checkpoint_at);
-        self.batches.append(&mut batches);
+        self.last_activity = self.last_activity.max(row.checkpoint_at);
+        if row.status == JobStatus::Leased {
+            if has_expired(row, now) {
+                self.expired += 1;
+            } else {
+                let job = HeldJob::new(id, row)?;
+                self.held += 1;
+                self.workers.insert(job.holder);
+                held.push(job);
+            }
+        }
+        Ok(())
     }
 
-    fn progress(self, prefix: Prefix, now: Timestamp) -> Progress {
-        let rate = rate(&self.batches);
-        let eta = if self.open == 0 {
-            Some(now)
-        } else {
-            rate.filter(|rate| *rate > 0.0).map(|rate| {
-                // Too long for a duration is too long for the calendar: it ends with both.
-                let left =
-                    Duration::try_from_secs_f64(self.open as f64 / rate).unwrap_or(Duration::MAX);
-                now.after(left)
-            })
-        };
+    fn progress(self, prefix: Prefix, held: &[HeldJob], now: Timestamp) -> Progress {
+        let pace = Pace::of(held, now);
         Progress {
             prefix,
             jobs: self.jobs,
+            held: self.held,
+            expired: self.expired,
+            workers: self.workers.len() as u64,
             done: self.done,
             total: self.total,
             share: self.done as f64 / self.total.max(1) as f64,
             open: self.open,
-            workers: self.holders.len() as u64,
             last_activity: self.last_activity,
-            rate,
-            eta,
+            rate: pace.rate(self.last_activity),
+            eta: pace.eta(self.open),
         }
     }
-}
-
-/// When a batch began and finished, and how many positions it covered.
-struct Span {
-    began: Timestamp,
-    finished: Timestamp,
-    positions: u64,
-}
-
-impl Span {
-    fn of(row: &HistoryRow) -> Span {
-        Span {
-            began: row.finished_at.before(Duration::from_micros(row.duration_us)),
-            finished: row.finished_at,
-            positions: row.end.saturating_sub(row.start),
-        }
-    }
-}
-
-/// Positions per second of time on the wall, from the beginning of the oldest recent batch to the
-/// end of the newest.
-fn rate(batches: &[Span]) -> Option<f64> {
-    let newest = batches.iter().map(|batch| batch.finished).max()?;
-    let recent = || batches.iter().filter(|batch| newest.since(batch.finished) <= RATE_WINDOW);
-    let oldest = recent().min_by_key(|batch| (batch.finished, batch.began))?;
-    let positions: u128 = recent().map(|batch| u128::from(batch.positions)).sum();
-    let seconds = newest.since(oldest.began).as_secs_f64();
-    (seconds > 0.0).then(|| positions as f64 / seconds)
 }

@@ -1,5 +1,6 @@
 //! A small store for tests of the reading side, whose bytes can be tampered with.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,21 +60,30 @@ impl Scene {
         lease.checkpoint(Batch::of(&range, Duration::from_secs(1))).unwrap();
     }
 
-    /// Takes in live batches of one second each, finished at these times.
+    /// Moves a job on by so many positions in a batch that takes so long.
+    pub(crate) fn work(&self, lease: &mut Lease, positions: u64, time: Duration) {
+        self.clock.advance(time);
+        self.report(lease, positions, time);
+    }
+
+    /// Moves a job on by so many positions, in a batch that is said to have taken so long.
+    pub(crate) fn report(&self, lease: &mut Lease, positions: u64, time: Duration) {
+        let range = lease.cursor()..lease.cursor() + positions;
+        lease.checkpoint(Batch::of(&range, time)).unwrap();
+    }
+
+    /// Imports live batches of one second each, finished at these times.
     pub(crate) fn history(&self, source: &str, worker: WorkerId, batches: &[(&str, u64)]) {
         let import = batches.iter().fold(Import::new(source, 1), |import, (finished_at, items)| {
-            import.history(PastBatch {
-                worker,
-                job: None,
-                start: 0,
-                end: *items,
-                items: *items,
-                duration_us: 1_000_000,
-                finished_at: at(finished_at),
-                error: None,
-            })
+            import.history(past(worker, None, 0..*items, at(finished_at)))
         });
         self.store.import(import).unwrap();
+    }
+
+    /// Imports a live batch of a job that took one second and is finished now.
+    pub(crate) fn past(&self, id: &str, worker: WorkerId, job: JobId, range: Range<u64>) {
+        let batch = past(worker, Some(job), range, self.store.now());
+        self.store.import(Import::new(id, 1).history(batch)).unwrap();
     }
 
     /// Changes the bytes of the store behind its back.
@@ -117,6 +127,18 @@ pub(crate) fn day(text: &str) -> Day {
 
 pub(crate) fn month(text: &str) -> Month {
     text.parse().unwrap()
+}
+
+/// A batch of one second.
+pub(crate) fn past(
+    worker: WorkerId,
+    job: Option<JobId>,
+    range: Range<u64>,
+    finished_at: Timestamp,
+) -> PastBatch {
+    let (start, end) = (range.start, range.end);
+    let items = end - start;
+    PastBatch { worker, job, start, end, items, duration_us: 1_000_000, finished_at, error: None }
 }
 
 /// The totals of one batch of one second.

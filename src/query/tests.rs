@@ -1,7 +1,9 @@
 //! The questions, each asked of a store whose answers are known.
 
+mod eta;
 mod jobs;
 mod pages;
+mod rate;
 
 use std::time::Duration;
 
@@ -250,9 +252,9 @@ fn a_checkpoint_makes_its_worker_seen() {
     let active = view.active_since(start.after(2 * MINUTE), None, usize::MAX).unwrap();
     let active: Vec<_> = active.iter().map(|a| (a.worker.id, a.recent.items, a.leases)).collect();
     assert_eq!(active, [(idle.id(), 50, 1)]);
-    let rate = view.fleet_rate(start).unwrap();
-    assert_eq!((rate.workers, rate.totals.items, rate.per_second), (1, 50, Some(50.0 / 120.0)));
-    assert_eq!(view.fleet_rate(scene.store.now()).unwrap().per_second, None);
+    let finished = view.finished_since(start).unwrap();
+    assert_eq!((finished.workers, finished.totals.items), (1, 50));
+    assert_eq!(finished.reaches_back_to, Some(start.after(2 * MINUTE)), "a batch is missing");
 }
 
 #[test]
@@ -285,7 +287,7 @@ fn what_was_done_since_a_time_is_added_up_from_whole_stretches_and_single_record
         for since in [start.before(minutes as u32 * MINUTE), finished(minutes.min(1_599))] {
             let expected: Totals =
                 live.iter().filter(|batch| batch.finished_at >= since).map(totals).collect();
-            assert_eq!(view.fleet_rate(since).unwrap().totals, expected, "since {since}");
+            assert_eq!(view.finished_since(since).unwrap().totals, expected, "since {since}");
         }
     }
 }
@@ -341,7 +343,9 @@ fn views_serialize_in_forms_that_people_can_read() {
     assert_eq!((&shown["prefix"], &shown["status"]), (&"0xff00".into(), &"leased".into()));
     assert_eq!(shown["deadline"], "2026-02-16T13:00:00Z");
     assert_eq!((&finding["key"], &finding["payload"]), (&"6b".into(), &"00ff".into()));
-    assert_eq!((&progress["open"], &progress["rate"]), (&50.into(), &10.0.into()));
+    assert_eq!(progress["open"], 50);
+    let rate = serde_json::json!({"state": "moving", "per_second": 10.0, "jobs": 1, "over": 5.0});
+    assert_eq!(progress["rate"], rate);
 }
 
 #[test]

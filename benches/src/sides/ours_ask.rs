@@ -58,13 +58,13 @@ pub(super) fn ask(view: &Snapshot, question: Question) -> Result<Answer> {
             Answer::Progress(
                 progress.done as u64,
                 progress.total as u64,
-                progress.rate.unwrap_or_default(),
+                progress.rate.per_second().unwrap_or_default(),
             )
         }
         Question::FleetBestMonth => months(view.best_month(Scope::Fleet)?.into_iter().collect()),
         Question::FleetRate => {
-            let rate = view.fleet_rate(hour_ago)?;
-            Answer::Periods(vec![(rate.workers as i32, rate.totals)])
+            let fleet = view.finished_since(hour_ago)?;
+            Answer::Periods(vec![(fleet.workers as i32, fleet.totals)])
         }
         Question::Slowed => {
             let row =

@@ -119,12 +119,20 @@ macro_rules! question {
                  WHERE batches IS NOT NULL OR max(last_seen, coalesce(seen, 0)) >= :now - 3600000000 ORDER BY id"
             ),
             Q::JobCounts => "SELECT status, count(*) FROM jobs GROUP BY status",
+            // Each held job at its own rate, over the 15 minutes up to its newest batch, as long as
+            // that is not longer ago than three of its batches take.
             Q::Progress => {
-                "SELECT (SELECT sum(cursor - range_start) FROM jobs WHERE prefix = x'62656e6368'), \
+                "WITH own AS (SELECT job, range_end - range_start AS positions, duration_us, finished_at, \
+                 max(finished_at) OVER (PARTITION BY job) AS newest FROM history WHERE job IN \
+                 (SELECT id FROM jobs WHERE prefix = x'62656e6368' AND status = 'leased' AND expires_at > :now)), \
+                 near AS (SELECT *, max(duration_us) OVER (PARTITION BY job) AS longest, \
+                 max(newest - 900000000, min(finished_at - duration_us) OVER (PARTITION BY job)) AS opens \
+                 FROM own WHERE finished_at >= newest - 900000000) \
+                 SELECT (SELECT sum(cursor - range_start) FROM jobs WHERE prefix = x'62656e6368'), \
                  (SELECT sum(range_end - range_start) FROM jobs WHERE prefix = x'62656e6368'), \
-                 sum(range_end - range_start), (max(finished_at) - min(finished_at - duration_us)) / 1000000.0 \
-                 FROM history WHERE finished_at >= :now - 3600000000 \
-                 AND job IN (SELECT id FROM jobs WHERE prefix = x'62656e6368')"
+                 (SELECT sum(rate) FROM (SELECT 1000000.0 / (newest - opens) * sum(positions * 1.0 * \
+                 (finished_at - max(finished_at - duration_us, opens)) / duration_us) AS rate FROM near \
+                 GROUP BY job HAVING newest >= :now - max(60000000, 3 * longest, iif(count(*) < 5, 900000000, 0))))"
             }
         }
     }};

@@ -86,10 +86,8 @@ pub(super) fn ask<S: Schema>(
                 return Ok(Answer::Rows([a?, b?, c?, d?, e?, f?]));
             }
             Question::Progress => {
-                let (positions, seconds): (Option<f64>, Option<f64>) = (row.get(2)?, row.get(3)?);
-                let rate =
-                    positions.zip(seconds).map_or(0.0, |(positions, seconds)| positions / seconds);
-                return Ok(Answer::Progress(row.get(0)?, row.get(1)?, rate));
+                let rate: Option<f64> = row.get(2)?;
+                return Ok(Answer::Progress(row.get(0)?, row.get(1)?, rate.unwrap_or_default()));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use crate::query::scene::{MINUTE, Scene};
-use crate::query::{ActiveWorker, Finding, HistoryRecord, Job, WorkerInfo};
+use crate::query::{ActiveWorker, Finding, HistoryRecord, Job, Progress, WorkerInfo};
 use crate::types::{JobId, NewJob, Prefix};
 use crate::{Durability, Store};
 
@@ -55,6 +55,9 @@ fn pages_of_any_size_put_together_are_the_whole_list() {
         });
         let prefixes =
             pages::<Prefix>(limit, |last, n| view.prefixes(last.map(|prefix| &prefix[..]), n));
+        let progress = pages::<Progress>(limit, |last, n| {
+            view.progress_by_prefix(last.map(|progress| &progress.prefix[..]), n)
+        });
         let findings = pages::<Finding>(limit, |last, n| {
             view.findings(last.map(|finding| (finding.job, &finding.key[..])), n)
         });
@@ -76,6 +79,9 @@ fn pages_of_any_size_put_together_are_the_whole_list() {
         assert_eq!(held, [(1, ids[0]), (1, ids[5]), (2, ids[1]), (2, ids[4])]);
         let names: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["a", "ab", "b", "0xc3bf"]);
+        let counts: Vec<_> =
+            progress.iter().map(|one| (one.prefix.to_string(), one.jobs.all())).collect();
+        assert_eq!(counts, names.into_iter().zip([1, 3, 2, 1]).collect::<Vec<_>>());
         assert_eq!(findings.len(), 12);
         assert!(findings.is_sorted_by_key(|finding| (finding.job, finding.key.clone())));
         assert_eq!(of_job, findings[..3]);

@@ -1,0 +1,247 @@
+//! How fast jobs move.
+//!
+//! The rate of several jobs is the sum of the rates of those that are held and move. The rate of one
+//! job is taken over its own reported time: up to its newest batch, not up to now, because what its
+//! holder has done since is not known until the next batch. A sum over one window for all would
+//! count a batch of ten hours whole or not at all, whenever a window is shorter than the batch.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::held::{HeldJob, Measured, has_expired};
+use super::{Snapshot, rows};
+use crate::error::Result;
+use crate::schema::key;
+use crate::schema::rows::{HistoryRow, JobRow};
+use crate::schema::tables::{ALL, load};
+use crate::storage::{Order, Table};
+use crate::time::Timestamp;
+use crate::types::{JobId, WorkerId};
+
+/// How fast jobs move, in positions per second of wall-clock time.
+///
+/// It is the sum over the jobs that are held under a live lease and move. The rate of one job is
+/// taken over the 15 minutes up to the end of its newest batch, pauses between batches included. A
+/// batch that lies in them only in part counts in part. A job that has not moved under its present
+/// lease takes the rate of its holder's newest batches on other jobs of the prefix. Where live
+/// history has no such batches, the rate is that of all that was ever done of the job.
+///
+/// A job moves until its holder is silent: until its last checkpoint is longer ago than three times
+/// its longest known batch, and than a minute. While fewer than five batches are known, the holder
+/// is not silent before the length of its lease has passed, or 15 minutes if that is less.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Rate {
+    /// At least one job moves, at a rate that is known.
+    Moving {
+        /// Positions per second, over all the jobs that move.
+        per_second: f64,
+        /// How many jobs these are.
+        jobs: u64,
+        /// How much time the rate rests on: the mean over these jobs, weighted by their rates. 15
+        /// minutes at most; less where work began later or live history reaches back less far.
+        /// It serializes as seconds.
+        #[serde(serialize_with = "as_seconds")]
+        over: Duration,
+    },
+    /// Jobs are held, but no batch shows yet how fast they move.
+    Unknown,
+    /// Nothing moves: no job is held under a live lease, or all holders are silent.
+    Still {
+        /// When a cursor last moved; `None` if none ever did.
+        since: Option<Timestamp>,
+    },
+}
+
+impl Rate {
+    /// Positions per second: 0 if nothing moves, `None` if that is not known.
+    #[must_use]
+    pub fn per_second(&self) -> Option<f64> {
+        match self {
+            Rate::Moving { per_second, .. } => Some(*per_second),
+            Rate::Unknown => None,
+            Rate::Still { .. } => Some(0.0),
+        }
+    }
+}
+
+fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+/// How many of the newest records are looked at for rates.
+const MOST_RECORDS: usize = 1 << 16;
+
+impl Snapshot {
+    /// How fast the whole fleet moves, over all prefixes.
+    ///
+    /// `since` in [`Rate::Still`] is the end of the newest batch of live history.
+    ///
+    /// # Errors
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    pub fn fleet_rate(&self) -> Result<Rate> {
+        let mut held = Vec::new();
+        self.each_held_job(None, |id, row| {
+            if !has_expired(&row, self.taken_at()) {
+                held.push(HeldJob::new(id, &row)?);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        self.measure(&mut held)?;
+        let newest = self.newest_history(None, 1)?.pop().map(|batch| batch.finished_at);
+        Ok(Pace::of(&held, self.taken_at()).rate(newest))
+    }
+
+    /// Looks up in live history how fast held jobs move.
+    pub(super) fn measure(&self, held: &mut [HeldJob]) -> Result<()> {
+        let mut search = Search::new(self, held);
+        let mut looked_at = 0;
+        if search.unfinished == 0 {
+            return Ok(());
+        }
+        self.scan(Table::History, ALL, Order::Descending, |key, value| {
+            rows::parsed(Table::History, key, rows::number)?;
+            search.look_at(&rows::decoded(Table::History, key, value)?)?;
+            looked_at += 1;
+            Ok(rows::go_on(search.unfinished > 0 && looked_at < MOST_RECORDS))
+        })
+    }
+}
+
+/// A search through live history, from its newest record back, for batches of held jobs.
+struct Search<'s> {
+    view: &'s Snapshot,
+    held: &'s mut [HeldJob],
+    by_job: HashMap<JobId, usize>,
+    /// The jobs that have not moved yet.
+    by_holder: HashMap<WorkerId, Vec<usize>>,
+    prefixes: HashMap<JobId, Option<Vec<u8>>>,
+    unfinished: usize,
+}
+
+impl<'s> Search<'s> {
+    fn new(view: &'s Snapshot, held: &'s mut [HeldJob]) -> Search<'s> {
+        let unfinished = held.len();
+        let (mut by_job, mut by_holder) = (HashMap::new(), HashMap::<_, Vec<usize>>::new());
+        for (at, job) in held.iter().enumerate() {
+            if job.has_moved() {
+                by_job.insert(job.id, at);
+            } else {
+                by_holder.entry(job.holder).or_default().push(at);
+            }
+        }
+        Search { view, held, by_job, by_holder, prefixes: HashMap::new(), unfinished }
+    }
+
+    fn look_at(&mut self, row: &HistoryRow) -> Result<()> {
+        let Some(job) = row.job else { return Ok(()) };
+        if let Some(at) = self.by_job.get(&job) {
+            self.held[*at].add_own(row);
+            if self.held[*at].is_finished {
+                self.by_job.remove(&job);
+                self.unfinished -= 1;
+            }
+        }
+        if self.by_holder.contains_key(&row.worker) {
+            self.look_for_holder(job, row)?;
+        }
+        Ok(())
+    }
+
+    fn look_for_holder(&mut self, job: JobId, row: &HistoryRow) -> Result<()> {
+        if !self.prefixes.contains_key(&job) {
+            // It may have been deleted since.
+            let stored: Option<JobRow> = load(self.view.txn(), &key::job(job))?;
+            self.prefixes.insert(job, stored.map(|stored| stored.prefix));
+        }
+        let Some(Some(prefix)) = self.prefixes.get(&job) else { return Ok(()) };
+        let Some(waiting) = self.by_holder.get_mut(&row.worker) else { return Ok(()) };
+        for at in waiting.iter() {
+            let held = &mut self.held[*at];
+            if held.prefix == *prefix {
+                held.add_of_holder(row);
+            }
+        }
+        let before = waiting.len();
+        waiting.retain(|at| !self.held[*at].is_finished);
+        self.unfinished -= before - waiting.len();
+        if waiting.is_empty() {
+            self.by_holder.remove(&row.worker);
+        }
+        Ok(())
+    }
+}
+
+/// The rates of held jobs, added up.
+pub(super) struct Pace {
+    now: Timestamp,
+    per_second: f64,
+    jobs: u64,
+    /// Seconds that the rates rest on, times these rates.
+    weighted: f64,
+    /// Positions done since the newest batches, if all went on as before.
+    ahead: f64,
+    /// Seconds until the last of these jobs is done.
+    last_done: f64,
+    is_unknown: bool,
+}
+
+impl Pace {
+    pub(super) fn of<'j>(held: impl IntoIterator<Item = &'j HeldJob>, now: Timestamp) -> Pace {
+        let mut pace = Pace {
+            now,
+            per_second: 0.0,
+            jobs: 0,
+            weighted: 0.0,
+            ahead: 0.0,
+            last_done: 0.0,
+            is_unknown: false,
+        };
+        for job in held {
+            let measured = job.measured();
+            if job.is_silent(measured.as_ref(), now) {
+                continue;
+            }
+            let Some(Measured { per_second, over, .. }) = measured else {
+                pace.is_unknown = true;
+                continue;
+            };
+            let left = job.left as f64;
+            let ahead = left.min(per_second * now.since(job.moved_at).as_secs_f64());
+            pace.per_second += per_second;
+            pace.jobs += 1;
+            pace.weighted += per_second * over.as_secs_f64();
+            pace.ahead += ahead;
+            pace.last_done = pace.last_done.max((left - ahead) / per_second);
+        }
+        pace
+    }
+
+    pub(super) fn rate(&self, last_moved: Option<Timestamp>) -> Rate {
+        if self.jobs > 0 {
+            let over = Duration::from_secs_f64(self.weighted / self.per_second);
+            Rate::Moving { per_second: self.per_second, jobs: self.jobs, over }
+        } else if self.is_unknown {
+            Rate::Unknown
+        } else {
+            Rate::Still { since: last_moved }
+        }
+    }
+
+    /// When so many open positions will be done; `None` while nothing moves.
+    pub(super) fn eta(&self, open: u128) -> Option<Timestamp> {
+        if self.jobs == 0 {
+            return None;
+        }
+        let shared = (open as f64 - self.ahead) / self.per_second;
+        // No job can be done by several workers at once.
+        let seconds = shared.max(self.last_done).max(0.0);
+        // Too long for a duration is too long for the calendar: it ends with both.
+        let left = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        Some(self.now.after(left))
+    }
+}
