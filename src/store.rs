@@ -10,7 +10,7 @@ use crate::commit::{Committer, Flusher};
 use crate::config::{Caps, CapsChange};
 use crate::error::{Error, Result};
 use crate::keepalive::{Deadline, Keeper, KeptAlive};
-use crate::query::{Snapshot, Stretches, WorkerInfo};
+use crate::query::{ChunkSums, Snapshot, WorkerInfo};
 use crate::schema::{key, rows, tables};
 use crate::storage::Engine;
 use crate::sync::{Mutex, RwLock};
@@ -37,9 +37,9 @@ struct Inner {
     waiters: Waiters,
     keeper: Mutex<Option<Keeper>>,
     flusher: Mutex<Option<Flusher>>,
-    /// What snapshots have added up. Locked while the storage is opened again, so that none keeps
-    /// sums from before for one from after.
-    stretches: RwLock<Arc<Stretches>>,
+    /// Sums over history that snapshots share. Locked while the storage is reopened, so that no
+    /// snapshot uses sums from before for records from after.
+    chunk_sums: RwLock<Arc<ChunkSums>>,
 }
 
 impl Inner {
@@ -88,7 +88,7 @@ impl Store {
                 waiters: Waiters::default(),
                 keeper: Mutex::new(None),
                 flusher: Mutex::new(flusher),
-                stretches: RwLock::default(),
+                chunk_sums: RwLock::default(),
             }),
         }
     }
@@ -287,9 +287,9 @@ impl Store {
     /// # Errors
     /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let stretches = self.inner.stretches.read();
+        let chunk_sums = self.inner.chunk_sums.read();
         let committer = &self.inner.committer;
-        snapshot(committer.engine()?, self.now(), &stretches)
+        snapshot(committer.engine()?, self.now(), &chunk_sums)
             // Closed meanwhile: that is then the reason.
             .map_err(|error| committer.engine().err().unwrap_or(error))
     }
@@ -335,8 +335,8 @@ impl Store {
     /// # Errors
     /// As [`Builder::open`]; the store then stays stopped, and this can be tried again.
     pub fn reopen(&self) -> Result<()> {
-        let mut stretches = self.inner.stretches.write();
-        *stretches = Arc::default();
+        let mut chunk_sums = self.inner.chunk_sums.write();
+        *chunk_sums = Arc::default();
         let reopened = self.inner.committer.reopen();
         self.inner.waiters.wake_all();
         reopened?;
@@ -412,15 +412,15 @@ impl Store {
     }
 }
 
-fn snapshot(engine: &dyn Engine, now: Timestamp, stretches: &Arc<Stretches>) -> Result<Snapshot> {
-    Snapshot::new(engine.snapshot()?, now, engine.stored_bytes()?, stretches.clone())
+fn snapshot(engine: &dyn Engine, now: Timestamp, sums: &Arc<ChunkSums>) -> Result<Snapshot> {
+    Snapshot::new(engine.snapshot()?, now, engine.stored_bytes()?, sums.clone())
 }
 
 /// A store opened for reading only, as beside a writer in another process.
 pub struct Reader {
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
-    stretches: Arc<Stretches>,
+    chunk_sums: Arc<ChunkSums>,
 }
 
 impl fmt::Debug for Reader {
@@ -431,7 +431,7 @@ impl fmt::Debug for Reader {
 
 impl Reader {
     pub(crate) fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>) -> Reader {
-        Reader { engine, clock, stretches: Arc::default() }
+        Reader { engine, clock, chunk_sums: Arc::default() }
     }
 
     /// All that is stored, as of now.
@@ -439,7 +439,7 @@ impl Reader {
     /// # Errors
     /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        snapshot(&*self.engine, self.clock.now(), &self.stretches)
+        snapshot(&*self.engine, self.clock.now(), &self.chunk_sums)
     }
 }
 

@@ -4,7 +4,8 @@ use std::ops::{Bound, ControlFlow};
 
 use serde::Serialize;
 
-use super::periods::add;
+use super::chunks::{Sums, add};
+use super::live::EVERYBODY;
 use super::{Snapshot, rows};
 use crate::error::Result;
 use crate::rules::tiers;
@@ -19,17 +20,17 @@ use crate::types::{Prefix, Totals, WorkerId};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct WorkerInfo {
-    /// The number that stands for it.
+    /// Its number.
     pub id: WorkerId,
     /// Its name.
     pub name: String,
     /// Its kind, as it last registered.
     pub kind: String,
-    /// When it registered first.
+    /// When it first registered.
     pub first_seen: Timestamp,
     /// When it last registered, took or ended a lease, or finished a batch.
     pub last_seen: Timestamp,
-    /// The prefix it last took a job of; `None` if it never took one.
+    /// The prefix of the job it last leased; `None` if it never leased one.
     pub last_prefix: Option<Prefix>,
 }
 
@@ -69,28 +70,33 @@ impl Snapshot {
     /// page, pass the last id returned.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn workers(&self, after: Option<WorkerId>, limit: usize) -> Result<Vec<WorkerInfo>> {
         let after = after.map(key::worker);
         let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
         let page: Vec<(WorkerId, WorkerRow)> =
             self.collect((from, Bound::Unbounded), limit, rows::worker, |id, row| (id, row))?;
-        page.into_iter().map(|(id, row)| self.info(id, row)).collect()
+        let (Some((first, _)), Some((last, _))) = (page.first(), page.last()) else {
+            return Ok(Vec::new());
+        };
+        // One pass over the sums serves the whole page.
+        let live = self.live_of(&(*first..=*last))?;
+        page.into_iter().map(|(id, row)| self.info(id, row, &live)).collect()
     }
 
     /// One worker; `None` if there is none of this number.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn worker(&self, id: WorkerId) -> Result<Option<WorkerInfo>> {
         let row: Option<WorkerRow> = load(self.txn(), &key::worker(id))?;
-        row.map(|row| self.info(id, row)).transpose()
+        row.map(|row| self.info(id, row, &self.live_of(&(id..=id))?)).transpose()
     }
 
     /// One worker by its name; `None` if it never registered.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn worker_named(&self, name: &str) -> Result<Option<WorkerInfo>> {
         let key = name.as_bytes();
         let number: Option<Number> = load_from(self.txn(), Table::WorkerNames, key)?;
@@ -107,7 +113,7 @@ impl Snapshot {
     /// What they finished comes from live history: batches that have left it are missing.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn active_since(
         &self,
         since: Timestamp,
@@ -122,7 +128,8 @@ impl Snapshot {
             seen.extend(step.into_iter().filter(|worker| worker.last_seen >= since));
         }
         seen.truncate(limit);
-        let finished = self.add_up_since(since)?;
+        let (Some(first), Some(last)) = (seen.first(), seen.last()) else { return Ok(Vec::new()) };
+        let finished = self.live_since(since, &(first.id..=last.id))?;
         let active = |worker: WorkerInfo| {
             let recent = finished.get(&worker.id).copied().unwrap_or_default();
             let leases = self.held_by(worker.id)?;
@@ -138,7 +145,7 @@ impl Snapshot {
     /// - `Error::Overflow` if the totals of several workers are too large to be added up.
     /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn finished_since(&self, since: Timestamp) -> Result<FinishedSince> {
-        let finished = self.add_up_since(since)?;
+        let finished = self.live_since(since, &EVERYBODY)?;
         let mut totals = Totals::default();
         finished.values().try_for_each(|one| add(&mut totals, one))?;
         let mut reaches_back_to = None;
@@ -162,12 +169,11 @@ impl Snapshot {
         Ok(held)
     }
 
-    /// A worker as it is shown. Checkpoints do not touch its row, so when it was last seen is put
-    /// together from where their records are: live in history, or added up in the lifetime.
-    fn info(&self, id: WorkerId, row: WorkerRow) -> Result<WorkerInfo> {
+    /// A worker as it is shown. Checkpoints do not write its row, so when it was last seen follows
+    /// from where their records are: live in history, or added up in its lifetime.
+    fn info(&self, id: WorkerId, row: WorkerRow, live: &Sums) -> Result<WorkerInfo> {
         let archived = tiers::lifetime(self.txn(), id)?.totals.last_at;
-        let live =
-            self.live()?.get(&id).into_iter().flatten().filter_map(|(_, day)| day.last_at).max();
+        let live = live.of(&(id..=id)).iter().filter_map(|sum| sum.totals.last_at).max();
         Ok(WorkerInfo {
             id,
             name: row.name,

@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use serde::Serialize;
 
+use super::chunks::{Records, SIZES};
 use super::{Snapshot, rows};
 use crate::error::Result;
 use crate::schema::key;
@@ -87,9 +88,19 @@ impl Snapshot {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>> {
+        let Some(all) = self.history_before(before)? else { return Ok(Vec::new()) };
+        let mark = HistoryRow::mark(worker);
         let mut records = Vec::new();
-        if let Some(all) = self.history_before(before)? {
-            self.add_newest(all, limit, &HistoryRow::mark(worker), |_| true, &mut records)?;
+        // An active worker is found among the newest. Farther back, sums tell where it has records.
+        let recent = Records { first: all.first.max(all.last.saturating_sub(SIZES[0])), ..all };
+        self.add_newest(recent, limit, &mark, |_| true, &mut records)?;
+        if records.len() < limit && recent.first > all.first {
+            let older = Records { last: recent.first - 1, ..all };
+            for part in self.live_parts()?.iter().rev().filter(|part| part.may_have(worker)) {
+                if let Some(part) = part.records.overlap(older) {
+                    self.add_newest(part, limit, &mark, |_| true, &mut records)?;
+                }
+            }
         }
         Ok(records)
     }
@@ -133,20 +144,20 @@ impl Snapshot {
     }
 
     /// Live history before a record; `None` if there is nothing.
-    fn history_before(&self, before: Option<u64>) -> Result<Option<(u64, u64)>> {
+    fn history_before(&self, before: Option<u64>) -> Result<Option<Records>> {
         let Some((first, newest)) = history_ends(self.txn())? else { return Ok(None) };
         let last = match before {
             None => Some(newest),
             Some(before) => before.checked_sub(1).map(|last| last.min(newest)),
         };
-        Ok(last.filter(|last| first <= *last).map(|last| (first, last)))
+        Ok(last.filter(|last| first <= *last).map(|last| Records { first, last }))
     }
 
     /// Adds the newest records whose bytes start with a mark and which are wanted, until there are
     /// `limit`. Those without the mark are not decoded.
     fn add_newest(
         &self,
-        among: (u64, u64),
+        among: Records,
         limit: usize,
         mark: &[u8],
         wanted: impl Fn(&HistoryRow) -> bool,
@@ -155,7 +166,7 @@ impl Snapshot {
         if records.len() >= limit {
             return Ok(());
         }
-        let (first, last) = (key::number(among.0), key::number(among.1));
+        let (first, last) = (key::number(among.first), key::number(among.last));
         let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
         self.scan(Table::History, range, Order::Descending, |key, value| {
             if value.starts_with(mark) {

@@ -1,152 +1,175 @@
-//! Live history, added up: once for each stretch of it, and not again for each snapshot.
+//! Live history, added up.
 //!
-//! Records never change once they are committed, and leave in the order of their numbers. So the
-//! sums over a stretch of consecutive numbers that are all there stay right, and a store keeps
-//! them. A question then only has to add up the two ends of history, record by record.
+//! A question adds up the sums over chunks that the store keeps, and reads record by record only at
+//! the two ends of history. A question about one worker looks up that worker in each of the sums.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
+use super::chunks::{Adder, Records, SIZES, Sum, Sums, add};
 use super::{Snapshot, rows};
 use crate::error::Result;
 use crate::schema::key;
 use crate::schema::rows::HistoryRow;
 use crate::schema::tables::history_ends;
-use crate::time::{Day, Timestamp};
+use crate::storage::{Order, Table};
+use crate::time::Timestamp;
 use crate::types::{Totals, WorkerId};
 
-/// Live history added up by worker and day.
-pub(super) type Live = BTreeMap<WorkerId, BTreeMap<Day, Totals>>;
+/// Every worker.
+pub(super) const EVERYBODY: RangeInclusive<WorkerId> = WorkerId(0)..=WorkerId(u32::MAX);
 
-/// How many records a stretch has.
-const STRETCH: u64 = 256;
+/// A part of live history: a chunk, or one of the two ends.
+pub(super) struct Part {
+    pub(super) records: Records,
+    /// `None` for a chunk whose sums the store has no room for.
+    sums: Option<Arc<Sums>>,
+}
 
-/// The sums over one stretch.
-type Sums = Vec<(WorkerId, Day, Totals)>;
-
-/// The sums over the stretches of a store that have been asked for.
-///
-/// They outlive a snapshot, but not the storage: a store that opens that again begins anew, since
-/// commits that had not been synced may be gone, and their numbers given out again.
-#[derive(Default)]
-pub(crate) struct Stretches(Mutex<BTreeMap<u64, Arc<Sums>>>);
-
-impl Stretches {
-    /// The sums over one stretch, made by `add_up` if they are not known.
-    fn get(&self, stretch: u64, add_up: impl FnOnce() -> Result<Sums>) -> Result<Arc<Sums>> {
-        if let Some(known) = self.0.lock().get(&stretch) {
-            return Ok(known.clone());
-        }
-        let sums = Arc::new(add_up()?);
-        self.0.lock().insert(stretch, sums.clone());
-        Ok(sums)
-    }
-
-    /// Drops what has left history.
-    fn drop_before(&self, stretch: u64) {
-        let mut known = self.0.lock();
-        while known.first_key_value().is_some_and(|(oldest, _)| *oldest < stretch) {
-            known.pop_first();
-        }
+impl Part {
+    /// Whether it has records of a worker, as far as its sums tell.
+    pub(super) fn may_have(&self, worker: WorkerId) -> bool {
+        self.sums.as_ref().is_none_or(|sums| !sums.of(&(worker..=worker)).is_empty())
     }
 }
 
 impl Snapshot {
-    /// Adds up live history.
-    pub(super) fn add_up_live(&self) -> Result<Live> {
-        let mut live = Live::new();
-        self.each_stretch(|_, _, sums| {
-            for (worker, day, totals) in sums {
-                live.entry(*worker).or_default().entry(*day).or_default().merge(totals);
-            }
-            Ok(())
-        })?;
-        Ok(live)
-    }
-
-    /// Adds up what each worker finished at or after a time, as far as it is live. Only stretches
-    /// that the time falls into are read record by record.
-    pub(super) fn add_up_since(&self, since: Timestamp) -> Result<HashMap<WorkerId, Totals>> {
-        let mut recent: HashMap<WorkerId, Totals> = HashMap::new();
-        self.each_stretch(|from, to, sums| {
-            let since = Some(since);
-            let is_split = |sum: &Totals| sum.first_at < since && sum.last_at >= since;
-            if sums.iter().any(|(_, _, sum)| is_split(sum)) {
-                return self.each_record(from, to, |row| {
-                    if Some(row.finished_at) >= since {
-                        recent.entry(row.worker).or_default().merge(&row.totals());
-                    }
-                });
-            }
-            for (worker, _, sum) in sums.iter().filter(|(_, _, sum)| sum.last_at >= since) {
-                recent.entry(*worker).or_default().merge(sum);
-            }
-            Ok(())
-        })?;
-        Ok(recent)
-    }
-
-    /// Shows the stretches of live history: first and last record, and the sums over them. Those
-    /// at the two ends may be part of a stretch.
-    fn each_stretch(&self, mut visit: impl FnMut(u64, u64, &Sums) -> Result<()>) -> Result<()> {
-        let Some((first, last)) = history_ends(self.txn())? else { return Ok(()) };
-        let mut from = first;
-        while from <= last {
-            let stretch = from / STRETCH;
-            let to = last.min(stretch * STRETCH + (STRETCH - 1));
-            let is_whole = from == stretch * STRETCH && to - from == STRETCH - 1;
-            let sums = if is_whole {
-                self.stretches().get(stretch, || self.sums(from, to))?
-            } else {
-                Arc::new(self.sums(from, to)?)
-            };
-            visit(from, to, &sums)?;
-            let Some(next) = to.checked_add(1) else { break };
-            from = next;
+    /// The parts of live history, the oldest first.
+    pub(super) fn live_parts(&self) -> Result<&[Part]> {
+        if let Some(parts) = self.inner.parts.get() {
+            return Ok(parts);
         }
-        self.stretches().drop_before(first / STRETCH);
-        Ok(())
+        let mut parts = Vec::new();
+        if let Some((first, last)) = history_ends(self.txn())? {
+            self.chunk_sums().drop_before(first);
+            for records in (Records { first, last }).cut(&SIZES) {
+                let sums = if records.is_chunk() {
+                    self.chunk(records)?
+                } else {
+                    Some(Arc::new(self.add_up(records)?))
+                };
+                parts.push(Part { records, sums });
+            }
+        }
+        // Another thread may have been faster: it found the same.
+        Ok(self.inner.parts.get_or_init(|| parts))
     }
 
-    /// Adds up the records from one number to another.
-    fn sums(&self, from: u64, to: u64) -> Result<Sums> {
-        let mut sums: BTreeMap<(WorkerId, Day), Totals> = BTreeMap::new();
-        let mut days = Days::default();
-        self.each_record(from, to, |row| {
-            let day = days.of(row.finished_at);
-            sums.entry((row.worker, day)).or_default().merge(&row.totals());
-        })?;
-        Ok(sums.into_iter().map(|((worker, day), totals)| (worker, day, totals)).collect())
+    /// What each of some workers did on each day, as far as it is live.
+    pub(super) fn live_of(&self, workers: &RangeInclusive<WorkerId>) -> Result<Sums> {
+        let mut live = Adder::default();
+        for part in self.live_parts()? {
+            match &part.sums {
+                Some(sums) => live.add_sums(sums.of(workers))?,
+                None => self.each_record_of(workers, part.records, |row| live.add_record(row))?,
+            }
+        }
+        Ok(live.finish())
     }
 
-    /// Shows the records from one number to another.
-    fn each_record(&self, from: u64, to: u64, mut visit: impl FnMut(&HistoryRow)) -> Result<()> {
-        let (from, to) = (key::number(from), key::number(to));
-        let range = (Bound::Included(&from[..]), Bound::Included(&to[..]));
-        self.each_row(range, rows::number, |_, row| {
-            visit(&row);
-            Ok(())
+    /// What every worker did on each day, as far as it is live. It is added up once.
+    pub(super) fn live(&self) -> Result<&Sums> {
+        if let Some(live) = self.inner.live.get() {
+            return Ok(live);
+        }
+        let live = self.live_of(&EVERYBODY)?;
+        Ok(self.inner.live.get_or_init(|| live))
+    }
+
+    /// The live days that this form of the snapshot adds to a worker's archived ones.
+    pub(super) fn live_days(&self, worker: WorkerId) -> Result<Cow<'_, [Sum]>> {
+        let workers = worker..=worker;
+        if self.archived {
+            Ok(Cow::Borrowed(&[]))
+        } else if let Some(live) = self.inner.live.get() {
+            Ok(Cow::Borrowed(live.of(&workers)))
+        } else {
+            Ok(Cow::Owned(self.live_of(&workers)?.of(&workers).to_vec()))
+        }
+    }
+
+    /// What each of some workers finished at or after a time, as far as it is live.
+    pub(super) fn live_since(
+        &self,
+        since: Timestamp,
+        workers: &RangeInclusive<WorkerId>,
+    ) -> Result<BTreeMap<WorkerId, Totals>> {
+        let mut finished = BTreeMap::new();
+        for part in self.live_parts()? {
+            self.add_since(since, workers, part, &mut finished)?;
+        }
+        Ok(finished)
+    }
+
+    fn add_since(
+        &self,
+        since: Timestamp,
+        workers: &RangeInclusive<WorkerId>,
+        part: &Part,
+        finished: &mut BTreeMap<WorkerId, Totals>,
+    ) -> Result<()> {
+        let since_then = Some(since);
+        let is_split =
+            |sum: &Sum| sum.totals.first_at < since_then && sum.totals.last_at >= since_then;
+        match part.sums.as_ref().map(|sums| sums.of(workers)) {
+            Some(sums) if !sums.iter().any(is_split) => {
+                for sum in sums.iter().filter(|sum| sum.totals.last_at >= since_then) {
+                    add(finished.entry(sum.worker).or_default(), &sum.totals)?;
+                }
+                Ok(())
+            }
+            Some(_) if !part.records.smaller_sizes().is_empty() => {
+                for records in part.records.cut(part.records.smaller_sizes()) {
+                    let part = Part { records, sums: self.chunk(records)? };
+                    self.add_since(since, workers, &part, finished)?;
+                }
+                Ok(())
+            }
+            _ => self.each_record_of(workers, part.records, |row| {
+                if row.finished_at >= since {
+                    add(finished.entry(row.worker).or_default(), &row.totals())?;
+                }
+                Ok(())
+            }),
+        }
+    }
+
+    /// The sums over a chunk; `None` if the store does not keep them and has no room for them.
+    fn chunk(&self, records: Records) -> Result<Option<Arc<Sums>>> {
+        self.chunk_sums().get(records, || self.add_up(records))
+    }
+
+    fn add_up(&self, records: Records) -> Result<Sums> {
+        let mut sums = Adder::default();
+        self.each_record_of(&EVERYBODY, records, |row| sums.add_record(row))?;
+        Ok(sums.finish())
+    }
+
+    /// Shows the records of some workers. If it is one worker, those of others are not decoded.
+    fn each_record_of(
+        &self,
+        workers: &RangeInclusive<WorkerId>,
+        records: Records,
+        mut visit: impl FnMut(&HistoryRow) -> Result<()>,
+    ) -> Result<()> {
+        let mark = if workers.start() == workers.end() {
+            HistoryRow::mark(*workers.start())
+        } else {
+            Vec::new()
+        };
+        let (first, last) = (key::number(records.first), key::number(records.last));
+        let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
+        self.scan(Table::History, range, Order::Ascending, |key, value| {
+            if value.starts_with(&mark) {
+                rows::parsed(Table::History, key, rows::number)?;
+                let row: HistoryRow = rows::decoded(Table::History, key, value)?;
+                if workers.contains(&row.worker) {
+                    visit(&row)?;
+                }
+            }
+            Ok(ControlFlow::Continue(()))
         })
-    }
-}
-
-/// The days of instants, most of which fall on the same day as the one before.
-#[derive(Default)]
-struct Days(Option<(Day, Timestamp, Timestamp)>);
-
-impl Days {
-    fn of(&mut self, at: Timestamp) -> Day {
-        match self.0 {
-            Some((day, first, next)) if (first..next).contains(&at) => day,
-            _ => {
-                let day = at.day();
-                let next = day.start().after(std::time::Duration::from_secs(86_400));
-                self.0 = Some((day, day.start(), next));
-                day
-            }
-        }
     }
 }

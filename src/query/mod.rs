@@ -1,5 +1,6 @@
 //! Reading: everything a dashboard asks for, as of one instant.
 
+mod chunks;
 mod findings;
 mod fleet;
 mod held;
@@ -31,27 +32,34 @@ pub use rate::Rate;
 pub use size::{Size, TableStats};
 pub use standings::{KindStats, LeaderboardEntry, Standing};
 
-use live::Live;
-pub(crate) use live::Stretches;
+pub(crate) use chunks::ChunkSums;
+use chunks::Sums;
+use live::Part;
 
 use crate::config::Caps;
 use crate::error::Result;
 use crate::schema::rows::{Control, WorkerRow};
 use crate::schema::tables::{self, ALL};
 use crate::storage::EngineSnapshot;
-use crate::time::{Day, Timestamp};
-use crate::types::{Totals, WorkerId};
+use crate::time::Timestamp;
+use crate::types::WorkerId;
 
 /// All that is stored, as of one instant: later writes do not show in it, and it neither blocks
 /// nor is blocked by them. Made by [`Store::snapshot`](crate::Store::snapshot); cheap to clone.
 ///
 /// Statistics come in two forms. The default merges what is archived in the tiers with what is
-/// still live in history: nothing is missing, and nothing counts twice. The form given by
+/// still live in history: nothing is missing, and nothing counts twice. The form returned by
 /// [`archived`](Snapshot::archived) shows the rows of the tiers as they are stored. Questions
-/// about workers, jobs and history itself have the same answer in both.
+/// about workers, jobs and history itself return the same in both.
 ///
-/// Questions that need live history added up read it when the first of them is asked; what has not
-/// changed by the next snapshot is remembered. Still, ask many questions of one.
+/// # What a question costs
+///
+/// A question about one worker, job or prefix reads what is stored about it, and the newest few
+/// records of history. The store keeps sums over older records, in at most 32 MiB, so that they are
+/// read once and not for each question; they are forgotten when the store is closed or reopened.
+///
+/// A snapshot adds up what all workers did when it is first asked about all of them, so ask many
+/// questions of one snapshot rather than one each of many.
 ///
 /// # Lists
 ///
@@ -85,9 +93,9 @@ use crate::types::{Totals, WorkerId};
 ///
 /// # Errors
 ///
-/// Every method that reads can fail with [`Error::Storage`](crate::Error::Storage) if the storage
-/// does, and with [`Error::Corrupted`](crate::Error::Corrupted), which names the row, if one
-/// cannot be read: rows are never passed over. Below, that is "what the storage meets".
+/// Every method that reads returns [`Error::Storage`](crate::Error::Storage) if the database cannot
+/// be read, and [`Error::Corrupted`](crate::Error::Corrupted), which names the row, if a row cannot
+/// be decoded. Such rows are never skipped.
 #[derive(Clone)]
 pub struct Snapshot {
     inner: Arc<Inner>,
@@ -99,20 +107,22 @@ struct Inner {
     now: Timestamp,
     control: Control,
     stored_bytes: u64,
-    /// Live history by worker and day, once somebody asked for it.
-    live: OnceLock<Live>,
-    /// Sums over parts of history that other snapshots of the store have asked for.
-    stretches: Arc<Stretches>,
+    /// Sums over chunks of history that the store keeps.
+    chunk_sums: Arc<ChunkSums>,
+    /// Live history in parts, once it was asked for.
+    parts: OnceLock<Vec<Part>>,
+    /// What every worker did on each live day, once it was asked for.
+    live: OnceLock<Sums>,
 }
 
-/// Whose statistics to read. A worker that the store does not know has none, nor has such a kind.
+/// Whose statistics to read. An unknown worker or kind has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope<'a> {
     /// One worker's.
     Worker(WorkerId),
-    /// Those of all workers of a kind, added up.
+    /// Those of all workers of a kind together.
     Kind(&'a str),
-    /// Those of all workers, added up.
+    /// Those of all workers together.
     Fleet,
 }
 
@@ -136,11 +146,11 @@ impl Snapshot {
         txn: Arc<dyn EngineSnapshot>,
         now: Timestamp,
         stored_bytes: u64,
-        stretches: Arc<Stretches>,
+        chunk_sums: Arc<ChunkSums>,
     ) -> Result<Snapshot> {
         let control = tables::control(&*txn)?;
-        let live = OnceLock::new();
-        let inner = Inner { txn, now, control, stored_bytes, live, stretches };
+        let (parts, live) = (OnceLock::new(), OnceLock::new());
+        let inner = Inner { txn, now, control, stored_bytes, chunk_sums, parts, live };
         Ok(Snapshot { inner: Arc::new(inner), archived: false })
     }
 
@@ -150,7 +160,7 @@ impl Snapshot {
         Snapshot { inner: self.inner.clone(), archived: true }
     }
 
-    /// When it was taken, by the clock of the store.
+    /// When it was taken, by the store's clock.
     #[must_use]
     pub fn taken_at(&self) -> Timestamp {
         self.inner.now
@@ -173,34 +183,22 @@ impl Snapshot {
         &*self.inner.txn
     }
 
-    fn stretches(&self) -> &Stretches {
-        &self.inner.stretches
+    fn chunk_sums(&self) -> &ChunkSums {
+        &self.inner.chunk_sums
     }
 
     pub(crate) fn control(&self) -> &Control {
         &self.inner.control
     }
 
-    /// Live history by worker and day, in either form of the snapshot.
-    fn live(&self) -> Result<&Live> {
-        if let Some(live) = self.inner.live.get() {
-            return Ok(live);
-        }
-        let live = self.add_up_live()?;
-        // Another thread may have been faster; what it found is the same.
-        Ok(self.inner.live.get_or_init(|| live))
-    }
-
-    /// The live days that this form of the snapshot adds to a worker's archived ones.
-    fn live_days(&self, worker: WorkerId) -> Result<impl Iterator<Item = (Day, &Totals)>> {
-        let days = if self.archived { None } else { self.live()?.get(&worker) };
-        Ok(days.into_iter().flatten().map(|(day, totals)| (*day, totals)))
-    }
-
     /// The workers that a scope stands for.
     fn workers_in(&self, scope: Scope<'_>) -> Result<Vec<WorkerId>> {
         if let Scope::Worker(worker) = scope {
             return Ok(vec![worker]);
+        }
+        if !self.archived {
+            // For many workers it is cheaper to add up everybody than one after the other.
+            self.live()?;
         }
         let mut workers = Vec::new();
         self.each_row(ALL, rows::worker, |id, row: WorkerRow| {

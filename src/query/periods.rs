@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, RangeBounds};
 
 use serde::Serialize;
 
+use super::chunks::add;
 use super::{Scope, Snapshot};
 use crate::error::{Error, Result};
 use crate::rules::tiers;
@@ -66,7 +67,7 @@ impl Snapshot {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
+    /// `Error::Overflow` if the totals of several workers are too large to be added up; else what
     /// the storage meets.
     pub fn daily<'a>(
         &self,
@@ -80,8 +81,8 @@ impl Snapshot {
                 add(sums.entry(day).or_default(), &row.0)?;
                 Ok::<_, Error>(ControlFlow::Continue(()))
             })?;
-            for (day, totals) in self.live_days(worker)?.filter(|(day, _)| days.contains(day)) {
-                add(sums.entry(day).or_default(), totals)?;
+            for live in self.live_days(worker)?.iter().filter(|live| days.contains(&live.day)) {
+                add(sums.entry(live.day).or_default(), &live.totals)?;
             }
         }
         Ok(sums.into_iter().map(|(day, totals)| DayStats { day, totals }).collect())
@@ -92,7 +93,7 @@ impl Snapshot {
     /// are left out.
     ///
     /// # Errors
-    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
+    /// `Error::Overflow` if the totals of several workers are too large to be added up; else what
     /// the storage meets.
     pub fn monthly<'a>(
         &self,
@@ -108,9 +109,11 @@ impl Snapshot {
                 add(rolled, &row.rolled.of(&row.totals))?;
                 Ok::<_, Error>(ControlFlow::Continue(()))
             })?;
-            let live = self.live_days(worker)?.map(|(day, totals)| (day.month(), totals));
-            for (month, totals) in live.filter(|(month, _)| months.contains(month)) {
-                add(&mut sums.entry(month).or_default().0, totals)?;
+            for live in self.live_days(worker)?.iter() {
+                let month = live.day.month();
+                if months.contains(&month) {
+                    add(&mut sums.entry(month).or_default().0, &live.totals)?;
+                }
             }
         }
         Ok(sums
@@ -122,14 +125,16 @@ impl Snapshot {
     /// What was done since the beginning, added up over the workers of the scope.
     ///
     /// # Errors
-    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
+    /// `Error::Overflow` if the totals of several workers are too large to be added up; else what
     /// the storage meets.
     pub fn lifetime<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<LifetimeStats> {
         let mut sum = LifetimeStats::default();
         for worker in self.workers_in(scope.into())? {
             let row = tiers::lifetime(self.txn(), worker)?;
             add(&mut sum.totals, &row.totals)?;
-            self.live_days(worker)?.try_for_each(|(_, totals)| add(&mut sum.totals, totals))?;
+            self.live_days(worker)?
+                .iter()
+                .try_for_each(|live| add(&mut sum.totals, &live.totals))?;
             add(&mut sum.rolled, &row.rolled.of(&row.totals))?;
         }
         Ok(sum)
@@ -138,7 +143,7 @@ impl Snapshot {
     /// The day on which most items were handled, of equal ones the earliest; `None` without days.
     ///
     /// # Errors
-    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
+    /// `Error::Overflow` if the totals of several workers are too large to be added up; else what
     /// the storage meets.
     pub fn best_day<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<DayStats>> {
         Ok(best(self.daily(scope, ..)?, |day| day.totals.items))
@@ -148,17 +153,11 @@ impl Snapshot {
     /// months.
     ///
     /// # Errors
-    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
+    /// `Error::Overflow` if the totals of several workers are too large to be added up; else what
     /// the storage meets.
     pub fn best_month<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<MonthStats>> {
         Ok(best(self.monthly(scope, ..)?, |month| month.totals.items))
     }
-}
-
-/// Adds totals to others, exactly.
-pub(super) fn add(sum: &mut Totals, more: &Totals) -> Result<()> {
-    *sum = sum.checked_add(more).ok_or(Error::Overflow)?;
-    Ok(())
 }
 
 fn best<T>(periods: Vec<T>, items: impl Fn(&T) -> u128) -> Option<T> {

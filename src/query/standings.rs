@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::periods::add;
+use super::chunks::add;
 use super::{Scope, Snapshot, WorkerInfo, rows};
 use crate::error::{Error, Result};
 use crate::schema::rows::WorkerRow;
@@ -81,6 +81,9 @@ impl Snapshot {
     /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
     /// the storage meets.
     pub fn fleet_by_kind(&self) -> Result<Vec<KindStats>> {
+        if !self.archived {
+            self.live()?;
+        }
         let mut kinds: BTreeMap<String, (u64, Totals)> = BTreeMap::new();
         self.each_row(ALL, rows::worker, |id, row: WorkerRow| {
             let (workers, totals) = kinds.entry(row.kind).or_default();

@@ -1,5 +1,7 @@
 //! The questions, each asked of a store whose answers are known.
 
+mod cost;
+mod counting;
 mod eta;
 mod jobs;
 mod pages;
@@ -258,10 +260,10 @@ fn a_checkpoint_makes_its_worker_seen() {
 }
 
 #[test]
-fn what_was_done_since_a_time_is_added_up_from_whole_stretches_and_single_records() {
+fn what_was_done_since_a_time_is_added_up_from_chunks_and_single_records() {
     let scene = Scene::new(1_000);
     let workers = ["pc-01", "pc-02", "pc-03"].map(|name| scene.worker(name).id());
-    // Times go up and down within a stretch, and from one to the next; the first records leave.
+    // Times go up and down within a chunk, and from one to the next; the first records leave.
     let start = scene.store.now();
     let finished = |n: u64| start.before(Duration::from_secs((n * 37 % 400) * 60 + 1_600 - n));
     let mut import = Import::new("many", 1);
