@@ -14,8 +14,8 @@ use crate::types::Totals;
 
 /// What was done on one UTC day.
 ///
-/// A day whose row left the daily tier before and came back with a late record holds only what
-/// came late; its month holds everything.
+/// If the day's row had left the daily tier and a late record brought it back, it holds only what
+/// came late. Its month holds everything.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct DayStats {
@@ -27,16 +27,16 @@ pub struct DayStats {
 
 /// What was done in one UTC month.
 ///
-/// A month whose row left the monthly tier before and came back with a late record holds only
-/// what came late; the lifetime holds everything.
+/// If the month's row had left the monthly tier and a late record brought it back, it holds only
+/// what came late. The lifetime holds everything.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MonthStats {
     /// The month.
     pub month: Month,
-    /// What was done in it: in the default form of a snapshot, live batches included.
+    /// What was done in it, with live batches in the default form of a snapshot.
     pub totals: Totals,
-    /// The archived part of it whose days have left the daily tier, or never were in it.
+    /// The archived part of it whose days have left the daily tier, or were never in it.
     pub rolled: Totals,
 }
 
@@ -44,9 +44,9 @@ pub struct MonthStats {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct LifetimeStats {
-    /// Everything done: in the default form of a snapshot, live batches included.
+    /// Everything that was done, with live batches in the default form of a snapshot.
     pub totals: Totals,
-    /// The archived part of it whose months have left the monthly tier, or never were in it.
+    /// The archived part of it whose months have left the monthly tier, or were never in it.
     pub rolled: Totals,
 }
 
@@ -67,8 +67,8 @@ impl Snapshot {
     /// ```
     ///
     /// # Errors
-    /// `Error::Overflow` if the totals of several workers are too large to be added up; else what
-    /// the storage meets.
+    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
+    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn daily<'a>(
         &self,
         scope: impl Into<Scope<'a>>,
@@ -93,8 +93,8 @@ impl Snapshot {
     /// are left out.
     ///
     /// # Errors
-    /// `Error::Overflow` if the totals of several workers are too large to be added up; else what
-    /// the storage meets.
+    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
+    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn monthly<'a>(
         &self,
         scope: impl Into<Scope<'a>>,
@@ -125,8 +125,8 @@ impl Snapshot {
     /// What was done since the beginning, added up over the workers of the scope.
     ///
     /// # Errors
-    /// `Error::Overflow` if the totals of several workers are too large to be added up; else what
-    /// the storage meets.
+    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
+    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn lifetime<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<LifetimeStats> {
         let mut sum = LifetimeStats::default();
         for worker in self.workers_in(scope.into())? {
@@ -143,8 +143,8 @@ impl Snapshot {
     /// The day on which most items were handled, of equal ones the earliest; `None` without days.
     ///
     /// # Errors
-    /// `Error::Overflow` if the totals of several workers are too large to be added up; else what
-    /// the storage meets.
+    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
+    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn best_day<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<DayStats>> {
         Ok(best(self.daily(scope, ..)?, |day| day.totals.items))
     }
@@ -153,8 +153,8 @@ impl Snapshot {
     /// months.
     ///
     /// # Errors
-    /// `Error::Overflow` if the totals of several workers are too large to be added up; else what
-    /// the storage meets.
+    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
+    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn best_month<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<MonthStats>> {
         Ok(best(self.monthly(scope, ..)?, |month| month.totals.items))
     }

@@ -1,4 +1,4 @@
-//! How large a store is, and every byte of it.
+//! The size of a store, and all of its rows.
 
 use std::ops::ControlFlow;
 
@@ -18,7 +18,7 @@ pub struct Size {
     pub tables: Vec<TableStats>,
     /// Bytes of the file.
     pub stored_bytes: u64,
-    /// Bytes of the file that the tables take up; the rest waits to be used again.
+    /// Bytes of the file that the tables occupy; the rest is free to be reused.
     pub used_bytes: u64,
 }
 
@@ -32,8 +32,8 @@ impl Size {
 
 /// How large one table is.
 ///
-/// The newest day and month of a worker stand in its lifetime row. They are counted as rows of
-/// `daily` and `monthly`, and their bytes as bytes of `lifetime`.
+/// The newest day and month of a worker are stored in its lifetime row. They count as rows of `daily`
+/// and `monthly`, and their bytes as bytes of `lifetime`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TableStats {
@@ -41,16 +41,16 @@ pub struct TableStats {
     pub name: &'static str,
     /// Its number of rows.
     pub rows: u64,
-    /// The bytes its pages take up.
+    /// The bytes that its pages occupy.
     pub bytes: u64,
 }
 
 impl Snapshot {
     /// How large the store is: rows and bytes of each table, and bytes of the file when the
-    /// snapshot was taken. This looks at every page of the tables.
+    /// snapshot was taken. This reads every page of the tables.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn size(&self) -> Result<Size> {
         let mut tables = Vec::with_capacity(Table::ALL.len());
         for table in Table::ALL {
@@ -70,11 +70,11 @@ impl Snapshot {
         Ok(Size { tables, stored_bytes: self.inner.stored_bytes, used_bytes })
     }
 
-    /// Shows every row of every table as its key and value, in order: for comparing whole stores,
-    /// and for the curious. The newest day and month of a worker are part of its lifetime row.
+    /// Shows every row of every table as its key and value, in order: for comparing whole stores.
+    /// The newest day and month of a worker are part of its lifetime row.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn dump(&self, mut visit: impl FnMut(Table, &[u8], &[u8])) -> Result<()> {
         for table in Table::ALL {
             self.scan(table, ALL, Order::Ascending, |key, value| {

@@ -1,4 +1,4 @@
-//! Workers and kinds compared: with each other, and with their own past.
+//! Workers and kinds, compared with each other and with their own past.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -20,11 +20,11 @@ pub struct LeaderboardEntry {
     pub rank: usize,
     /// The worker.
     pub worker: WorkerInfo,
-    /// Everything it did.
+    /// Everything it has done.
     pub totals: Totals,
 }
 
-/// What the workers of one kind did.
+/// What the workers of one kind have done.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct KindStats {
@@ -32,11 +32,11 @@ pub struct KindStats {
     pub kind: String,
     /// How many workers are of it.
     pub workers: u64,
-    /// Everything they did.
+    /// Everything they have done.
     pub totals: Totals,
 }
 
-/// A worker's present day beside its whole life.
+/// A worker's current day, compared with its whole life.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Standing {
@@ -44,19 +44,19 @@ pub struct Standing {
     pub worker: WorkerId,
     /// What it did on the day of the snapshot.
     pub today: Totals,
-    /// What it did ever, today included.
+    /// Everything it has done, today included.
     pub lifetime: Totals,
-    /// By which share today's rate is below the lifetime's: 0.25 for a quarter slower, negative
+    /// The share by which today's rate is below the lifetime's: 0.25 for a quarter slower, negative
     /// if it is faster. `None` if today or the lifetime has no rate, or the lifetime's is zero.
     pub drop: Option<f64>,
 }
 
 impl Snapshot {
-    /// The workers that handled most items, the first of them first, at most `limit` of them.
-    /// Equal ones come by number; those that did nothing come last.
+    /// The workers that have handled most items, the one with most first, at most `limit` of them.
+    /// Equal ones are in the order of their numbers. Those that have done nothing come last.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn leaderboard(&self, limit: usize) -> Result<Vec<LeaderboardEntry>> {
         let mut all = Vec::new();
         for worker in self.workers_in(Scope::Fleet)? {
@@ -74,12 +74,12 @@ impl Snapshot {
         Ok(entries)
     }
 
-    /// What was done since the beginning by each kind of worker, in the order of the kinds' names.
-    /// A worker that changed its kind counts whole for the one it has now.
+    /// What each kind of worker has done, in the order of the kinds' names. A worker that changed its
+    /// kind counts in full for the one it has now.
     ///
     /// # Errors
-    /// [`Error::Overflow`] if the totals of several workers are too large to be added up; else what
-    /// the storage meets.
+    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
+    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn fleet_by_kind(&self) -> Result<Vec<KindStats>> {
         if !self.archived {
             self.live()?;
@@ -94,10 +94,10 @@ impl Snapshot {
         Ok(kinds.into_iter().map(stats).collect())
     }
 
-    /// A worker's present day (in UTC, by the clock of the store) beside its whole life.
+    /// A worker's current day (in UTC, by the store's clock), compared with its whole life.
     ///
     /// # Errors
-    /// What the storage meets.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn standing(&self, worker: WorkerId) -> Result<Standing> {
         let day = self.taken_at().day();
         let today = self.daily(worker, day..=day)?.pop().map(|day| day.totals).unwrap_or_default();
@@ -108,12 +108,14 @@ impl Snapshot {
         Ok(Standing { worker, today, lifetime, drop })
     }
 
-    /// The workers whose rate today is below their lifetime's by more than a share, the slowest
-    /// first and equal ones by number, at most `limit` of them: 0.25 finds those that are more than
-    /// a quarter slower. Workers without a rate today or in their lifetime are left out.
+    /// The workers whose rate today is below their lifetime's by more than a share: 0.25 finds those
+    /// that are more than a quarter slower. The slowest comes first, equal ones are in the order of
+    /// their numbers, and at most `limit` are returned. Workers without a rate today or in their
+    /// lifetime are left out.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the share is not between 0 and 1; else what the storage meets.
+    /// - [`Error::Invalid`] if the share is not between 0 and 1.
+    /// - [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn slowed(&self, share: f64, limit: usize) -> Result<Vec<Standing>> {
         if !(0.0..=1.0).contains(&share) {
             return Err(Error::invalid(format!("a share of {share} is not between 0 and 1")));
