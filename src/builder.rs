@@ -7,10 +7,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::commit::{Committer, Flusher};
 use crate::config::{Caps, CapsChange, Durability, Sharing};
 use crate::error::{Error, Result};
+use crate::reader::Reader;
 use crate::rules::apply_all;
 use crate::schema::tables;
 use crate::storage::{Access, Device, Engine, Flush, MemoryEngine, RedbEngine, Source};
-use crate::store::{Reader, Store};
+use crate::store::Store;
 
 /// Opens a store, with every setting at a default that suits most.
 ///

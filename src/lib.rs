@@ -83,6 +83,7 @@ mod error;
 mod keepalive;
 mod lease;
 mod query;
+mod reader;
 mod rules;
 mod schema;
 pub mod storage;
@@ -100,7 +101,8 @@ pub use config::{Caps, CapsChange, Durability, Sharing, limits};
 pub use error::{Cause, Error, Lost, Result};
 pub use lease::Lease;
 pub use query::*;
-pub use store::{Reader, Store};
+pub use reader::Reader;
+pub use store::Store;
 pub use time::{Day, Month, Timestamp};
 pub use types::{
     Action, Batch, Import, ImportOutcome, JobId, JobStatus, LeaseCommand, NewFinding, NewJob,

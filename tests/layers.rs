@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. A name stands for a file, or for all files of a folder that have no place of
 /// their own in the list.
-const LAYERS: [&str; 21] = [
+const LAYERS: [&str; 22] = [
     "sync",
     "types/ids",
     "types/status",
@@ -31,6 +31,7 @@ const LAYERS: [&str; 21] = [
     "keepalive",
     "waiting",
     "store",
+    "reader",
     "lease",
     "worker",
     "builder",
