@@ -51,6 +51,12 @@ pub fn peak_memory() -> u64 {
     kib("/proc/self/status", "VmHWM") * 1024
 }
 
+/// The memory that this process has resident, in bytes.
+#[must_use]
+pub fn resident_memory() -> u64 {
+    kib("/proc/self/status", "VmRSS") * 1024
+}
+
 fn kib(path: &str, name: &str) -> u64 {
     field(path, name).and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -1,5 +1,6 @@
 //! Prints a report as tables.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
@@ -15,14 +16,8 @@ impl Report {
     /// # Errors
     /// What the output meets.
     pub fn print_settings(&self, out: &mut impl Write) -> Result<()> {
-        let Machine { processor, cores, memory_mib, kernel, file_system, rustc, load } =
-            &self.machine;
         writeln!(out, "# milepost beside SQLite\n")?;
-        writeln!(out, "- machine: {processor}, {cores} cores, {memory_mib} MiB, load {load}")?;
-        writeln!(out, "- system: Linux {kernel}, {file_system}, {rustc}")?;
-        for (name, value) in &self.settings {
-            writeln!(out, "- {name}: {value}")?;
-        }
+        print_settings(&self.machine, &self.settings, out)?;
         out.flush()?;
         Ok(())
     }
@@ -67,6 +62,24 @@ impl Report {
         writeln!(out, "\n{met} of {held} targets met.")?;
         Ok(())
     }
+}
+
+/// Prints where a program ran, and how.
+///
+/// # Errors
+/// If the output cannot be written.
+pub(crate) fn print_settings(
+    machine: &Machine,
+    settings: &BTreeMap<&'static str, String>,
+    out: &mut impl Write,
+) -> Result<()> {
+    let Machine { processor, cores, memory_mib, kernel, file_system, rustc, load } = machine;
+    writeln!(out, "- machine: {processor}, {cores} cores, {memory_mib} MiB, load {load}")?;
+    writeln!(out, "- system: Linux {kernel}, {file_system}, {rustc}")?;
+    for (name, value) in settings {
+        writeln!(out, "- {name}: {value}")?;
+    }
+    Ok(())
 }
 
 fn figure_table(figures: &[Figure]) -> Table {
@@ -138,7 +151,7 @@ fn ratio_table(ratios: &[Ratio]) -> Table {
 }
 
 /// A number as short as it can be read.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 1_000.0 => thousands(value),
         size if size >= 100.0 => format!("{value:.0}"),
