@@ -3,7 +3,8 @@
 //! One [`plan`] of work is carried out by several [`sides`], each behind the same [`rival::Rival`]
 //! trait, and after every run each side has to show the same totals and counts as the [`ledger`]:
 //! none may skip work. The `compare` program runs them in turns (A B A B), prints tables, and
-//! holds the ratios against the targets.
+//! holds the ratios against the targets. The `scale` program measures milepost alone, as the store
+//! grows.
 //!
 //! From the ground up; each uses only those before it:
 //!
@@ -21,6 +22,7 @@
 //! - [`child`]: parts that need a process of their own.
 //! - [`compare`]: the sections of the comparison.
 //! - [`plots`]: its figures, drawn.
+//! - [`scale`]: what each operation costs as the store grows.
 
 pub mod books;
 pub mod chart;
@@ -36,5 +38,6 @@ pub mod plots;
 pub mod report;
 pub mod rival;
 pub mod run;
+pub mod scale;
 pub mod sides;
 pub mod tables;
