@@ -55,14 +55,16 @@ pub(super) const JOBS: &[Question] = &[
     }),
     ("jobs by status", Keyed, |view, _| filled(view.job_counts().all() as usize, 1)),
     ("jobs of a prefix of 100", Keyed, |view, subject| {
-        filled(view.jobs_of_prefix(subject.prefix.as_bytes())?.len(), 1)
+        filled(view.jobs_of_prefix(subject.prefix.as_bytes(), None, usize::MAX)?.len(), 1)
     }),
     ("progress of a prefix of 100 jobs", Keyed, |view, subject| {
         found(view.progress(subject.prefix.as_bytes())?)
     }),
     ("progress of a prefix of half the jobs", Whole, progress_of_largest),
-    ("progress of all prefixes", Whole, |view, _| filled(view.progress_all()?.len(), 2)),
-    ("prefixes", Whole, |view, _| filled(view.prefixes()?.len(), 2)),
+    ("progress of all prefixes", Whole, |view, _| {
+        filled(view.progress_by_prefix(None, usize::MAX)?.len(), 2)
+    }),
+    ("prefixes", Whole, |view, _| filled(view.prefixes(None, usize::MAX)?.len(), 2)),
 ];
 
 /// What is asked where the number of workers grows.
@@ -76,9 +78,9 @@ pub(super) const WORKERS: &[Question] = &[
     ("lifetime of the fleet", Whole, lifetime_of_fleet),
     ("leaderboard of 10", Whole, leaderboard),
     ("fleet by kind", Whole, |view, _| filled(view.fleet_by_kind()?.len(), 1)),
-    ("workers", Whole, |view, _| filled(view.workers()?.len(), 1)),
+    ("workers", Whole, |view, _| filled(view.workers(None, usize::MAX)?.len(), 1)),
     ("workers active in the last hour", Whole, active),
-    ("leases", Whole, |view, _| filled(view.leases()?.len(), 1)),
+    ("leases", Whole, |view, _| filled(view.leases(None, usize::MAX)?.len(), 1)),
     ("progress of the prefix of all leases", Whole, progress_of_largest),
 ];
 
@@ -89,20 +91,23 @@ pub(super) const HISTORY: &[Question] = &[
     ("leaderboard of 10", Keyed, leaderboard),
     ("newest 50 batches", Keyed, newest),
     ("newest 20 batches of one worker", Keyed, |view, subject| {
-        filled(view.newest_history_of_worker(subject.worker.id(), 20)?.len(), 20)
+        filled(view.newest_history_of_worker(subject.worker.id(), None, 20)?.len(), 20)
     }),
     ("newest 20 batches of a job that has none", Keyed, |view, subject| {
-        ensure!(view.newest_history_of_job(subject.job, 20)?.is_empty(), "the job has a batch");
+        ensure!(
+            view.newest_history_of_job(subject.job, None, 20)?.is_empty(),
+            "the job has a batch"
+        );
         Ok(())
     }),
     ("newest 20 errors, of which there are none", Keyed, |view, _| {
-        ensure!(view.newest_errors(20)?.is_empty(), "a batch has an error");
+        ensure!(view.newest_errors(None, 20)?.is_empty(), "a batch has an error");
         Ok(())
     }),
     ("workers active in the last hour", Whole, active),
     ("rate of the last hour", Whole, |view, _| {
         let since = view.taken_at().before(Duration::from_secs(3_600));
-        filled(view.fleet_rate(since)?.workers as usize, 1)
+        filled(view.finished_since(since)?.workers as usize, 1)
     }),
     ("progress of the prefix of all batches", Whole, progress_of_largest),
 ];
@@ -110,7 +115,7 @@ pub(super) const HISTORY: &[Question] = &[
 /// What is asked where findings grow.
 pub(super) const FINDINGS: &[Question] = &[
     ("findings of a job of 100", Keyed, |view, subject| {
-        filled(view.findings_of(subject.job)?.len(), PAGE)
+        filled(view.findings_of(subject.job, None, usize::MAX)?.len(), PAGE)
     }),
     ("page of 100 findings in the middle", Keyed, |view, subject| {
         filled(view.findings(Some((subject.job, b"")), PAGE)?.len(), PAGE)
@@ -134,11 +139,15 @@ fn leaderboard(view: &Snapshot, _: &Subject) -> Result<()> {
 }
 
 fn newest(view: &Snapshot, _: &Subject) -> Result<()> {
-    filled(view.newest_history(50)?.len(), 50)
+    filled(view.newest_history(None, 50)?.len(), 50)
 }
 
 fn active(view: &Snapshot, _: &Subject) -> Result<()> {
-    filled(view.active_since(view.taken_at().before(Duration::from_secs(3_600)))?.len(), 1)
+    filled(
+        view.active_since(view.taken_at().before(Duration::from_secs(3_600)), None, usize::MAX)?
+            .len(),
+        1,
+    )
 }
 
 /// What every store is asked last.

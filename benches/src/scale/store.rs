@@ -146,7 +146,7 @@ impl Measured {
     /// Imports the last `days` days of each worker.
     pub(super) fn import_days(&self, workers: &[Worker], days: u64) -> Result<()> {
         for (n, some) in workers.chunks(IMPORTED).enumerate() {
-            let mut import = Import::new(format!("days {n}"));
+            let mut import = Import::new(format!("days {n}"), 1);
             for worker in some {
                 for back in 1..=days {
                     let at = self.store.now().before(Duration::from_secs(86_400 * back));
@@ -167,7 +167,7 @@ impl Measured {
     ) -> Result<()> {
         let all: Vec<u64> = (0..records).collect();
         for (n, some) in all.chunks(IMPORTED).enumerate() {
-            let mut import = Import::new(format!("history {n}"));
+            let mut import = Import::new(format!("history {n}"), 1);
             for at in some {
                 let worker = workers[*at as usize % workers.len()].id();
                 import = import.history(PastBatch {
@@ -203,17 +203,16 @@ impl Measured {
 
     fn checkpoint_with(&self, lease: &mut Lease, fill: impl FnOnce(Batch) -> Batch) -> Result<()> {
         self.clock.advance(STEP);
-        let range = lease.next_batch(BATCH).context("the job has no positions left")?;
-        let batch = fill(Batch::of(&range, Duration::from_millis(1)));
-        lease.checkpoint(range.end, batch)?;
+        let batch = lease.next_batch(BATCH).context("the job has no positions left")?;
+        lease.checkpoint(fill(batch.took(Duration::from_millis(1))))?;
         Ok(())
     }
 
     /// Completes a job with one checkpoint of all that is left.
     pub(super) fn complete(&self, lease: &mut Lease) -> Result<()> {
         let left = lease.next_batch(u64::MAX).context("the job has no positions left")?;
-        lease.checkpoint(left.end, Batch::of(&left, Duration::from_millis(1)))?;
-        Ok(lease.complete()?)
+        lease.checkpoint(left.took(Duration::from_millis(1)))?;
+        Ok(())
     }
 }
 

@@ -1,8 +1,8 @@
 //! How fast jobs move, at every boundary, by a clock that the tests set.
 
-use std::time::Duration;
+mod steady;
 
-use proptest::prelude::*;
+use std::time::Duration;
 
 use crate::Lease;
 use crate::query::scene::{MINUTE, Scene};
@@ -379,35 +379,4 @@ fn the_rate_of_the_fleet_is_the_sum_over_all_prefixes() {
     assert_eq!(rates, [Some(30.0), Some(40.0), None]);
     assert_eq!(moving(view.fleet_rate().unwrap()), (70.0, 3, MINUTE));
     unknown.abandon();
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    /// Whatever the lengths of batches, and whenever one looks: steady workers have a steady rate.
-    #[test]
-    fn steady_workers_add_up_to_their_speeds(
-        workers in proptest::collection::vec((1..5_000u64, 1..4_000u64), 1..5),
-        looks in proptest::collection::vec(0..3_000u64, 1..6),
-    ) {
-        let scene = Scene::new(100_000);
-        let mut fleet = Vec::new();
-        for (n, (speed, batch)) in workers.iter().enumerate() {
-            let start = (n as u64) << 40;
-            let job = scene.job("p", start, start + (1 << 40));
-            let name = format!("pc-{n}");
-            fleet.push(Steady::new(&scene, &name, job, *speed, *batch as u32 * SECOND));
-        }
-        run(&scene, &mut fleet, 4_000 * SECOND);
-        for look in looks {
-            run(&scene, &mut fleet, look as u32 * SECOND);
-
-            let (per_second, jobs, _) = moving(rate(&scene));
-
-            let truth: u64 = workers.iter().map(|(speed, _)| speed).sum();
-            prop_assert_eq!(jobs, workers.len() as u64);
-            prop_assert!((per_second - truth as f64).abs() < truth as f64 * 1e-6);
-        }
-        fleet.into_iter().for_each(|one| one.lease.abandon());
-    }
 }
