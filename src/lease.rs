@@ -198,7 +198,7 @@ impl Lease {
     }
 
     /// Lets go of the handle without giving the job back: it stays held until its deadline, as
-    /// after a crash. Its worker can take it up again with [`Request::resume`].
+    /// after a crash. Its worker can take it up again with [`Request::resume`](crate::Request::resume).
     pub fn abandon(mut self) {
         self.ended = true;
     }

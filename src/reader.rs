@@ -30,7 +30,7 @@ impl Reader {
     /// All that is stored, as of now.
     ///
     /// # Errors
-    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
+    /// [`Error::Storage`](crate::Error::Storage) or [`Error::Corrupted`](crate::Error::Corrupted) if the database cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot> {
         snapshot(&*self.engine, self.clock.now(), &self.chunk_sums)
     }

@@ -178,7 +178,7 @@ impl Store {
 
     // Upkeep
 
-    /// Returns once everything acknowledged so far is on disk. Useful under [`Durability::Relaxed`].
+    /// Returns once everything acknowledged so far is on disk. Useful under [`Durability::Relaxed`](crate::Durability::Relaxed).
     ///
     /// # Errors
     /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
@@ -201,7 +201,7 @@ impl Store {
     /// [`Lease::retry`]: crate::Lease::retry
     ///
     /// # Errors
-    /// As [`Builder::open`]; the store then stays stopped, and this can be tried again.
+    /// As [`Builder::open`](crate::Builder::open); the store then stays stopped, and this can be tried again.
     pub fn reopen(&self) -> Result<()> {
         let mut chunk_sums = self.inner.chunk_sums.write();
         *chunk_sums = Arc::default();

@@ -58,7 +58,7 @@ impl Worker {
     /// silence a worker loses its job, not how long the job may take.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if `length` is zero or above ten years; [`Error::Storage`] or [`Error::Corrupted`] if
+    /// [`Error::Invalid`](crate::Error::Invalid) if `length` is zero or above ten years; [`Error::Storage`](crate::Error::Storage) or [`Error::Corrupted`](crate::Error::Corrupted) if
     /// the database cannot be read.
     pub fn lease(&self, length: Duration) -> Result<Leasing> {
         self.request(length).lease()
@@ -77,7 +77,7 @@ impl Worker {
     /// finding under this key already, that one stays, and the answer is false.
     ///
     /// # Errors
-    /// [`Error::UnknownJob`] if the job does not exist (any more); [`Error::Length`] if key or
+    /// [`Error::UnknownJob`](crate::Error::UnknownJob) if the job does not exist (any more); [`Error::Length`](crate::Error::Length) if key or
     /// payload are too long.
     pub fn late_finding(
         &self,
@@ -134,8 +134,8 @@ impl Request {
     /// Sends the request.
     ///
     /// # Errors
-    /// [`Error::UnknownJob`] if it asks for a job that does not exist; [`Error::Invalid`] if the
-    /// length of the lease is out of bounds; [`Error::Storage`] or [`Error::Corrupted`] if
+    /// [`Error::UnknownJob`](crate::Error::UnknownJob) if it asks for a job that does not exist; [`Error::Invalid`](crate::Error::Invalid) if the
+    /// length of the lease is out of bounds; [`Error::Storage`](crate::Error::Storage) or [`Error::Corrupted`](crate::Error::Corrupted) if
     /// the database cannot be read.
     pub fn lease(self) -> Result<Leasing> {
         let store = self.worker.store.clone();
@@ -176,7 +176,7 @@ impl Leasing {
     /// to do. A job becomes available when its holder releases it, or when its lease expires.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the store is closed meanwhile; [`Error::Storage`] or [`Error::Corrupted`] if
+    /// [`Error::Closed`](crate::Error::Closed) if the store is closed meanwhile; [`Error::Storage`](crate::Error::Storage) or [`Error::Corrupted`](crate::Error::Corrupted) if
     /// the database cannot be read.
     pub fn wait(self) -> Result<Option<Lease>> {
         let mut answer = self;
@@ -243,7 +243,7 @@ impl Store {
     /// A name identifies a worker, but guards nothing: leases are guarded by their tokens.
     ///
     /// # Errors
-    /// [`Error::Length`] if name or kind is empty, or longer than 255 and 64 bytes.
+    /// [`Error::Length`](crate::Error::Length) if name or kind is empty, or longer than 255 and 64 bytes.
     pub fn worker(&self, name: &str, kind: &str) -> Result<Worker> {
         let register = Command::Register { name: name.to_string(), kind: kind.to_string() };
         match self.submit_one(register)? {

@@ -7,7 +7,7 @@
 //!
 //! More files: `DAMAGE_ROUNDS=200 cargo test --release --test damaged_files -- --ignored`.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "these are tests")]
 
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -103,10 +103,10 @@ fn use_file(path: &Path, bytes: &[u8], way: usize) -> bool {
     }
     let Ok(store) = Store::open(path) else { return false };
     let view = store.snapshot();
-    if way % 2 == 0 {
+    if way.is_multiple_of(2) {
         let _whatever_it_says = write(&store);
     }
-    if way % 3 == 0 {
+    if way.is_multiple_of(3) {
         // The file is released in any case, or it could not be opened again in place.
         if let Err(error) = store.reopen() {
             assert!(!matches!(error, milepost::Error::Locked { .. }), "{error:?}");

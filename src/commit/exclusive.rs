@@ -41,7 +41,7 @@ impl Committer {
 
     /// Closes and opens the storage in place; afterwards the store takes commands again.
     pub(crate) fn reopen(&self) -> Result<()> {
-        let result = self.while_still(|engine| {
+        self.while_still(|engine| {
             if self.state.lock().stopped.is_none()
                 && let Err(error) = engine.write(Flush::Now, &mut |_| Ok(()))
             {
@@ -53,8 +53,7 @@ impl Committer {
             state.unsynced = 0;
             state.stopped = reopened.as_ref().err().map(cause_of);
             reopened
-        });
-        result
+        })
     }
 
     /// Takes no more commands, answers those that wait, and closes the storage. Whoever closes a

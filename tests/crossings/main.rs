@@ -8,7 +8,7 @@
 //! sums are exact (8), and nobody hangs (13). The matrix is printed: `cargo test --test crossings
 //! -- --nocapture`; `docs/reliability.md` shows it.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod cell;
 mod disk;

@@ -33,7 +33,7 @@ pub(super) struct Opened {
 /// Jobs checkpointed one at a time go through the handle a user has; those checkpointed together
 /// through commands as data, as a relay would send them.
 enum Held {
-    Lease(Mutex<Lease>),
+    Lease(Box<Mutex<Lease>>),
     Token { token: Token, sequence_before: u64 },
 }
 
@@ -190,7 +190,7 @@ fn lease_one(store: &Store, scale: &Scale, track: &Track) -> Result<(usize, Held
         worker.request(Duration::from_secs(LEASE_SECS)).of_job(job_id(track.job)).resume();
     let lease = request.lease()?.leased().context("a job cannot be leased")?;
     if track.job < scale.jobs {
-        return Ok((track.job, Held::Lease(Mutex::new(lease))));
+        return Ok((track.job, Held::Lease(Box::new(Mutex::new(lease)))));
     }
     let token = lease.token();
     lease.abandon();
