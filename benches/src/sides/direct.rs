@@ -12,7 +12,7 @@ use milepost::{Day, Month, Timestamp, Totals};
 use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::direct_rows::{
-    Answered, CapsRow, Control, HistoryRow, JobRow, LifetimeRow, MonthlyRow, Rolled, Status, Sums,
+    CapsRow, Control, HistoryRow, JobRow, LifetimeRow, MonthlyRow, Receipt, Rolled, Status, Sums,
     Table, decode, load, store,
 };
 use super::ours;
@@ -166,10 +166,12 @@ fn apply(txn: &WriteTransaction, tokens: &[u64], steps: &[Step]) -> Result<()> {
         row.duration_us += u128::from(step.duration_us);
         row.checkpoint_at = Some(step.now);
         if let Some(error) = step.error {
+            row.errors += 1;
+            row.error_positions += step.to - step.from;
             row.last_error = Some(error.to_string());
         }
         row.deadline = step.now + LEASE_SECS as i64 * 1_000_000;
-        row.answer = Answered::Moved { cursor: row.cursor, deadline: row.deadline };
+        row.receipt = Some(Receipt::Moved { cursor: row.cursor, deadline: row.deadline });
         store(&mut jobs, &key, &row)?;
 
         let record = HistoryRow {
@@ -180,6 +182,7 @@ fn apply(txn: &WriteTransaction, tokens: &[u64], steps: &[Step]) -> Result<()> {
             items: step.items,
             duration_us: step.duration_us,
             finished_at: step.now,
+            completed: false,
             error: step.error.map(str::to_string),
         };
         store(&mut history, &next.to_be_bytes(), &record)?;

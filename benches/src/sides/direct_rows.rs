@@ -40,6 +40,8 @@ pub(super) struct Control {
     pub(super) history_settling: bool,
     pub(super) workers_settling: Option<u32>,
     pub(super) deleting: Vec<u64>,
+    pub(super) latest: i64,
+    pub(super) repairing: Option<(i64, u64)>,
 }
 
 #[derive(Encode, Decode)]
@@ -59,9 +61,10 @@ pub(super) struct JobRow {
     pub(super) holder: Option<u32>,
     pub(super) token: u64,
     pub(super) token_live: bool,
+    pub(super) leased_cursor: u64,
     pub(super) sequence: u64,
     pub(super) digest: u64,
-    pub(super) answer: Answered,
+    pub(super) receipt: Option<Receipt>,
     pub(super) deadline: i64,
     pub(super) length_us: u64,
     pub(super) indexed: i64,
@@ -69,6 +72,9 @@ pub(super) struct JobRow {
     pub(super) attempts: u32,
     pub(super) max_attempts: Option<u32>,
     pub(super) batches: u64,
+    pub(super) errors: u64,
+    pub(super) error_positions: u64,
+    pub(super) findings: u64,
     pub(super) items: u128,
     pub(super) duration_us: u128,
     pub(super) created_at: i64,
@@ -88,8 +94,7 @@ pub(super) enum Status {
 }
 
 #[derive(Encode, Decode)]
-pub(super) enum Answered {
-    None,
+pub(super) enum Receipt {
     Moved { cursor: u64, deadline: i64 },
     Renewed { deadline: i64 },
     Completed,
@@ -105,6 +110,7 @@ pub(super) struct HistoryRow {
     pub(super) items: u64,
     pub(super) duration_us: u64,
     pub(super) finished_at: i64,
+    pub(super) completed: bool,
     pub(super) error: Option<String>,
 }
 
@@ -120,9 +126,9 @@ impl HistoryRow {
 }
 
 /// A number in LEB128, as milepost writes those of history and totals.
-struct Tight(u128);
+struct Leb128(u128);
 
-impl Encode for Tight {
+impl Encode for Leb128 {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let (mut number, mut bytes, mut length) = (self.0, [0; 19], 0);
         while number > 0x7f {
@@ -135,9 +141,9 @@ impl Encode for Tight {
     }
 }
 
-bincode::impl_borrow_decode!(Tight);
+bincode::impl_borrow_decode!(Leb128);
 
-impl<C> Decode<C> for Tight {
+impl<C> Decode<C> for Leb128 {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let mut number = 0;
         for shift in (0..).step_by(7).take(19) {
@@ -145,18 +151,18 @@ impl<C> Decode<C> for Tight {
             decoder.reader().read(&mut byte)?;
             number |= u128::from(byte[0] & 0x7f) << shift;
             if byte[0] < 0x80 {
-                return Ok(Tight(number));
+                return Ok(Leb128(number));
             }
         }
         Err(DecodeError::Other("a number has no end"))
     }
 }
 
-fn zigzag(time: i64) -> Tight {
-    Tight(u128::from((time << 1 ^ time >> 63) as u64))
+fn zigzag(time: i64) -> Leb128 {
+    Leb128(u128::from((time << 1 ^ time >> 63) as u64))
 }
 
-fn unzigzag(tight: &Tight) -> i64 {
+fn unzigzag(tight: &Leb128) -> i64 {
     (tight.0 >> 1) as i64 ^ -((tight.0 & 1) as i64)
 }
 
@@ -164,8 +170,8 @@ impl Encode for HistoryRow {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let numbers = [self.start, self.end - self.start, self.items, self.duration_us];
         (self.worker, self.job).encode(encoder)?;
-        numbers.into_iter().try_for_each(|n| Tight(n.into()).encode(encoder))?;
-        (zigzag(self.finished_at), &self.error).encode(encoder)
+        numbers.into_iter().try_for_each(|n| Leb128(n.into()).encode(encoder))?;
+        (zigzag(self.finished_at), self.completed, &self.error).encode(encoder)
     }
 }
 
@@ -174,8 +180,8 @@ bincode::impl_borrow_decode!(HistoryRow);
 impl<C> Decode<C> for HistoryRow {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let (worker, job) = Decode::decode(decoder)?;
-        let [start, length, items, duration_us]: [Tight; 4] = Decode::decode(decoder)?;
-        let (time, error): (Tight, _) = Decode::decode(decoder)?;
+        let [start, length, items, duration_us]: [Leb128; 4] = Decode::decode(decoder)?;
+        let (time, completed, error): (Leb128, _, _) = Decode::decode(decoder)?;
         let start = start.0 as u64;
         Ok(HistoryRow {
             worker,
@@ -185,6 +191,7 @@ impl<C> Decode<C> for HistoryRow {
             items: items.0 as u64,
             duration_us: duration_us.0 as u64,
             finished_at: unzigzag(&time),
+            completed,
             error,
         })
     }
@@ -198,11 +205,11 @@ impl Encode for Sums {
         let Totals { batches, errors, items, duration_us, min_rate, max_rate, first_at, last_at } =
             self.0;
         let numbers = [batches.into(), errors.into(), items, duration_us];
-        numbers.into_iter().try_for_each(|number| Tight(number).encode(encoder))?;
+        numbers.into_iter().try_for_each(|number| Leb128(number).encode(encoder))?;
         min_rate.zip(max_rate).encode(encoder)?;
         let times = first_at.zip(last_at).map(|(first, last)| {
             let (first, last) = (first.as_micros(), last.as_micros());
-            (zigzag(first), Tight(last.abs_diff(first).into()))
+            (zigzag(first), Leb128(last.abs_diff(first).into()))
         });
         times.encode(encoder)
     }
@@ -212,9 +219,9 @@ bincode::impl_borrow_decode!(Sums);
 
 impl<C> Decode<C> for Sums {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let [batches, errors, items, duration_us]: [Tight; 4] = Decode::decode(decoder)?;
+        let [batches, errors, items, duration_us]: [Leb128; 4] = Decode::decode(decoder)?;
         let rates: Option<(f64, f64)> = Decode::decode(decoder)?;
-        let times: Option<(Tight, Tight)> = Decode::decode(decoder)?;
+        let times: Option<(Leb128, Leb128)> = Decode::decode(decoder)?;
         let at = |micros| Timestamp::from_micros(micros).unwrap_or(Timestamp::EPOCH);
         Ok(Sums(Totals {
             batches: batches.0 as u64,
