@@ -68,9 +68,10 @@ fn agree(entries: &[Entry], questions: &[Question]) -> Result<()> {
     for entry in &entries[..OURS] {
         let mut theirs = entry.rival.reader()?;
         for question in questions {
+            let (own, other) = (ours.ask(*question)?, theirs.ask(*question)?);
             ensure!(
-                ours.ask(*question)?.agrees_with(&theirs.ask(*question)?),
-                "{} gives another answer than milepost: {}",
+                own.agrees_with(&other),
+                "{} gives another answer than milepost: {}: {other:?}, not {own:?}",
                 entry.side,
                 question.words()
             );
