@@ -198,6 +198,7 @@ impl Fleet {
         }
         let batches = stored.len() as u64;
         assert!(batches - acknowledged <= self.kills, "{what}: {batches}, {acknowledged} known");
+        assert!(begun >= batches, "{what}: {batches} are stored, {begun} were begun");
         let repeated = begun - batches;
         // In flight when a worker was killed, or was too slow for its lease.
         assert!(repeated <= 2 * self.kills + 5, "{what}: {repeated} batches were done twice");

@@ -66,6 +66,7 @@ fn a_relaxed_store_loses_nothing_when_it_is_closed_or_reopened_in_order() {
         advance(&mut lease, 1);
     }
     scene.reopen().unwrap();
+    scene.clock.advance(Duration::from_secs(1));
     assert_eq!(lease.renew().unwrap(), scene.now().after(MINUTE));
     for _ in 0..10 {
         advance(&mut lease, 1);
