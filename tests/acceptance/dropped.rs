@@ -8,7 +8,7 @@ use milepost::storage::{Fault, MemoryEngine};
 use milepost::{Builder, JobStatus, Lease, ManualClock, NewJob};
 
 use crate::caps::Warnings;
-use crate::failures::Disk;
+use crate::storage::Disk;
 use crate::support::{NOON, Scene, advance, at, lease, relaxed};
 
 /// Drops a lease as a worker does that panics.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use milepost::storage::{Fault, MemoryEngine};
 use milepost::{Batch, Builder, Error, ManualClock, NewJob, Scope};
 
-use crate::failures::Disk;
+use crate::storage::Disk;
 use crate::support::{DAY, MINUTE, NOON, Scene, advance, at, lease, relaxed};
 
 /// Promises 4 and 13: whichever call or commit fails, and in whichever way.

@@ -2,19 +2,18 @@
 //! done once after reopening.
 
 use std::collections::HashSet;
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 
-use milepost::storage::{Device, Fault, MemoryEngine};
+use milepost::storage::{Fault, MemoryEngine};
 use milepost::{
     Action, Batch, Builder, Error, Import, ImportOutcome, JobStatus, Lease, LeaseCommand, Leasing,
     ManualClock, NewJob, Receipt,
 };
-use parking_lot::Mutex;
 
 use crate::ledger::past;
+use crate::storage::Disk;
 use crate::support::{MINUTE, NOON, Scene, advance, at, dump, lease};
 
 const FAULTS: [Fault; 4] = [Fault::Call, Fault::CommitLost, Fault::CommitKept, Fault::Panic];
@@ -326,54 +325,6 @@ fn commands_sent_together_are_all_answered_and_repeated_once() {
 
         let job = scene.snapshot().unwrap().job(job).unwrap().unwrap();
         assert_eq!((job.cursor, job.batches), (150, 51), "{fault:?}");
-    }
-}
-
-/// A disk in memory that can be told to fail.
-#[derive(Debug, Default)]
-pub struct Disk {
-    bytes: Mutex<Vec<u8>>,
-    pub fails: AtomicBool,
-}
-
-impl Disk {
-    fn check(&self) -> io::Result<()> {
-        if self.fails.load(Ordering::SeqCst) {
-            Err(io::Error::other("the disk is on fire"))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl Device for Disk {
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.bytes.lock().len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let bytes = self.bytes.lock();
-        let from = offset as usize;
-        let found = bytes.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(found);
-        Ok(())
-    }
-
-    fn set_length(&self, length: u64) -> io::Result<()> {
-        self.check()?;
-        self.bytes.lock().resize(length as usize, 0);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.check()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.check()?;
-        let from = offset as usize;
-        self.bytes.lock()[from..from + data.len()].copy_from_slice(data);
-        Ok(())
     }
 }
 

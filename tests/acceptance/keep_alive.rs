@@ -9,8 +9,8 @@ use std::time::Duration;
 use milepost::storage::{Fault, MemoryEngine};
 use milepost::{Builder, Clock, Error, Lease, ManualClock, NewJob, Store, Worker};
 
-use crate::failures::Disk;
-use crate::support::{Counting, MINUTE, NOON, Scene, Watched, advance, at, lease, relaxed};
+use crate::storage::{Counting, Disk, Watched};
+use crate::support::{MINUTE, NOON, Scene, advance, at, lease, relaxed};
 use crate::threads::eventually;
 
 /// A lease so short that the thread looks at it many times a second.

@@ -7,7 +7,8 @@ use milepost::storage::Table;
 use milepost::{Batch, CapsChange, Import, ImportOutcome, NewJob, WorkerId};
 
 use crate::ledger::{Ledger, past, totals_of_day};
-use crate::support::{Counting, Counts, Scene, Watched, lease, nth_day, nth_month, rows};
+use crate::storage::{Counting, Counts, Watched};
+use crate::support::{Scene, lease, nth_day, nth_month, rows};
 
 /// The most rows that one commit lets go of beyond what it added.
 const STEP: u64 = 256;

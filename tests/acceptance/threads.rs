@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use milepost::{Batch, Error, JobId, Leasing, NewJob};
 use parking_lot::{Condvar, Mutex};
 
-use crate::support::{MINUTE, Scene, Watch, Watched, advance, lease};
+use crate::storage::{Watch, Watched};
+use crate::support::{MINUTE, Scene, advance, lease};
 
 /// How long a thread may take for what should be done at once.
 const LONG: Duration = Duration::from_secs(20);

@@ -5,14 +5,15 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use milepost::{
-    Action, Batch, Builder, Caps, CapsChange, Error, JobId, JobStatus, LeaseCommand, ManualClock,
-    Receipt, Snapshot, Store, Timestamp, Token, Worker,
+    Builder, Caps, CapsChange, JobId, LeaseCommand, ManualClock, Receipt, Snapshot, Store,
+    Timestamp, Token, Worker,
 };
 
+use crate::convert::{action, id, name, new_job, plain_job, same, tag};
 use crate::imports::Sent;
-use crate::plain::{Done, Leasing, NewJob, Plain, Wanted};
+use crate::plain::{Done, NewJob, Plain};
 use crate::state::{SOURCES, State, observe};
-use crate::step::{self, Act, Held, Number, Step, Turn};
+use crate::step::{Act, Held, Number, Step, Turn};
 
 /// Noon of 2026-02-16.
 const START: i64 = 1_771_243_200;
@@ -44,27 +45,27 @@ pub fn run(place: Place, steps: &[Step]) -> Result<Coverage, String> {
     Ok(run.coverage)
 }
 
-struct Run {
-    place: Place,
-    clock: ManualClock,
-    store: Store,
-    workers: Vec<Worker>,
+pub struct Run {
+    pub place: Place,
+    pub clock: ManualClock,
+    pub store: Store,
+    pub workers: Vec<Worker>,
     /// Every lease there has been.
-    leases: Vec<Lease>,
+    pub leases: Vec<Lease>,
     /// Every import there has been; of many at once the first.
-    sent: Vec<Sent>,
-    plain: Plain,
-    held: Option<(Snapshot, State)>,
-    coverage: Coverage,
+    pub sent: Vec<Sent>,
+    pub plain: Plain,
+    pub held: Option<(Snapshot, State)>,
+    pub coverage: Coverage,
 }
 
 #[derive(Debug, Clone)]
-struct Lease {
-    job: u64,
-    token: u64,
+pub struct Lease {
+    pub job: u64,
+    pub token: u64,
     /// Sequence number of the last command that was answered with a receipt.
-    sequence: u64,
-    last: Option<(u64, Done)>,
+    pub sequence: u64,
+    pub last: Option<(u64, Done)>,
 }
 
 const CAPS: Caps = Caps { history: 5, daily: 3, monthly: 2 };
@@ -235,78 +236,6 @@ impl Run {
         Ok(())
     }
 
-    fn lease(
-        &mut self,
-        worker: u8,
-        length: Duration,
-        wanted: &step::Wanted,
-        resume: bool,
-    ) -> Result<(), String> {
-        let Some(worker) = self.worker(worker) else { return Ok(()) };
-        let mut request = worker.request(length);
-        let wanted = match wanted {
-            step::Wanted::Any => Wanted::Any,
-            step::Wanted::Prefix(number) => Wanted::Prefix(prefix(*number)),
-            step::Wanted::Job(job) => Wanted::Job(self.job(*job)),
-        };
-        request = match &wanted {
-            Wanted::Any => request,
-            Wanted::Prefix(prefix) => request.of_prefix(prefix.clone()),
-            Wanted::Job(job) => request.of_job(id(*job)),
-        };
-        if resume {
-            request = request.resume();
-        }
-        let answer = request.lease().map(leasing).map_err(tag);
-        if answer.is_ok() {
-            self.follow_expiry()?;
-        }
-        let expected = self.plain.lease(worker.id().number(), length, &wanted, resume);
-        match (&answer, &expected) {
-            (_, Ok(Leasing::Leased { job, token, .. })) => {
-                self.leases.push(Lease { job: *job, token: *token, sequence: 0, last: None });
-            }
-            (Ok(Leasing::Busy { until }), Ok(Leasing::Busy { until: latest })) => {
-                // The store may say an earlier time, as long as it lies ahead.
-                if *until > *latest || *until <= self.plain.now {
-                    return Err(format!(
-                        "the store is busy until {until}, the model until {latest}"
-                    ));
-                }
-                return self.nothing_expired_is_left(&wanted);
-            }
-            _ => {}
-        }
-        self.agree("lease", answer, expected)
-    }
-
-    fn nothing_expired_is_left(&self, wanted: &Wanted) -> Result<(), String> {
-        let expired = self.plain.expired();
-        match expired.iter().find(|job| self.plain.is_wanted(**job, wanted)) {
-            Some(job) => Err(format!("the lease of job {job} has expired and was passed over")),
-            None => Ok(()),
-        }
-    }
-
-    /// Puts the jobs back in the queue that the store put back, of those whose leases have expired,
-    /// and brings the deadlines forward that it brought forward after the clock was set back.
-    fn follow_expiry(&mut self) -> Result<(), String> {
-        let view = self.store.snapshot().map_err(tag)?;
-        for job in self.plain.expired() {
-            let shown = view.job(id(job)).map_err(tag)?.unwrap();
-            let row = &self.plain.jobs[&job].job;
-            let is_held_on = shown.status == JobStatus::Leased && shown.token.number() == row.token;
-            if !is_held_on {
-                self.plain.expire(job);
-            }
-        }
-        for job in self.plain.far_ahead() {
-            let shown = view.job(id(job)).map_err(tag)?.unwrap();
-            self.plain.bring_forward(job, shown.deadline);
-        }
-        Ok(())
-    }
-
     fn many(&mut self, many: &[Held], together: bool) -> Result<(), String> {
         // What each command is follows from what the one before it is expected to do.
         let before = self.plain.clone();
@@ -349,7 +278,7 @@ impl Run {
     }
 
     /// Compares two answers, and counts them.
-    fn agree<T: PartialEq + Debug>(
+    pub fn agree<T: PartialEq + Debug>(
         &mut self,
         command: &'static str,
         store: Result<T, String>,
@@ -418,114 +347,13 @@ impl Run {
     }
 
     /// The worker that a number stands for, once one is registered.
-    fn worker(&self, number: u8) -> Option<Worker> {
+    pub fn worker(&self, number: u8) -> Option<Worker> {
         let count = self.workers.len();
         (count > 0).then(|| self.workers[usize::from(number) % count].clone())
     }
 
     /// The job that a number stands for: one there is or was, and now and then one there never was.
-    fn job(&self, number: u8) -> u64 {
+    pub fn job(&self, number: u8) -> u64 {
         1 + u64::from(number) % (self.plain.created + 1)
     }
-}
-
-fn id(job: u64) -> JobId {
-    JobId::from_number(job)
-}
-
-fn prefix(number: u8) -> Vec<u8> {
-    // The first is the beginning of the second, and the third is no text.
-    [&b"a"[..], b"aa", b"\xff\x00", b"nowhere"][usize::from(number) % 4].to_vec()
-}
-
-fn new_job(job: &step::NewJob) -> milepost::NewJob {
-    let range = job.start..job.start + job.length;
-    let new = milepost::NewJob::new(prefix(job.prefix), range).priority(job.priority);
-    match job.max_attempts {
-        Some(attempts) => new.max_attempts(attempts),
-        None => new,
-    }
-}
-
-fn plain_job(job: &step::NewJob) -> NewJob {
-    NewJob {
-        prefix: prefix(job.prefix),
-        start: job.start,
-        end: job.start + job.length,
-        priority: job.priority,
-        max_attempts: job.max_attempts,
-    }
-}
-
-fn action(done: &Done) -> Action {
-    match done {
-        Done::Checkpoint { from, to, items, duration_us, error, finding } => {
-            let took = Duration::from_micros(*duration_us);
-            let mut batch = Batch::of(&(*from..*to), took).items(*items);
-            if let Some(error) = error {
-                batch = batch.error(error.clone());
-            }
-            if let Some((key, payload)) = finding {
-                batch = batch.finding(key.clone(), payload.clone());
-            }
-            Action::Checkpoint(batch)
-        }
-        Done::Renew => Action::Renew,
-        Done::Fail(reason) => Action::Fail { reason: reason.clone() },
-        Done::Release => Action::Release,
-    }
-}
-
-fn name(done: &Done) -> &'static str {
-    match done {
-        Done::Checkpoint { .. } => "checkpoint",
-        Done::Renew => "renew",
-        Done::Fail(_) => "fail",
-        Done::Release => "release",
-    }
-}
-
-fn leasing(answer: milepost::Leasing) -> Leasing {
-    match answer {
-        milepost::Leasing::Leased(lease) => {
-            let leased = Leasing::Leased {
-                job: lease.job().number(),
-                token: lease.token().number(),
-                cursor: lease.cursor(),
-                deadline: lease.deadline(),
-                attempts: lease.attempts(),
-            };
-            // Commands are sent without the handle, which would give the job back now.
-            lease.abandon();
-            leased
-        }
-        milepost::Leasing::Busy(busy) => Leasing::Busy { until: busy.until() },
-        milepost::Leasing::Finished => Leasing::Finished,
-    }
-}
-
-/// What an error says, as the model says it.
-fn tag(error: Error) -> String {
-    match error {
-        Error::LeaseLost { why, .. } => format!("lost: {why:?}"),
-        Error::OutOfSequence { expected, .. } => format!("out of sequence: {expected}"),
-        Error::Altered { .. } => "altered".into(),
-        Error::Cursor { cursor, end, .. } => format!("cursor: {cursor} of {end}"),
-        Error::Status { status, .. } => format!("status: {status:?}"),
-        Error::Overlap { .. } => "overlap".into(),
-        Error::EmptyRange { .. } => "empty range".into(),
-        Error::UnknownJob(job) => format!("unknown job {job}"),
-        Error::UnknownWorker(name) => {
-            format!("unknown worker {}", name.trim_start_matches("number "))
-        }
-        Error::ImportAltered { .. } => "altered".into(),
-        other => format!("{other}"),
-    }
-}
-
-fn same<T: PartialEq + Debug>(store: T, model: T) -> Result<(), String> {
-    if store == model {
-        return Ok(());
-    }
-    Err(format!("the store has\n{store:#?}\nand the model\n{model:#?}"))
 }

@@ -10,10 +10,13 @@
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "these are tests")]
 
+mod convert;
 mod device;
 mod drive;
 mod imports;
+mod leasing;
 mod plain;
+mod requests;
 mod state;
 mod step;
 mod tiers;

@@ -1,0 +1,84 @@
+//! Requests for leases, of the store and of the model.
+
+use std::time::Duration;
+
+use milepost::JobStatus;
+
+use crate::convert::{id, leasing, prefix, tag};
+use crate::drive::{Lease, Run};
+use crate::plain::{Leasing, Wanted};
+use crate::step;
+
+impl Run {
+    pub fn lease(
+        &mut self,
+        worker: u8,
+        length: Duration,
+        wanted: &step::Wanted,
+        resume: bool,
+    ) -> Result<(), String> {
+        let Some(worker) = self.worker(worker) else { return Ok(()) };
+        let mut request = worker.request(length);
+        let wanted = match wanted {
+            step::Wanted::Any => Wanted::Any,
+            step::Wanted::Prefix(number) => Wanted::Prefix(prefix(*number)),
+            step::Wanted::Job(job) => Wanted::Job(self.job(*job)),
+        };
+        request = match &wanted {
+            Wanted::Any => request,
+            Wanted::Prefix(prefix) => request.of_prefix(prefix.clone()),
+            Wanted::Job(job) => request.of_job(id(*job)),
+        };
+        if resume {
+            request = request.resume();
+        }
+        let answer = request.lease().map(leasing).map_err(tag);
+        if answer.is_ok() {
+            self.follow_expiry()?;
+        }
+        let expected = self.plain.lease(worker.id().number(), length, &wanted, resume);
+        match (&answer, &expected) {
+            (_, Ok(Leasing::Leased { job, token, .. })) => {
+                self.leases.push(Lease { job: *job, token: *token, sequence: 0, last: None });
+            }
+            (Ok(Leasing::Busy { until }), Ok(Leasing::Busy { until: latest })) => {
+                // The store may say an earlier time, as long as it lies ahead.
+                if *until > *latest || *until <= self.plain.now {
+                    return Err(format!(
+                        "the store is busy until {until}, the model until {latest}"
+                    ));
+                }
+                return self.nothing_expired_is_left(&wanted);
+            }
+            _ => {}
+        }
+        self.agree("lease", answer, expected)
+    }
+
+    fn nothing_expired_is_left(&self, wanted: &Wanted) -> Result<(), String> {
+        let expired = self.plain.expired();
+        match expired.iter().find(|job| self.plain.is_wanted(**job, wanted)) {
+            Some(job) => Err(format!("the lease of job {job} has expired and was passed over")),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the jobs back in the queue that the store put back, of those whose leases have expired,
+    /// and brings the deadlines forward that it brought forward after the clock was set back.
+    fn follow_expiry(&mut self) -> Result<(), String> {
+        let view = self.store.snapshot().map_err(tag)?;
+        for job in self.plain.expired() {
+            let shown = view.job(id(job)).map_err(tag)?.unwrap();
+            let row = &self.plain.jobs[&job].job;
+            let is_held_on = shown.status == JobStatus::Leased && shown.token.number() == row.token;
+            if !is_held_on {
+                self.plain.expire(job);
+            }
+        }
+        for job in self.plain.far_ahead() {
+            let shown = view.job(id(job)).map_err(tag)?.unwrap();
+            self.plain.bring_forward(job, shown.deadline);
+        }
+        Ok(())
+    }
+}
