@@ -16,11 +16,11 @@ mod work;
 
 use cell::{Cell, Fault, Then};
 
-/// Worked through by the child process of a cell: see [`work::in_another_process`].
+/// What the child process of a cell runs: see [`work::in_another_process`]. By itself it checks
+/// that such a process does finish the jobs.
 #[test]
-#[ignore = "a child process of the other test"]
 fn a_child_process_finishes_the_jobs() {
-    work::finish_as_child();
+    work::finish_in_a_child();
 }
 
 #[test]

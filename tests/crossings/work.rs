@@ -198,7 +198,11 @@ impl Scene {
             }
             Then::Close => {
                 // After a fault of the disk it may say so; it is closed all the same.
-                let _ = store.close();
+                if let Err(error) = store.close() {
+                    let fault = self.cell.fault;
+                    let of_the_disk = matches!(fault, Fault::FailedCommit | Fault::Rollback);
+                    assert!(of_the_disk, "{:?}: {error}", self.cell);
+                }
                 for lease in &mut leases {
                     let error = checkpoint(lease).unwrap_err();
                     let closed = matches!(error, Error::Closed | Error::LeaseLost { .. });
@@ -317,14 +321,23 @@ fn finish(store: &Store, pass_time: &mut dyn FnMut()) {
 /// leases that are left have expired.
 pub fn in_another_process(path: &Path) {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "a_child_process_finishes_the_jobs", "--ignored"]);
+    child.args(["--exact", "a_child_process_finishes_the_jobs"]);
     let output = child.env(CHILD, path).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-pub fn finish_as_child() {
-    let Some(path) = std::env::var_os(CHILD) else { return };
-    let store = Store::open(path).unwrap();
-    finish(&store, &mut || panic!("nobody holds a job any more"));
+pub fn finish_in_a_child() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        let store = Store::open(path).unwrap();
+        finish(&store, &mut || panic!("nobody holds a job any more"));
+        return store.close().unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("crossing.milepost");
+    let store = Store::open(&path).unwrap();
+    store.create_job(NewJob::new("keys", 0..POSITIONS)).unwrap();
     store.close().unwrap();
+    in_another_process(&path);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.snapshot().unwrap().job_counts().completed, 1);
 }
