@@ -123,9 +123,10 @@ impl Request {
         self
     }
 
-    /// Renews the lease from a background thread, three times in its length, for as long as the
-    /// handle lives: for batches that may take longer than the lease. A worker that hangs then
-    /// keeps its job; [`Store::release_stale`] finds such jobs.
+    /// Renews the lease from a background thread, for as long as the handle lives, whenever a third
+    /// of its length has passed without a checkpoint: for batches that may take longer than the
+    /// lease. [`Lease::deadline`] includes these renewals. If one fails, it is repeated. A worker that
+    /// hangs keeps its job; [`Store::release_stale`] finds such jobs.
     pub fn keep_alive(mut self) -> Request {
         self.keep_alive = true;
         self
