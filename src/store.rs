@@ -109,8 +109,8 @@ impl Store {
     /// # Errors
     /// - [`Error::UnknownWorker`] if a record names a worker the store does not know.
     /// - [`Error::ImportAltered`] if the last import of the source has this number and other records.
-    /// - [`Error::Invalid`] if totals contradict themselves or their period, or would make a
-    ///   worker's totals too large to add up exactly.
+    /// - [`Error::Invalid`] if totals contradict themselves or their period, or would make the
+    ///   totals of all imports too large to add up exactly.
     pub fn import(&self, import: Import) -> Result<ImportOutcome> {
         match self.submit_one(Command::Import(import))? {
             Answer::Imported(outcome) => Ok(outcome),

@@ -6,10 +6,10 @@ use std::collections::btree_map::Entry;
 use crate::error::Error;
 use crate::rules::history::HistoryTail;
 use crate::rules::outcome::Applied;
-use crate::rules::tiers::{self, Fold};
+use crate::rules::tiers::Fold;
 use crate::rules::workers::known_worker;
 use crate::schema::codec;
-use crate::schema::rows::{Control, HistoryRow, ImportRow};
+use crate::schema::rows::{Control, HistoryRow, ImportRow, ImportedRow};
 use crate::schema::tables::{self, load, store};
 use crate::storage::Write;
 use crate::types::{Import, ImportOutcome, ImportRecord, PastBatch, Totals, WorkerId};
@@ -33,6 +33,8 @@ pub(crate) fn import(
         return Ok(ImportOutcome::AlreadyApplied);
     }
     let folds = add_up(txn, &import.records)?;
+    let ImportedRow(before) = load(txn, tables::IMPORTED_KEY)?.unwrap_or_default();
+    let imported = import.records.iter().filter_map(ImportRecord::totals).try_fold(before, with)?;
 
     for record in &import.records {
         if let ImportRecord::History(batch) = record {
@@ -44,31 +46,24 @@ pub(crate) fn import(
             tail.fold(txn, &control.caps, *worker, fold)?;
         }
     }
+    if imported != before {
+        store(txn, tables::IMPORTED_KEY, &ImportedRow(imported))?;
+    }
     store(txn, &key, &ImportRow { number: import.number, digest })?;
     Ok(ImportOutcome::Applied)
 }
 
-/// Adds up what the records add to the tiers of each worker. Refuses unknown workers and totals
-/// that are too large.
+/// Adds up what the records add to the tiers of each worker. Refuses unknown workers.
 fn add_up(txn: &dyn Write, records: &[ImportRecord]) -> Applied<BTreeMap<WorkerId, Fold>> {
-    let mut folds: BTreeMap<WorkerId, (Totals, Fold)> = BTreeMap::new();
+    let mut folds: BTreeMap<WorkerId, Fold> = BTreeMap::new();
     for record in records {
-        let worker = record.worker();
-        let (held, fold) = match folds.entry(worker) {
+        let fold = match folds.entry(record.worker()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
-                known_worker(txn, worker)?;
-                new.insert((tiers::lifetime(txn, worker)?.totals, Fold::default()))
+                known_worker(txn, record.worker())?;
+                new.insert(Fold::default())
             }
         };
-        let totals = match record {
-            ImportRecord::History(_) => continue,
-            ImportRecord::Daily(_, _, totals)
-            | ImportRecord::Monthly(_, _, totals)
-            | ImportRecord::Lifetime(_, totals) => totals,
-        };
-        check_fits(held, totals)?;
-        held.merge(totals);
         match record {
             ImportRecord::History(_) => {}
             ImportRecord::Daily(_, day, totals) => fold.add_day(*day, totals),
@@ -76,7 +71,7 @@ fn add_up(txn: &dyn Write, records: &[ImportRecord]) -> Applied<BTreeMap<WorkerI
             ImportRecord::Lifetime(_, totals) => fold.lifetime.merge(totals),
         }
     }
-    Ok(folds.into_iter().map(|(worker, (_, fold))| (worker, fold)).collect())
+    Ok(folds)
 }
 
 fn history_row(batch: &PastBatch) -> HistoryRow {
@@ -93,20 +88,20 @@ fn history_row(batch: &PastBatch) -> HistoryRow {
     }
 }
 
-/// What a worker's totals may reach by imports: half of what fits, so that the batches still to
-/// come, each bounded by 64 bits, can never overflow them.
+/// What the totals of all imports together may reach: half of what fits. The other half is more
+/// than batches can ever fill, which are counted one by one and have 64 bits each. So no sum over
+/// any rows can overflow, not even over all workers. Errors are never more than batches.
 const MOST_BATCHES: u64 = u64::MAX / 2;
 const MOST_AMOUNT: u128 = u128::MAX / 2;
 
-fn check_fits(held: &Totals, more: &Totals) -> Result<(), Error> {
-    let count = |a: u64, b: u64| a.checked_add(b).is_some_and(|sum| sum <= MOST_BATCHES);
-    let amount = |a: u128, b: u128| a.checked_add(b).is_some_and(|sum| sum <= MOST_AMOUNT);
-    if count(held.batches, more.batches)
-        && count(held.errors, more.errors)
-        && amount(held.items, more.items)
-        && amount(held.duration_us, more.duration_us)
-    {
-        return Ok(());
-    }
-    Err(Error::invalid("the import would make a worker's totals too large to add up exactly"))
+/// The totals of all imports with one more record, or a refusal if that is too much.
+fn with(sum: Totals, more: &Totals) -> Result<Totals, Error> {
+    let is_within = |sum: &Totals| {
+        sum.batches <= MOST_BATCHES && sum.items <= MOST_AMOUNT && sum.duration_us <= MOST_AMOUNT
+    };
+    sum.checked_add(more).filter(is_within).ok_or_else(|| {
+        Error::invalid(
+            "the import would make the totals of all imports too large to add up exactly",
+        )
+    })
 }

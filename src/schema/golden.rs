@@ -8,8 +8,8 @@ use crate::config::Caps;
 use crate::schema::codec::{Decode, Encode, decode, encode};
 use crate::schema::key;
 use crate::schema::rows::{
-    Control, DailyRow, FindingRow, HistoryRow, ImportRow, JobRow, LifetimeRow, MonthlyRow, Newest,
-    Number, PrefixRow, Rolled, WorkerRow,
+    Control, DailyRow, FindingRow, HistoryRow, ImportRow, ImportedRow, JobRow, LifetimeRow,
+    MonthlyRow, Newest, Number, PrefixRow, Rolled, WorkerRow,
 };
 use crate::schema::tables::{self, hex};
 use crate::storage::Table;
@@ -160,6 +160,10 @@ fn records_keep_their_bytes() {
         "01046861736807fd00607e63df950c0001",
     );
     check(&ImportRow { number: 17, digest: 0x0123_4567_89ab_cdef }, "0111fdefcdab8967452301");
+    check(
+        &ImportedRow(totals()),
+        "010301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec102",
+    );
 }
 
 #[test]
@@ -188,6 +192,7 @@ fn keys_keep_their_bytes() {
         ),
         (key::finding_by_key(b"nonce", job), "056e6f6e6365000000000000012c"),
         (tables::import_key("x"), "696d706f72742f78"),
+        (tables::IMPORTED_KEY.to_vec(), "696d706f72746564"),
     ] {
         assert_eq!(hex(&key), golden);
     }

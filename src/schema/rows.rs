@@ -280,6 +280,16 @@ impl Row for ImportRow {
     const TABLE: Table = Table::Meta;
 }
 
+/// The totals of all imports, single batches aside.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct ImportedRow(pub(crate) Totals);
+
+wraps!(ImportedRow(Totals));
+
+impl Row for ImportedRow {
+    const TABLE: Table = Table::Meta;
+}
+
 /// A number as the whole of a row: a job id, a worker number, the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Number(pub(crate) u64);

@@ -15,6 +15,8 @@ pub(crate) const FORMAT: u32 = 1;
 const FORMAT_KEY: &[u8] = b"format";
 const CONTROL_KEY: &[u8] = b"control";
 const IMPORT_KEY: &[u8] = b"import/";
+/// The key of what all imports add up to.
+pub(crate) const IMPORTED_KEY: &[u8] = b"imported";
 
 /// Fills an empty store.
 pub(crate) fn initialize(txn: &mut dyn Write, caps: Caps) -> EngineResult<()> {

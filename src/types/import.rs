@@ -30,8 +30,13 @@ use crate::types::{JobId, Totals, WorkerId};
 /// need a source each. After a restart, go on behind
 /// [`Snapshot::last_import`](crate::Snapshot::last_import).
 ///
+/// # Limits
+///
 /// Each source is a row that stays for ever, as a worker is. Use few of them, and new numbers
 /// rather than new sources.
+///
+/// The totals of all imports of a store may add up to 2^63 - 1 batches, 2^127 - 1 items and 2^127 - 1
+/// microseconds, so that no sum over all workers can overflow.
 ///
 /// ```
 /// use milepost::{Import, ImportOutcome, Store, Totals};
@@ -139,6 +144,16 @@ impl ImportRecord {
             ImportRecord::Daily(worker, ..)
             | ImportRecord::Monthly(worker, ..)
             | ImportRecord::Lifetime(worker, ..) => *worker,
+        }
+    }
+
+    /// The totals of a record that does not stand for a single batch.
+    pub(crate) fn totals(&self) -> Option<&Totals> {
+        match self {
+            ImportRecord::History(_) => None,
+            ImportRecord::Daily(_, _, totals)
+            | ImportRecord::Monthly(_, _, totals)
+            | ImportRecord::Lifetime(_, totals) => Some(totals),
         }
     }
 

@@ -53,7 +53,8 @@ impl Totals {
     /// Adds other totals to these. A sum that does not fit is held at the largest number; see
     /// [`checked_add`](Totals::checked_add).
     pub fn merge(&mut self, other: &Totals) {
-        // One worker's sums cannot get there: what comes in is bounded, and imports are checked.
+        // Saturation is out of reach: batches are counted one by one, and what all imports of a
+        // store add up to is limited.
         self.batches = self.batches.saturating_add(other.batches);
         self.errors = self.errors.saturating_add(other.errors);
         self.items = self.items.saturating_add(other.items);

@@ -18,7 +18,7 @@ use crate::config::limits;
 use crate::error::{Error, Result};
 use crate::query::{Snapshot, rows};
 use crate::schema::key;
-use crate::schema::rows::{Control, HistoryRow, ImportRow, Number, Row, WorkerRow};
+use crate::schema::rows::{Control, HistoryRow, ImportRow, ImportedRow, Number, Row, WorkerRow};
 use crate::schema::tables::{self, ALL, load, load_from};
 use crate::storage::{KeyRange, Order, Table};
 use crate::types::WorkerId;
@@ -170,6 +170,10 @@ impl Check<'_> {
                 let fits = (1..=limits::IMPORT_SOURCE).contains(&source.len());
                 let name = format_args!("import source {source:?}");
                 return ensure(fits, Table::Meta, name, "its name has 1 to 64 bytes");
+            }
+            if key == tables::IMPORTED_KEY {
+                rows::decoded::<ImportedRow>(Table::Meta, key, value)?;
+                return Ok(());
             }
             let known = [&b"format"[..], b"control"].contains(&key);
             rows::parsed(Table::Meta, key, |_| known.then_some(()))

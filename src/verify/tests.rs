@@ -8,7 +8,8 @@ use crate::query::scene::{Scene, batch, day, month};
 use crate::schema::codec::encode;
 use crate::schema::key;
 use crate::schema::rows::{
-    FindingRow, HistoryRow, ImportRow, LifetimeRow, MonthlyRow, Number, Rolled, WorkerRow,
+    FindingRow, HistoryRow, ImportRow, ImportedRow, LifetimeRow, MonthlyRow, Number, Rolled,
+    WorkerRow,
 };
 use crate::schema::tables::{self};
 use crate::storage::Table;
@@ -231,6 +232,12 @@ fn rows_of_meta_that_are_wrong_are_named() {
                 "import source \"a name of 65 bytes, one more than the source of imports may have.\"",
                 "has 1 to 64 bytes",
             ),
+        ),
+        (
+            |scene| {
+                scene.edit(tables::IMPORTED_KEY, |row: &mut ImportedRow| row.0.batches += 1_000);
+            },
+            (Table::Meta, "imported", "all lifetimes together are no less"),
         ),
         (|scene| scene.delete(Table::Meta, b"format"), (Table::Meta, "format", "the format is 1")),
     ]);

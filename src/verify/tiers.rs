@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::query::rows;
 use crate::rules::tiers::{self, Period};
 use crate::schema::key;
-use crate::schema::rows::{LifetimeRow, Row};
-use crate::schema::tables::{ALL, first_key};
+use crate::schema::rows::{ImportedRow, LifetimeRow, Row};
+use crate::schema::tables::{self, ALL, first_key, load};
 use crate::storage::{Order, Table};
 use crate::time::{Day, Month};
 use crate::types::{Totals, WorkerId};
@@ -19,15 +19,28 @@ impl Check<'_> {
     /// Days, months and lifetimes; says how many days and months there are.
     pub(super) fn tiers(&self) -> Result<(u64, u64)> {
         let (mut days, mut months) = (0, 0);
+        let mut fleet = Totals::default();
         self.each_row(ALL, rows::worker, |worker, life: LifetimeRow| {
-            self.ensure_worker(Table::Lifetime, format_args!("worker {worker}"), worker)?;
+            let name = format_args!("worker {worker}");
+            self.ensure_worker(Table::Lifetime, name, worker)?;
             let (more_days, more_months) = self.tiers_of(worker, &life)?;
             days += more_days;
             months += more_months;
+            let sum = fleet.checked_add(&life.totals);
+            ensure(sum.is_some(), Table::Lifetime, name, "the sum over all workers fits")?;
+            fleet = sum.unwrap_or(fleet);
             Ok(())
         })?;
         self.ensure_lifetimes::<Day>()?;
         self.ensure_lifetimes::<Month>()?;
+        let imported: Option<ImportedRow> = load(self.view.txn(), tables::IMPORTED_KEY)?;
+        let holds = imported.is_none_or(|ImportedRow(imported)| {
+            imported.batches <= fleet.batches
+                && imported.errors <= fleet.errors
+                && imported.items <= fleet.items
+                && imported.duration_us <= fleet.duration_us
+        });
+        ensure(holds, Table::Meta, "imported", "all lifetimes together are no less")?;
         Ok((days, months))
     }
 

@@ -247,7 +247,7 @@ fn whatever_ends_a_lease_ends_it_once() {
 
 /// Promise 4.
 #[test]
-fn an_import_left_unanswered_is_repeated_under_its_id() {
+fn an_import_left_unanswered_is_repeated_under_its_number() {
     for fault in FAULTS {
         let (scene, engine) = scene();
         let worker = scene.pc("w").id();

@@ -1,6 +1,6 @@
 //! Imports: records from elsewhere, taken in by the same law, once.
 
-use milepost::{Error, Import, ImportOutcome, PastBatch, Totals, WorkerId};
+use milepost::{Error, Import, ImportOutcome, PastBatch, Scope, Totals, WorkerId};
 
 use crate::ledger::{Ledger, past, totals_of_day};
 use crate::support::{Scene, at, day, dump, month, nth_day, refused};
@@ -242,6 +242,30 @@ fn an_import_that_would_overflow_is_refused() {
     scene.import(Import::new("half", 1).lifetime(worker, half)).unwrap();
     let more = Import::new("more", 1).daily(worker, day("2026-02-16"), whole);
     assert!(matches!(refused(&scene, || scene.import(more)), Error::Invalid { .. }));
+}
+
+/// Promise 8: each worker's totals fitted, and the sum over all workers did not.
+#[test]
+fn what_all_workers_import_together_adds_up_exactly() {
+    let scene = Scene::new();
+    let workers = ["a", "b", "c"].map(|name| scene.pc(name).id());
+    let third = Totals {
+        batches: u64::MAX / 6,
+        items: u128::MAX / 6,
+        duration_us: u128::MAX / 6,
+        ..Totals::default()
+    };
+    for worker in workers {
+        scene.import(Import::new("third", worker.number().into()).lifetime(worker, third)).unwrap();
+    }
+
+    let more = Import::new("more", 1)
+        .lifetime(workers[0], Totals { batches: 3, items: 3, duration_us: 3, ..third });
+    assert!(matches!(refused(&scene, || scene.import(more)), Error::Invalid { .. }));
+
+    let fleet = scene.snapshot().unwrap().lifetime(Scope::Fleet).unwrap().totals;
+    assert_eq!(fleet.batches, 3 * third.batches);
+    assert_eq!((fleet.items, fleet.duration_us), (3 * third.items, 3 * third.duration_us));
 }
 
 /// Promise 8: batches of any size can follow an import of any size.

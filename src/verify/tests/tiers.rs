@@ -76,6 +76,20 @@ fn totals_that_do_not_add_up_are_named() {
             (Table::Monthly, "worker 2 at 2026-01", "older than the newest row"),
         ),
         (
+            |scene| {
+                for worker in [ANNE, BERT] {
+                    scene.edit(&key::worker(worker), |row: &mut LifetimeRow| {
+                        let all = crate::Totals { batches: u64::MAX, ..row.totals };
+                        let part = row.rolled.of(&row.totals);
+                        let rolled = u64::MAX - row.totals.batches + part.batches;
+                        row.rolled = Rolled::Part(crate::Totals { batches: rolled, ..part });
+                        row.totals = all;
+                    });
+                }
+            },
+            (Table::Lifetime, "worker 2", "the sum over all workers fits"),
+        ),
+        (
             |scene| scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.days += 1),
             (Table::Lifetime, "worker 2", "counts its days, 3"),
         ),
