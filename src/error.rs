@@ -233,9 +233,6 @@ pub enum Error {
         /// The failure that stopped it.
         source: Cause,
     },
-    /// The totals of several workers are too large to be added up exactly, which only imported ones
-    /// can be. Ask for fewer workers at once, or for each by itself.
-    Overflow,
     /// The store was closed.
     Closed,
     /// The command needs a larger transaction than the storage engine allows. Split it.

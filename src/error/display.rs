@@ -112,9 +112,6 @@ impl fmt::Display for Error {
             Error::Stopped { source } => {
                 write!(f, "the store stopped writing after a failure, reopen it: {source}")
             }
-            Error::Overflow => {
-                f.write_str("the totals of several workers are too large to be added up exactly")
-            }
             Error::Closed => f.write_str("the store is closed"),
             Error::TooLarge => {
                 f.write_str("the command needs a larger transaction than the storage engine allows")

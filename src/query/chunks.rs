@@ -84,9 +84,10 @@ impl Adder {
     }
 }
 
-/// Adds totals to others, exactly.
+/// Adds totals to others, exactly. Imports are limited so that any sum fits, unless rows are damaged.
 pub(super) fn add(sum: &mut Totals, more: &Totals) -> Result<()> {
-    *sum = sum.checked_add(more).ok_or(Error::Overflow)?;
+    let what = || "the totals of several workers are too large to be added up".to_string();
+    *sum = sum.checked_add(more).ok_or_else(|| Error::Corrupted { what: what() })?;
     Ok(())
 }
 

@@ -142,8 +142,7 @@ impl Snapshot {
     /// see [`fleet_rate`](Snapshot::fleet_rate).
     ///
     /// # Errors
-    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
-    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn finished_since(&self, since: Timestamp) -> Result<FinishedSince> {
         let finished = self.live_since(since, &EVERYBODY)?;
         let mut totals = Totals::default();

@@ -67,8 +67,7 @@ impl Snapshot {
     /// ```
     ///
     /// # Errors
-    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
-    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn daily<'a>(
         &self,
         scope: impl Into<Scope<'a>>,
@@ -93,8 +92,7 @@ impl Snapshot {
     /// are left out.
     ///
     /// # Errors
-    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
-    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn monthly<'a>(
         &self,
         scope: impl Into<Scope<'a>>,
@@ -125,8 +123,7 @@ impl Snapshot {
     /// What was done since the beginning, added up over the workers of the scope.
     ///
     /// # Errors
-    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
-    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn lifetime<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<LifetimeStats> {
         let mut sum = LifetimeStats::default();
         for worker in self.workers_in(scope.into())? {
@@ -143,8 +140,7 @@ impl Snapshot {
     /// The day on which most items were handled, of equal ones the earliest; `None` without days.
     ///
     /// # Errors
-    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
-    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn best_day<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<DayStats>> {
         Ok(best(self.daily(scope, ..)?, |day| day.totals.items))
     }
@@ -153,8 +149,7 @@ impl Snapshot {
     /// months.
     ///
     /// # Errors
-    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
-    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn best_month<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<MonthStats>> {
         Ok(best(self.monthly(scope, ..)?, |month| month.totals.items))
     }

@@ -78,8 +78,7 @@ impl Snapshot {
     /// kind counts in full for the one it has now.
     ///
     /// # Errors
-    /// - `Error::Overflow` if the totals of several workers are too large to be added up.
-    /// - `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn fleet_by_kind(&self) -> Result<Vec<KindStats>> {
         if !self.archived {
             self.live()?;

@@ -65,8 +65,8 @@ impl Totals {
         self.last_at = either(self.last_at, other.last_at, Ord::max);
     }
 
-    /// These totals and other ones added up; `None` if a sum does not fit. What one worker does
-    /// always fits, but imports can make several workers' totals too large to add up.
+    /// These totals and other ones added up; `None` if a sum does not fit. The totals of one store
+    /// always fit, over any number of workers.
     #[must_use]
     pub fn checked_add(&self, other: &Totals) -> Option<Totals> {
         let mut sum = *self;
