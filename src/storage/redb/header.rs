@@ -1,4 +1,4 @@
-//! The header of a redb file, as far as it says where the tables are.
+//! The header of a redb file, as far as it says what became of the file.
 //!
 //! Its format is the one in redb's `docs/design.md`. What this module does not know is left to redb.
 
@@ -8,6 +8,7 @@ use super::backend::Bytes;
 pub(super) const LENGTH: usize = 320;
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+const SQLITE: &[u8] = b"SQLite format 3\0";
 /// The version of redb's file format that is known here.
 const VERSION: u8 = 3;
 
@@ -25,6 +26,8 @@ pub(super) struct Header {
     pub(super) page_size: u64,
     region_header_pages: u64,
     region_pages: u64,
+    full_regions: u64,
+    pages_in_last_region: u64,
     /// The tables of the user.
     pub(super) tables: Option<Root>,
     /// The tables that redb keeps for itself.
@@ -68,10 +71,23 @@ impl Header {
             page_size: count(12)?,
             region_header_pages: count(16)?,
             region_pages: count(20)?,
+            full_regions: count(24)?,
+            pages_in_last_region: count(28)?,
             tables: root(1, 8)?,
             system_tables: root(2, 40)?,
         };
         header.page_size.is_power_of_two().then_some(header)
+    }
+
+    /// How long the file must be at least: it grows before its header says so, and shrinks after.
+    pub(super) fn file_length(&self) -> u64 {
+        let last = match self.pages_in_last_region {
+            0 => 0,
+            pages => self.region_header_pages + pages,
+        };
+        let region = self.region_header_pages + self.region_pages;
+        let pages = self.full_regions.saturating_mul(region).saturating_add(1 + last);
+        pages.saturating_mul(self.page_size)
     }
 
     /// Where a page is in the file, and how long it is; `None` if that cannot be.
@@ -116,4 +132,9 @@ impl PageNumber {
 /// The number of four bytes at an offset.
 pub(super) fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// Whether a file of these first bytes is an SQLite database.
+pub(super) fn is_sqlite(first_bytes: &[u8]) -> bool {
+    first_bytes.starts_with(SQLITE)
 }

@@ -45,20 +45,11 @@ impl RedbEngine {
         access: Access,
         initialize: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
     ) -> Result<RedbEngine> {
-        if let Source::File(path) = &source {
-            match std::fs::metadata(path) {
-                Ok(found) if found.is_file() && found.len() == 0 => {
-                    return Err(Error::NotAStore {
-                        path: path.clone(),
-                        why: "the file is empty".into(),
-                    });
-                }
-                Ok(_) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound && !access.read_only => {
-                    open::create(path, access, initialize)?;
-                }
-                Err(e) => return Err(Error::io(path, e)),
-            }
+        if let Source::File(path) = &source
+            && !access.read_only
+            && !path.try_exists().map_err(|e| Error::io(path, e))?
+        {
+            open::create(path, access, initialize)?;
         }
         let database = open::open(&source, access)?;
         let opening = |error| open::opening(&source, error);

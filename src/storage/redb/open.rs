@@ -11,6 +11,7 @@ use redb::{ConcurrencyMode, Database, DatabaseError, StorageError};
 use super::backend::{Backend, Bytes};
 use super::database::{Handle, OpenDatabase, Transaction};
 use super::guard::panic_text;
+use super::header::{self, Header};
 use super::system;
 use crate::config::Sharing;
 use crate::error::{Error, Result};
@@ -75,7 +76,16 @@ pub(super) fn open(source: &Source, access: Access) -> Result<OpenDatabase> {
     let bytes = match source {
         Source::File(path) => {
             let opened = OpenOptions::new().read(true).write(!access.read_only).open(path);
-            Bytes::of_file(backend(opened.map_err(|e| Error::io(path, e))?, path)?)
+            let file = opened.map_err(|e| Error::io(path, e))?;
+            let found = file.metadata().map_err(|e| Error::io(path, e))?;
+            // redb would make a database of it.
+            if found.is_file() && found.len() == 0 {
+                return Err(Error::NotAStore {
+                    path: path.clone(),
+                    why: "the file is empty".into(),
+                });
+            }
+            Bytes::of_file(backend(file, path)?)
         }
         Source::Device(device) => Bytes::of_device(device.clone()),
     };
@@ -88,6 +98,7 @@ fn backend(file: File, path: &Path) -> Result<FileBackend> {
 }
 
 fn open_bytes(bytes: Arc<Bytes>, access: Access, path: PathBuf) -> Result<OpenDatabase> {
+    let look = Look::at(&bytes);
     let is_suspect = !access.read_only && !access.check_on_open && !system::is_sound(&bytes);
     if is_suspect {
         tracing::warn!(path = %path.display(), "a first look found damage: all of the file is checked");
@@ -108,7 +119,7 @@ fn open_bytes(bytes: Arc<Bytes>, access: Access, path: PathBuf) -> Result<OpenDa
     }));
     let error = match opened {
         Ok(Ok(handle)) => return Ok(OpenDatabase::new(handle, bytes)),
-        Ok(Err(error)) => open_error(path, access, error),
+        Ok(Err(error)) => open_error(path, access, &look, error),
         Err(panic) => {
             Error::Corrupted { what: format!("{}: {}", path.display(), panic_text(panic.as_ref())) }
         }
@@ -135,13 +146,44 @@ fn opening_path(path: PathBuf, error: EngineError) -> Error {
     }
 }
 
-fn open_error(path: PathBuf, access: Access, error: DatabaseError) -> Error {
+/// What a file looks like before redb opens it.
+struct Look {
+    length: u64,
+    header: Option<Header>,
+    is_sqlite: bool,
+}
+
+impl Look {
+    fn at(bytes: &Bytes) -> Look {
+        // What cannot be read, redb will tell.
+        let length = bytes.length().unwrap_or(0);
+        let mut first = vec![0; length.min(header::LENGTH as u64) as usize];
+        let read = bytes.read(0, &mut first).is_ok();
+        Look {
+            length,
+            header: if read { Header::parse(&first) } else { None },
+            is_sqlite: read && header::is_sqlite(&first),
+        }
+    }
+
+    /// How much of the file is missing, if some is.
+    fn missing(&self) -> Option<String> {
+        let whole = self.header.as_ref()?.file_length();
+        (self.length < whole)
+            .then(|| format!("the file is truncated: {} of {whole} bytes are there", self.length))
+    }
+}
+
+fn open_error(path: PathBuf, access: Access, look: &Look, error: DatabaseError) -> Error {
     match error {
         DatabaseError::DatabaseAlreadyOpen => Error::Locked { path, hint: locked_hint(access) },
         DatabaseError::LockProtocolMismatch => {
             Error::Locked { path, hint: "a process with another version of redb shares it" }
         }
-        DatabaseError::RepairAborted => Error::NeedsRecovery { path },
+        DatabaseError::RepairAborted => match look.missing() {
+            Some(missing) => Error::Corrupted { what: format!("{}: {missing}", path.display()) },
+            None => Error::NeedsRecovery { path },
+        },
         DatabaseError::UpgradeRequired(version) => Error::NotAStore {
             path,
             why: format!(
@@ -151,7 +193,11 @@ fn open_error(path: PathBuf, access: Access, error: DatabaseError) -> Error {
         DatabaseError::Storage(StorageError::Io(e))
             if e.kind() == std::io::ErrorKind::InvalidData =>
         {
-            Error::NotAStore { path, why: e.to_string() }
+            let why = match look.is_sqlite {
+                true => "it is an SQLite database".into(),
+                false => e.to_string(),
+            };
+            Error::NotAStore { path, why }
         }
         DatabaseError::Storage(StorageError::Io(e))
             if e.kind() == std::io::ErrorKind::UnexpectedEof =>

@@ -126,3 +126,16 @@ fn damage_to_the_tables_of_redb_itself_is_found_before_redb_relies_on_them() {
         assert!(found > 3, "{sharing:?}: {found}");
     }
 }
+
+#[test]
+fn an_error_while_a_store_is_made_names_the_path_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let fails = &mut |_: &mut dyn Write| Err(EngineError::failed("no space is left"));
+
+    let opened = RedbEngine::open(Source::File(path.clone()), access(Sharing::Exclusive), fails);
+
+    let error = opened.err().expect("it could not be made");
+    assert!(matches!(&error, crate::Error::Io { path: named, .. } if *named == path), "{error:?}");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0, "nothing is left behind");
+}
