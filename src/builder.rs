@@ -201,11 +201,11 @@ impl Builder {
             Place::File(path) => Source::File(path.clone()),
             Place::Device(device) => Source::Device(device.clone()),
             Place::Engine(engine) => {
-                match tables::format(&*engine.snapshot()?)? {
-                    Some(found) => self.check_version(found)?,
-                    None => engine
-                        .write(Flush::Now, &mut |txn| tables::initialize(txn, Caps::default()))?,
+                if !read_only {
+                    engine
+                        .write(Flush::Now, &mut |txn| tables::initialize(txn, Caps::default()))?;
                 }
+                self.check_version(tables::format(&*engine.snapshot()?)?)?;
                 return Ok(engine.clone());
             }
         };
@@ -228,17 +228,14 @@ impl Builder {
     }
 
     fn check_format(&self, engine: &RedbEngine) -> Result<()> {
-        let not_ours = || Error::NotAStore {
-            path: self.path(),
-            why: "it is a redb file of another program".into(),
-        };
         if !engine.has_meta()? {
-            return Err(not_ours());
+            return Err(self.not_a_store());
         }
-        self.check_version(tables::format(&*engine.snapshot()?)?.ok_or_else(not_ours)?)
+        self.check_version(tables::format(&*engine.snapshot()?)?)
     }
 
-    fn check_version(&self, found: u64) -> Result<()> {
+    fn check_version(&self, found: Option<u64>) -> Result<()> {
+        let found = found.ok_or_else(|| self.not_a_store())?;
         if found != u64::from(tables::FORMAT) {
             return Err(Error::FormatVersion {
                 path: self.path(),
@@ -247,6 +244,14 @@ impl Builder {
             });
         }
         Ok(())
+    }
+
+    fn not_a_store(&self) -> Error {
+        let why = match self.place {
+            Place::Engine(_) => "the engine holds no store",
+            Place::File(_) | Place::Device(_) => "it is a redb file of another program",
+        };
+        Error::NotAStore { path: self.path(), why: why.into() }
     }
 }
 

@@ -18,8 +18,11 @@ const IMPORT_KEY: &[u8] = b"import/";
 /// The key of what all imports add up to.
 pub(crate) const IMPORTED_KEY: &[u8] = b"imported";
 
-/// Fills an empty store.
+/// Fills an empty store. Does nothing to one that has a format: somebody else may have been faster.
 pub(crate) fn initialize(txn: &mut dyn Write, caps: Caps) -> EngineResult<()> {
+    if txn.get(Table::Meta, FORMAT_KEY, &mut |_| ())? {
+        return Ok(());
+    }
     txn.put(Table::Meta, FORMAT_KEY, &codec::encode(&Number(FORMAT.into())))?;
     store(txn, CONTROL_KEY, &Control::new(caps))?;
     for table in Table::ALL {

@@ -270,9 +270,14 @@ pub trait Engine: Send + Sync {
     /// [`EngineError`] if the engine cannot read.
     fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>>;
 
-    /// Runs `transaction` and commits what it wrote, all or nothing. If it returns an error,
-    /// nothing is committed, and if it panics, nothing is committed and the panic passes through. It may be run several times, each on a fresh state; only its last
-    /// run counts. One that writes nothing commits nothing.
+    /// Runs `transaction` and commits what it wrote, all or nothing. If it returns an error, nothing
+    /// is committed; if it panics, nothing is committed and the panic passes through. It may be run
+    /// several times, each on a fresh state; only its last run counts.
+    ///
+    /// What it read was the latest committed state when it was committed: nobody else's commit came in
+    /// between. This holds for a transaction that writes nothing as well, which commits nothing: its
+    /// caller relies on what it did not find, such as a job to lease. An engine that lets transactions
+    /// run at the same time must check it for these too.
     ///
     /// # Errors
     /// What `transaction` returned, or [`EngineError`] if the engine cannot commit.

@@ -2,10 +2,13 @@
 //! end with the same rows and the same answers as a file.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use milepost::storage::{MemoryEngine, Table};
-use milepost::{Action, Batch, CapsChange, Error, Import, JobStatus, LeaseCommand, NewJob};
+use milepost::storage::{Engine, EngineResult, EngineSnapshot, Flush, MemoryEngine, Table, Write};
+use milepost::{
+    Action, Batch, Builder, Caps, CapsChange, Error, Import, JobStatus, LeaseCommand, NewJob,
+};
 
 use crate::ledger::{Ledger, past, totals_of_day};
 use crate::support::{
@@ -258,4 +261,67 @@ fn a_lapsed_lease_is_not_resumed_however_many_there_are() {
 
         assert_eq!(again.attempts(), 1, "{name}: job {} had lapsed", again.job());
     }
+}
+
+/// An engine on which somebody else opens a store, and creates a job, just before the first
+/// transaction.
+struct Raced {
+    engine: Arc<MemoryEngine>,
+    is_raced: AtomicBool,
+}
+
+impl Engine for Raced {
+    fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>> {
+        self.engine.snapshot()
+    }
+
+    fn write(
+        &self,
+        flush: Flush,
+        transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
+    ) -> EngineResult<()> {
+        if !self.is_raced.swap(true, Ordering::SeqCst) {
+            let faster = Scene::on(self.engine.clone());
+            faster.set_caps(Caps { history: 77, ..Caps::default() }).unwrap();
+            faster.jobs(&["faster"]);
+        }
+        self.engine.write(flush, transaction)
+    }
+
+    fn stored_bytes(&self) -> EngineResult<u64> {
+        self.engine.stored_bytes()
+    }
+
+    fn reopen(&self) -> milepost::Result<()> {
+        self.engine.reopen()
+    }
+
+    fn close(&self) -> EngineResult<()> {
+        self.engine.close()
+    }
+}
+
+/// Promise 1: the second of two that open an empty engine at once leaves the store of the first.
+#[test]
+fn of_two_that_open_an_empty_engine_at_once_one_makes_the_store() {
+    let engine = Arc::new(MemoryEngine::new());
+    let raced = Raced { engine, is_raced: AtomicBool::new(false) };
+
+    let scene = Scene::on(Arc::new(raced));
+
+    scene.jobs(&["slower"]);
+    let view = scene.snapshot().unwrap();
+    assert_eq!(view.caps().history, 77);
+    assert_eq!(view.job_counts().all(), 2);
+}
+
+/// Promise 13.
+#[test]
+fn an_engine_without_a_store_cannot_be_read() {
+    let engine = Arc::new(MemoryEngine::new());
+
+    let error = Builder::on_engine(engine.clone()).open_read_only().expect_err("it is empty");
+
+    assert!(matches!(error, Error::NotAStore { .. }), "{error:?}");
+    assert_eq!(engine.stored_bytes().unwrap(), 0, "nothing was written");
 }

@@ -139,3 +139,23 @@ fn an_error_while_a_store_is_made_names_the_path_that_was_asked_for() {
     assert!(matches!(&error, crate::Error::Io { path: named, .. } if *named == path), "{error:?}");
     assert_eq!(folder.path().read_dir().unwrap().count(), 0, "nothing is left behind");
 }
+
+/// Promise of the seam: what a transaction reads is current, also if it writes nothing.
+#[test]
+fn a_transaction_that_writes_nothing_sees_what_another_handle_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (first, second) = (open(&path, Sharing::MultiWriter), open(&path, Sharing::MultiWriter));
+
+    for n in 0..3u8 {
+        put(&first, Flush::Now, &[n]).unwrap();
+
+        let mut found = false;
+        let looks = &mut |txn: &mut dyn Write| {
+            found = txn.get(Table::Jobs, &[n], &mut |_| ())?;
+            Ok(())
+        };
+        second.write(Flush::Now, looks).unwrap();
+        assert!(found, "{n}");
+    }
+}
