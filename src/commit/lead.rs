@@ -124,7 +124,11 @@ impl Committer {
         let flush = self.flush_of(commands);
         let mut answers = Vec::with_capacity(commands.len());
         let mut effects = Effects::default();
-        self.engine.write(flush, &mut |txn| {
+        let flush_of_group = match flush {
+            Flush::Later if is_large(commands) => Flush::LaterAlone,
+            flush => flush,
+        };
+        self.engine.write(flush_of_group, &mut |txn| {
             answers.clear();
             effects = (self.apply)(txn, commands, &mut answers)?;
             Ok(())
@@ -165,7 +169,7 @@ impl Committer {
                 state.unsynced_since = None;
                 state.unsynced = 0;
             }
-            Flush::Later => {
+            Flush::Later | Flush::LaterAlone => {
                 state.unsynced += commands;
                 if state.unsynced_since.is_none() {
                     state.unsynced_since = Some(Instant::now());
@@ -183,6 +187,14 @@ impl Committer {
     pub(crate) fn unsynced_for(&self) -> Option<Duration> {
         self.state.lock().unsynced_since.map(|since| since.elapsed())
     }
+}
+
+/// Whether a snapshot should not have to wait for these commands. What is not large takes less than
+/// about three milliseconds.
+fn is_large(commands: &[&Stamped]) -> bool {
+    const LARGE: usize = 256;
+
+    commands.iter().map(|stamped| stamped.command.weight()).sum::<usize>() > LARGE
 }
 
 /// What became of a group of commands.

@@ -258,8 +258,12 @@ pub struct TableSize {
 pub enum Flush {
     /// Before the call returns, with everything that was committed before it.
     Now,
-    /// With a later transaction.
+    /// With a later transaction. The engine may gather such transactions and commit them together, so
+    /// a snapshot may have to wait until one has run: they must be small.
     Later,
+    /// With a later transaction, for large ones: no snapshot waits for it. Until it is committed,
+    /// snapshots show the state before it, with everything that was committed earlier.
+    LaterAlone,
 }
 
 /// A store of ordered tables.

@@ -207,6 +207,20 @@ impl Command {
             _ => false,
         }
     }
+
+    /// How much there is to write, about: 1 for a row, and for each further kilobyte.
+    pub(crate) fn weight(&self) -> usize {
+        let of = |finding: &NewFinding| 1 + finding.payload.len() / 1024;
+        match self {
+            Command::Held(LeaseCommand { action: Action::Checkpoint(batch), .. }) => {
+                1 + batch.findings.iter().map(of).sum::<usize>()
+            }
+            Command::Late { finding, .. } => of(finding),
+            Command::Import(import) => import.records.len(),
+            Command::Create(jobs) => jobs.len(),
+            _ => 1,
+        }
+    }
 }
 
 /// A command and the time it was given.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use milepost::storage::{Fault, MemoryEngine};
-use milepost::{Batch, Builder, Error, ManualClock, NewJob, Scope};
+use milepost::storage::{Fault, Flush, MemoryEngine};
+use milepost::{Batch, Builder, Error, Import, ManualClock, NewJob, Scope};
+use parking_lot::Mutex;
 
-use crate::storage::Disk;
+use crate::ledger::past;
+use crate::storage::{Disk, Watch, Watched};
 use crate::support::{DAY, MINUTE, NOON, Scene, advance, at, lease, relaxed};
 
 /// Promises 4 and 13: whichever call or commit fails, and in whichever way.
@@ -132,4 +134,40 @@ fn a_snapshot_of_a_relaxed_store_shows_what_is_not_synced_yet() {
         let view = scene.snapshot().unwrap();
         assert_eq!(view.job(lease.job()).unwrap().unwrap().cursor, n);
     }
+}
+
+/// Notes how each transaction is to be stored.
+#[derive(Default)]
+struct Flushes(Mutex<Vec<Flush>>);
+
+impl Watch for Flushes {
+    fn before_commit(&self, flush: Flush) {
+        self.0.lock().push(flush);
+    }
+}
+
+/// Promise 10: a snapshot may wait for what is gathered, so nothing large is.
+#[test]
+fn a_large_command_of_a_relaxed_store_is_not_gathered_with_others() {
+    let engine = Watched::<Flushes>::new();
+    let builder = relaxed(Builder::on_engine(engine.clone()));
+    let store = builder.clock(ManualClock::at(at(NOON))).open().unwrap();
+    store.create_job(NewJob::new("a", 0..1_000)).unwrap();
+    let worker = store.worker("pc-01", "pc").unwrap();
+    let mut lease = lease(&worker);
+    let import = |number, records| {
+        let record = past(worker.id(), at(NOON), 1, 1);
+        (0..records).fold(Import::new("log", number), |import, _| import.history(record.clone()))
+    };
+    engine.0.lock().clear();
+
+    advance(&mut lease, 10);
+    store.import(import(1, 256)).unwrap();
+    store.import(import(2, 257)).unwrap();
+    let mut batch = lease.next_batch(10).unwrap();
+    (0..5u8).for_each(|n| batch.add_finding([n], vec![0; 60 * 1024]));
+    lease.checkpoint(batch).unwrap();
+
+    use Flush::{Later, LaterAlone};
+    assert_eq!(*engine.0.lock(), [Later, Later, LaterAlone, LaterAlone]);
 }

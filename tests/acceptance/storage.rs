@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 /// What a test does around each commit of a store.
 pub trait Watch: Default + Send + Sync {
-    fn before_commit(&self) {}
+    fn before_commit(&self, _flush: Flush) {}
 
     fn after_commit(&self, _engine: &MemoryEngine) -> EngineResult<()> {
         Ok(())
@@ -52,7 +52,7 @@ impl<W: Watch> Engine for Watched<W> {
         flush: Flush,
         transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
     ) -> EngineResult<()> {
-        self.watch.before_commit();
+        self.watch.before_commit(flush);
         self.engine.write(flush, transaction)?;
         self.watch.after_commit(&self.engine)
     }

@@ -6,6 +6,7 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use milepost::storage::Flush;
 use milepost::{Batch, Error, JobId, Leasing, NewJob};
 use parking_lot::{Condvar, Mutex};
 
@@ -226,7 +227,7 @@ impl Gate {
 }
 
 impl Watch for Gate {
-    fn before_commit(&self) {
+    fn before_commit(&self, _: Flush) {
         let mut state = self.state.lock();
         state.arrived += 1;
         self.changed.notify_all();

@@ -94,7 +94,12 @@ impl OpenDatabase {
         let mut caller = CallerPanic::default();
         let written = match flush {
             Flush::Later => self.gather(database, transaction, &mut caller),
-            Flush::Now => self.write_now(database, transaction, &mut caller),
+            Flush::LaterAlone => {
+                self.write_alone(database, Durability::None, transaction, &mut caller)
+            }
+            Flush::Now => {
+                self.write_alone(database, Durability::Immediate, transaction, &mut caller)
+            }
         };
         caller.resume();
         written
@@ -160,25 +165,44 @@ impl OpenDatabase {
         .map_err(transaction_error)
     }
 
-    /// Runs a transaction and syncs it, with everything that waits.
-    fn write_now(
+    /// Runs a transaction and commits it. If it is durable, it is synced with everything that waits.
+    /// Nothing is locked meanwhile: snapshots show the state before it.
+    fn write_alone(
         &self,
         database: &Database,
+        durability: Durability,
         transaction: Transaction<'_>,
         caller: &mut CallerPanic,
     ) -> EngineResult<()> {
         self.commit_acknowledged()?;
-        let txn = self.health.write(|| database.begin_write().map_err(transaction_error))?;
+        let txn = self.begin_write(database, durability)?;
         let wrote = match self.run(&txn, transaction, caller) {
             Ok(wrote) => wrote,
             Err(error) => return Err(self.roll_back(txn, error)),
         };
-        if !wrote && !self.unsynced.load(Ordering::SeqCst) {
+        let is_durable = matches!(durability, Durability::Immediate);
+        if !wrote && !(is_durable && self.unsynced.load(Ordering::SeqCst)) {
             return self.health.consume(txn, |txn| txn.abort().map_err(storage));
         }
-        self.commit(txn)?;
-        self.unsynced.store(false, Ordering::SeqCst);
-        Ok(())
+        if is_durable {
+            self.commit(txn)?;
+            self.unsynced.store(false, Ordering::SeqCst);
+            Ok(())
+        } else {
+            self.commit_unsynced(txn)
+        }
+    }
+
+    fn begin_write(
+        &self,
+        database: &Database,
+        durability: Durability,
+    ) -> EngineResult<WriteTransaction> {
+        self.health.write(|| {
+            let mut txn = database.begin_write().map_err(transaction_error)?;
+            txn.set_durability(durability).map_err(|e| EngineError::failed(e.to_string()))?;
+            Ok(txn)
+        })
     }
 
     /// Runs a transaction as part of the one that is open.
@@ -191,12 +215,7 @@ impl OpenDatabase {
         let mut open = self.gathering.lock();
         let mut gathering = match open.take() {
             Some(gathering) => gathering,
-            None => self.health.write(|| {
-                let mut txn = database.begin_write().map_err(transaction_error)?;
-                txn.set_durability(Durability::None)
-                    .map_err(|e| EngineError::failed(e.to_string()))?;
-                Ok(Gathering { txn, gathered: 0 })
-            })?,
+            None => Gathering { txn: self.begin_write(database, Durability::None)?, gathered: 0 },
         };
         match self.run(&gathering.txn, transaction, caller) {
             Ok(true) => gathering.gathered += 1,
@@ -225,10 +244,9 @@ impl OpenDatabase {
     /// Commits what was gathered, so that readers see it. It is not synced yet.
     fn commit_gathered(&self, gathering: Option<Gathering>) -> EngineResult<()> {
         match gathering {
+            // What it held was acknowledged already, so after a failure nothing may build on it.
             Some(Gathering { txn, gathered: 1.. }) => {
-                self.unsynced.store(true, Ordering::SeqCst);
-                // What it held was answered already, so after a failure nothing may build on it.
-                self.commit(txn).inspect_err(|_| self.health.stop())
+                self.commit_unsynced(txn).inspect_err(|_| self.health.stop())
             }
             Some(Gathering { txn, .. }) => {
                 self.health.consume(txn, |txn| txn.abort().map_err(storage))
@@ -259,6 +277,11 @@ impl OpenDatabase {
             tracing::debug!(%also, "rolling back");
         }
         error
+    }
+
+    fn commit_unsynced(&self, txn: WriteTransaction) -> EngineResult<()> {
+        self.unsynced.store(true, Ordering::SeqCst);
+        self.commit(txn)
     }
 
     fn commit(&self, txn: WriteTransaction) -> EngineResult<()> {

@@ -159,3 +159,49 @@ fn a_transaction_that_writes_nothing_sees_what_another_handle_committed() {
         assert!(found, "{n}");
     }
 }
+
+/// Promise 10: whoever takes a snapshot while a large transaction runs gets everything that was
+/// committed before, at once. Here the transaction itself takes it: waiting would be a deadlock.
+#[test]
+fn a_snapshot_does_not_wait_for_a_transaction_that_runs_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(&folder.path().join("store"), Sharing::Exclusive);
+    for flush in [Flush::LaterAlone, Flush::Now] {
+        put(&engine, Flush::Later, b"gathered").unwrap();
+
+        engine
+            .write(flush, &mut |txn| {
+                txn.put(Table::Jobs, b"large", b"")?;
+                assert!(has(&engine, b"gathered"));
+                assert!(!has(&engine, b"large"));
+                Ok(())
+            })
+            .unwrap();
+
+        assert!(has(&engine, b"large"));
+        engine
+            .write(flush, &mut |txn| {
+                txn.delete(Table::Jobs, b"gathered")?;
+                txn.delete(Table::Jobs, b"large")
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn what_was_written_alone_is_lost_by_a_crash_until_something_is_synced() {
+    for sync in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let engine = open(&path, Sharing::Exclusive);
+        put(&engine, Flush::LaterAlone, b"alone").unwrap();
+        if sync {
+            engine.write(Flush::Now, &mut |_| Ok(())).unwrap();
+        }
+
+        let copy = folder.path().join("after a crash");
+        std::fs::copy(&path, &copy).unwrap();
+
+        assert_eq!(has(&open(&copy, Sharing::Exclusive), b"alone"), sync);
+    }
+}
