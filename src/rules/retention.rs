@@ -38,18 +38,18 @@ pub(super) fn settle(
         // Later commits, and `settle()`, have to try again.
         shared.control.history_settling |= left_over.is_some();
     }
-    type Step = fn(&mut dyn Write, &mut Shared) -> EngineResult<()>;
-    let steps: [Step; 2] = [
-        |txn, Shared { control, tail }| settle_workers(txn, control, tail),
-        |txn, Shared { control, tail }| {
+    if shared.control.workers_settling.is_some() {
+        let settled = contained(txn, shared, |txn, Shared { control, tail }| {
+            Ok(settle_workers(txn, control, tail)?)
+        })?;
+        left_over = left_over.or(settled.err());
+    }
+    if !shared.control.deleting.is_empty() {
+        let swept = contained(txn, shared, |txn, Shared { control, tail }| {
             let findings = tail.spare(txn, FINDING);
-            sweep_findings(txn, control, findings)
-        },
-    ];
-    for step in steps {
-        if let Err(error) = contained(txn, shared, |txn, shared| Ok(step(txn, shared)?))? {
-            left_over.get_or_insert(error);
-        }
+            Ok(sweep_findings(txn, control, findings)?)
+        })?;
+        left_over = left_over.or(swept.err());
     }
     Ok(left_over)
 }

@@ -4,7 +4,7 @@ use super::{EngineResult, Table};
 
 /// The old values of what was written since a savepoint. Keys and values stand one after the other
 /// in one buffer, since each write of a transaction passes through here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct UndoLog {
     entries: Vec<Entry>,
     bytes: Vec<u8>,
@@ -19,6 +19,11 @@ struct Entry {
 }
 
 impl UndoLog {
+    /// A log with room for what a usual command writes.
+    pub(super) fn new() -> UndoLog {
+        UndoLog { entries: Vec::with_capacity(16), bytes: Vec::with_capacity(1024) }
+    }
+
     pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.bytes.clear();

@@ -24,7 +24,6 @@ pub(super) struct RedbWrite<'t> {
     savepoint: Option<Savepoint>,
 }
 
-#[derive(Default)]
 struct Savepoint {
     /// Whether the transaction had written anything before it.
     wrote: bool,
@@ -123,8 +122,10 @@ impl Write for RedbWrite<'_> {
     }
 
     fn savepoint(&mut self) {
-        let savepoint = self.savepoint.get_or_insert_default();
-        savepoint.wrote = self.wrote;
+        let wrote = self.wrote;
+        let savepoint =
+            self.savepoint.get_or_insert_with(|| Savepoint { wrote, log: UndoLog::new() });
+        savepoint.wrote = wrote;
         savepoint.log.clear();
     }
 
