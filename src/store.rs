@@ -191,7 +191,7 @@ impl Store {
     /// # Errors
     /// [`Error::InUse`] while a snapshot is held.
     pub fn compact(&self) -> Result<()> {
-        self.inner.committer.while_still(|engine| Ok(engine.compact()?))
+        self.inner.committer.exclusively(|engine| Ok(engine.compact()?))
     }
 
     /// Opens the storage again in place, after an [`Error::Uncertain`] or [`Error::Storage`] made

@@ -1,47 +1,53 @@
-//! Holding the store still: to compact, reopen or close it.
+//! Acquiring the store exclusively: to compact, reopen or close it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use super::queue::{Request, State};
+use super::caller::Caller;
+use super::queue::{Entry, State};
 use super::{Committer, cause_of, uncertain};
 use crate::error::{Error, Result};
 use crate::storage::{Engine, EngineResult, Flush};
 use crate::sync::MutexGuard;
 
 impl Committer {
-    /// Waits for its turn, and leads without committing: the store is held still until the lead is
-    /// passed on. Its place is in the queue with the others, since callers that keep coming back
-    /// may never leave a gap.
-    fn hold_still(&self, mut state: MutexGuard<'_, State>) {
-        if !state.led {
-            state.led = true;
-            return;
-        }
-        let request = Request::new(Vec::new());
-        state.waiting.push_back(request.clone());
-        drop(state);
-        request.wait();
-        self.state.lock().waiting.pop_front();
-    }
-
     /// Runs something while nobody commits.
-    pub(crate) fn while_still<T>(&self, run: impl FnOnce(&dyn Engine) -> Result<T>) -> Result<T> {
-        self.hold_still(self.state.lock());
+    pub(crate) fn exclusively<T>(&self, run: impl FnOnce(&dyn Engine) -> Result<T>) -> Result<T> {
+        self.acquire(self.state.lock());
         let closed = self.state.lock().closed;
         let result = if closed {
             Err(Error::Closed)
         } else {
-            // Whatever happens, the lead has to be passed on, or everybody waits for ever.
+            // Whatever happens, the lead has to be released, or everybody waits for ever.
             catch_unwind(AssertUnwindSafe(|| run(&*self.engine)))
                 .unwrap_or_else(|_| Err(uncertain("the storage panicked").into()))
         };
-        self.pass_on(self.state.lock());
+        self.release();
         result
+    }
+
+    /// Waits for the lead, in the queue like everybody else: callers that keep coming back may never
+    /// leave a gap.
+    fn acquire(&self, mut state: MutexGuard<'_, State>) {
+        if !std::mem::replace(&mut state.led, true) {
+            return;
+        }
+        let caller = Arc::new(Caller::default());
+        state.waiting.push_back(Entry::of(Vec::new(), &caller));
+        drop(state);
+        caller.wait();
+        self.state.lock().waiting.pop_front();
+    }
+
+    fn release(&self) {
+        if !self.release_lead() {
+            self.lead();
+        }
     }
 
     /// Closes and opens the storage in place; afterwards the store takes commands again.
     pub(crate) fn reopen(&self) -> Result<()> {
-        self.while_still(|engine| {
+        self.exclusively(|engine| {
             if self.state.lock().stopped.is_none()
                 && let Err(error) = engine.write(Flush::Now, &mut |_| Ok(()))
             {
@@ -56,14 +62,14 @@ impl Committer {
         })
     }
 
-    /// Takes no more commands, answers those that wait, and closes the storage. Whoever closes a
-    /// second time waits for the first to have done so.
+    /// Takes no more commands, commits those that wait, and closes the storage. Whoever closes a
+    /// second time waits until the first is done.
     pub(crate) fn close(&self) -> Result<()> {
         let mut state = self.state.lock();
         let first = !std::mem::replace(&mut state.closed, true);
-        self.hold_still(state);
+        self.acquire(state);
         let closed = if first { self.shut() } else { Ok(()) };
-        self.pass_on(self.state.lock());
+        self.release();
         Ok(closed?)
     }
 

@@ -5,7 +5,7 @@
 //! RUSTFLAGS="--cfg shuttle" cargo test --profile explore --lib explored
 //! ```
 //!
-//! Queue and batch are small here, so that few callers fill them.
+//! Queue and groups are small here, so that few callers fill them.
 
 mod callers;
 mod watched;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use callers::{Callers, create};
+use callers::{Callers, Then, create};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner, thread};
@@ -55,7 +55,7 @@ fn every_caller_gets_its_own_answers_and_they_are_true() {
         let callers = Callers::on(Watched::new());
         // Few positions, so that some commands are refused for overlap.
         callers.submit_from(4, 2, Some(9));
-        callers.while_still_from(1);
+        callers.exclusively_from(1);
         let outcomes = callers.join();
 
         outcomes.agree_with_the_store();
@@ -101,7 +101,7 @@ fn a_panic_of_the_engine_leaves_nobody_waiting() {
         let callers = Callers::on(engine.clone());
         engine.memory.fail_after(roll(40), Fault::Panic);
         callers.submit_from(3, 2, None);
-        callers.panic_while_still();
+        callers.panic_exclusively();
         let outcomes = callers.join();
 
         outcomes.agree_with_the_store();
@@ -118,7 +118,7 @@ fn closing_answers_all_who_wait_and_whoever_closes_returns_when_it_is_closed() {
         let callers = Callers::on(engine.clone());
         callers.submit_from(3, 2, None);
         match roll(3) {
-            0 => callers.while_still_from(1),
+            0 => callers.exclusively_from(1),
             1 => callers.reopen_from(1),
             _ => {}
         }
@@ -149,7 +149,89 @@ fn closing_ends_whatever_the_engine_does() {
         let outcomes = callers.join();
 
         outcomes.agree_with_the_store();
-        assert!(matches!(callers.committer.while_still(|_| Ok(())), Err(Error::Closed)));
+        assert!(matches!(callers.committer.exclusively(|_| Ok(())), Err(Error::Closed)));
+    });
+}
+
+/// Promise 13: of a group, only the command that encounters a damaged row is refused.
+#[test]
+fn a_command_that_fails_after_its_first_write_takes_nobody_along() {
+    explore(2, || {
+        let engine = Watched::damaged();
+        let callers = Callers::on(engine.clone());
+        callers.submit_from(2, 2, None);
+        callers.fail_from(100);
+        callers.fail_from(110);
+        match roll(3) {
+            0 => callers.exclusively_from(1),
+            1 => callers.reopen_from(1),
+            _ => engine.memory.fail_after(roll(3), Fault::CommitLost),
+        }
+        let outcomes = callers.join();
+
+        outcomes.agree_with_the_store();
+        assert!(engine.is_broken() || outcomes.all().all(Result::is_ok));
+    });
+}
+
+/// Promise 13: what no thread waits for is committed by whoever leads, and its completion may
+/// submit again.
+#[test]
+fn completions_that_no_thread_waits_for_get_their_results() {
+    explore(2, || {
+        let engine = Watched::new();
+        let callers = Callers::on(engine.clone());
+        callers.complete_from(2, 100, if roll(2) == 0 { Then::Nothing } else { Then::Again });
+        callers.submit_from(2, 1, None);
+        let disturbance = roll(4);
+        match disturbance {
+            0 => callers.exclusively_from(1),
+            1 => callers.close_from(1),
+            2 => engine.memory.fail_after(roll(3), Fault::CommitLost),
+            _ => {}
+        }
+        let outcomes = callers.join();
+
+        outcomes.agree_with_the_store();
+        assert!([1, 2].contains(&disturbance) || outcomes.all().all(Result::is_ok));
+        assert!(outcomes.all().count() >= 6, "everybody gets a result");
+    });
+}
+
+/// Promise 13. Few schedules: shuttle prints each panic, though it is caught.
+#[test]
+fn a_completion_that_panics_harms_nobody_else() {
+    explore(20, || {
+        let callers = Callers::on(Watched::new());
+        callers.complete_from(1, 100, Then::Panic);
+        callers.submit_from(2, 2, None);
+        callers.exclusively_from(1);
+        let outcomes = callers.join();
+
+        outcomes.agree_with_the_store();
+        assert!(outcomes.all().count() >= 6 && outcomes.all().all(Result::is_ok));
+        callers.committer.close().unwrap();
+    });
+}
+
+/// Promise 13: nobody is overtaken by a caller with many commands, which get their results in
+/// order.
+#[test]
+fn a_caller_with_several_groups_takes_turns_with_others() {
+    explore(2, || {
+        let engine = Watched::new();
+        let callers = Callers::on(engine.clone());
+        callers.submit_at_once(100..108);
+        callers.submit_from(2, 2, None);
+        match roll(4) {
+            0 => callers.close_from(1),
+            1 => callers.reopen_from(1),
+            2 => engine.memory.fail_after(roll(4), Fault::CommitLost),
+            _ => {}
+        }
+        let outcomes = callers.join();
+
+        outcomes.agree_with_the_store();
     });
 }
 

@@ -1,12 +1,14 @@
-//! Applying commands, and committing them together.
+//! Group commit: the commands of many callers in one transaction.
 //!
-//! Whoever finds nobody committing becomes the leader: it takes all commands that wait, applies
-//! them in one transaction, commits, and answers every caller. Then it hands the lead to the next
-//! one that waits. There is no timer, and no added latency when alone.
+//! Commands wait in a queue, each with a [`Complete`] that takes their results: a caller that
+//! blocks, or anything else. A caller that finds nobody committing *leads*: it takes what waits,
+//! applies it in one transaction, commits, and completes it. Then the lead passes to the next
+//! caller that waits. There is no timer, and a caller that is alone never waits.
+//!
+//! What commands do is none of this module's business: it is given a function that applies them.
 
+mod caller;
 mod exclusive;
-#[cfg(all(test, shuttle))]
-pub(crate) mod explored;
 mod flusher;
 mod lead;
 mod queue;
@@ -16,10 +18,12 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-pub(crate) use flusher::{Bell, Flusher};
+pub(crate) use flusher::Flusher;
 pub(crate) use thread::{join, spawn};
 
-use queue::{Reply, Request, State};
+use caller::{Caller, Turn};
+use flusher::FlushRequest;
+use queue::{Entry, State};
 
 use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
@@ -27,32 +31,35 @@ use crate::storage::{Engine, EngineError, EngineResult, Write};
 use crate::sync::{Condvar, Mutex};
 use crate::types::command::{Answer, Effects, Stamped};
 
-/// Callers that may wait for a commit; more than that wait to be let in.
+/// Callers that may wait for a commit; others block until there is room.
 const QUEUE: usize = if cfg!(all(test, shuttle)) { 2 } else { 1024 };
 
-/// Commands applied in one transaction.
-const BATCH: usize = if cfg!(all(test, shuttle)) { 3 } else { 1024 };
+/// Commands that are applied in one transaction. A caller with more takes several turns.
+const GROUP: usize = if cfg!(all(test, shuttle)) { 3 } else { 1024 };
 
-/// Commands that may wait for a sync, however soon they came. Synced pages that they replaced cannot
-/// be used again before it: the fewer they are, the smaller the file.
-const UNSYNCED: usize = 2048;
+pub(crate) type Results = Vec<Result<Answer>>;
 
-type Answers = Vec<Result<Answer>>;
+/// Takes the results of some commands.
+pub(crate) trait Complete: Send + Sync {
+    /// Takes a result for each command, in order. The leader calls this once, before it gives up
+    /// the lead: it must be quick, and may submit commands but not wait for them.
+    fn complete(&self, results: Results);
+}
 
-/// What commands do: applies a group of them within one transaction, in order, and pushes an answer
-/// for each. It may be run again, on a fresh state. An error of it abandons the transaction.
-pub(crate) type Apply = fn(&mut dyn Write, &[&Stamped], &mut Answers) -> EngineResult<Effects>;
+/// Applies a group of commands within one transaction, in order, and pushes a result for each. It
+/// may be run again, on a fresh state. If it returns an error, the transaction is abandoned.
+pub(crate) type Apply = fn(&mut dyn Write, &[&Stamped], &mut Results) -> EngineResult<Effects>;
 
-/// Applies commands to an engine, many callers' in one transaction.
+/// Applies commands to an engine, those of many callers in one transaction.
 pub(crate) struct Committer {
     engine: Arc<dyn Engine>,
     apply: Apply,
     durability: Durability,
     state: Mutex<State>,
-    /// Told whenever a lead has ended: the queue may have room again, or let nobody in any more.
-    moved: Condvar,
-    /// Rung when a commit begins to wait for its sync.
-    bell: Mutex<Option<Sender<Bell>>>,
+    /// Notified whenever a leader is done: the queue may have room again, or be closed.
+    lead_released: Condvar,
+    /// Where to send a request once a commit begins to wait for its sync.
+    flush_requests: Mutex<Option<Sender<FlushRequest>>>,
 }
 
 impl Committer {
@@ -62,8 +69,8 @@ impl Committer {
             apply,
             durability,
             state: Mutex::default(),
-            moved: Condvar::new(),
-            bell: Mutex::new(None),
+            lead_released: Condvar::new(),
+            flush_requests: Mutex::new(None),
         }
     }
 
@@ -72,60 +79,69 @@ impl Committer {
         if self.state.lock().closed { Err(Error::Closed) } else { Ok(&*self.engine) }
     }
 
-    /// Has the flusher told when a commit begins to wait for its sync.
-    pub(crate) fn set_bell(&self, bell: Sender<Bell>) {
-        *self.bell.lock() = Some(bell);
-    }
-
-    /// Has one command applied and committed.
+    /// Applies and commits one command; returns its result.
     pub(crate) fn submit(&self, command: Stamped) -> Result<Answer> {
-        self.submit_all(vec![command]).pop().unwrap_or(Err(Error::Closed))
+        self.call(vec![command]).pop().unwrap_or(Err(Error::Closed))
     }
 
-    /// Has commands applied in order, next to each other, and gives an answer to each.
-    pub(crate) fn submit_all(&self, commands: Vec<Stamped>) -> Answers {
-        if commands.is_empty() {
-            return Vec::new();
+    /// Applies and commits commands in order; returns a result for each. More than a group of them
+    /// queue again at the end after each group, so that other callers get their turn.
+    pub(crate) fn submit_all(&self, commands: Vec<Stamped>) -> Results {
+        let total = commands.len();
+        if total <= GROUP {
+            return if total == 0 { Vec::new() } else { self.call(commands) };
         }
-        let request = Request::new(commands);
-        match self.enter(&request) {
-            Err(refused) => request.commands.iter().map(|_| Err(refused.clone())).collect(),
+        let mut results = Vec::with_capacity(total);
+        let mut rest = commands.into_iter();
+        while results.len() < total {
+            results.extend(self.call(rest.by_ref().take(GROUP).collect()));
+            // Not even after a reopen may anything be applied after what failed.
+            if let Some(Err(error)) = results.last()
+                && error.needs_reopen()
+            {
+                let stopped = Err(Error::Stopped { source: cause_of(error) });
+                results.resize(total, stopped);
+            }
+        }
+        results
+    }
+
+    /// Has a group of commands committed, by this thread or by another.
+    fn call(&self, commands: Vec<Stamped>) -> Results {
+        let count = commands.len();
+        let caller = Arc::new(Caller::default());
+        match self.enter(Entry::of(commands, &caller)) {
+            Err(refused) => return vec![Err(refused); count],
             Ok(Entered::Leads) => self.lead(),
-            Ok(Entered::Waits) => match request.wait() {
-                Reply::Answered(answers) => answers,
-                Reply::Lead | Reply::Waiting => {
+            Ok(Entered::Waits) => {}
+        }
+        loop {
+            match caller.wait() {
+                Turn::Done(results) => return results,
+                Turn::Lead => {
                     self.gather();
-                    self.lead()
+                    self.lead();
                 }
-            },
+            }
         }
     }
 
-    fn enter(&self, request: &Arc<Request>) -> Result<Entered> {
+    /// Joins the queue, once there is room.
+    fn enter(&self, entry: Entry) -> Result<Entered> {
         let mut state = self.state.lock();
-        loop {
-            if state.closed {
-                return Err(Error::Closed);
-            }
-            if let Some(source) = state.stopped.clone() {
-                return Err(Error::Stopped { source });
-            }
-            if state.waiting.len() < QUEUE {
-                break;
-            }
-            self.moved.wait(&mut state);
+        while state.is_full() {
+            self.lead_released.wait(&mut state);
         }
-        state.waiting.push_back(request.clone());
-        if state.led {
-            return Ok(Entered::Waits);
-        }
-        state.led = true;
-        Ok(Entered::Leads)
+        state.enter(entry)
     }
 }
 
+/// What whoever has joined the queue must do.
+#[derive(Debug, PartialEq)]
 enum Entered {
+    /// Nobody commits: call [`Committer::lead`].
     Leads,
+    /// Somebody commits, and sees to it that these commands are completed.
     Waits,
 }
 
@@ -142,3 +158,8 @@ fn cause_of(error: &Error) -> Cause {
         other => Arc::new(other.clone()),
     }
 }
+
+#[cfg(all(test, shuttle))]
+pub(crate) mod explored;
+#[cfg(all(test, not(shuttle)))]
+mod tests;

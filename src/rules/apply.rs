@@ -8,22 +8,22 @@ use crate::rules::retention;
 use crate::rules::{expiry, fencing, findings, imports, jobs, leasing, workers};
 use crate::schema::tables;
 use crate::storage::{EngineError, EngineResult, Write};
-use crate::types::command::{Answer, Command, Effects, Stamped};
+use crate::types::command::{Answer, Command, Effects, Receipt, Stamped};
 
-type Answers = Vec<Result<Answer>>;
+type Results = Vec<Result<Answer>>;
 
 /// Applies commands in order, then lets retention follow. A command that fails changes nothing, and
 /// the others are applied as if it had not come.
 pub(crate) fn apply_all(
     txn: &mut dyn Write,
     commands: &[&Stamped],
-    answers: &mut Answers,
+    results: &mut Results,
 ) -> EngineResult<Effects> {
     let txn = &mut Transaction::new(txn);
     let control = match tables::control(txn) {
         Ok(control) => control,
         Err(EngineError::DamagedRow(what)) => {
-            refuse(commands, answers, &Error::Corrupted { what });
+            refuse(commands, results, &Error::Corrupted { what });
             return Ok(Effects::default());
         }
         Err(error) => return Err(error),
@@ -32,21 +32,21 @@ pub(crate) fn apply_all(
     let mut shared = Shared { control, tail: HistoryTail::default() };
     let mut effects = Effects::default();
     for stamped in commands {
-        let answer = contained(txn, &mut shared, |txn, shared| apply_one(txn, shared, stamped))?;
-        report(&answer);
-        answers.push(answer);
+        let result = contained(txn, &mut shared, |txn, shared| apply_one(txn, shared, stamped))?;
+        effects.must_be_synced |= completes_a_job(&result);
+        results.push(result);
     }
     // A transaction of nothing but rejected commands changes nothing.
-    if answers.iter().all(Result::is_err) {
+    if results.iter().all(Result::is_err) {
         return Ok(effects);
     }
     effects.left_over = retention::settle(txn, &mut shared)?;
-    for (stamped, answer) in commands.iter().zip(answers) {
-        if let (Command::Settle, Ok(settling)) = (&stamped.command, &mut *answer) {
-            *settling = Answer::Settling { more: shared.control.is_settling() };
-            if let Some(error) = &effects.left_over {
-                *answer = Err(error.clone());
-            }
+    for (stamped, result) in commands.iter().zip(results) {
+        if let Command::Settle = stamped.command
+            && result.is_ok()
+        {
+            let more = shared.control.is_settling();
+            *result = effects.left_over.clone().map_or(Ok(Answer::Settling { more }), Err);
         }
     }
     if shared.control != before {
@@ -56,24 +56,17 @@ pub(crate) fn apply_all(
 }
 
 /// Every command needs the control row, except those that only ask for a sync.
-fn refuse(commands: &[&Stamped], answers: &mut Answers, error: &Error) {
-    answers.extend(commands.iter().map(|stamped| match stamped.command {
+fn refuse(commands: &[&Stamped], results: &mut Results, error: &Error) {
+    results.extend(commands.iter().map(|stamped| match stamped.command {
         Command::Flush => Ok(Answer::Done),
         _ => Err(error.clone()),
     }));
 }
 
-/// Tells an operator what only the caller would hear of otherwise.
-fn report(answer: &Result<Answer>) {
-    match answer {
-        Err(Error::LeaseLost { job, token, why }) => {
-            tracing::info!(%job, %token, %why, "a command came under a lost lease");
-        }
-        Err(error @ (Error::Corrupted { .. } | Error::Internal { .. })) => {
-            tracing::error!(%error, "a command was refused");
-        }
-        _ => {}
-    }
+/// A completed job is never undone. A checkpoint shows only when it is applied whether it completes
+/// its job.
+fn completes_a_job(result: &Result<Answer>) -> bool {
+    matches!(result, Ok(Answer::Receipt { receipt: Receipt::Completed, .. }))
 }
 
 fn apply_one(txn: &mut dyn Write, shared: &mut Shared, stamped: &Stamped) -> Applied<Answer> {

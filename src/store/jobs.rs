@@ -114,8 +114,9 @@ impl Store {
         }
     }
 
-    /// Sends many commands to be applied in order and, as far as the engine allows, in one
-    /// transaction. Each gets its own answer; one that is refused does not stop the others.
+    /// Sends many commands to be applied in order, up to 1,024 of them in one transaction. Other
+    /// callers take turns between transactions. Each command gets its own result; one that is
+    /// refused does not stop the others, but after a failure of the storage none is applied.
     pub fn submit_many(
         &self,
         commands: impl IntoIterator<Item = LeaseCommand>,

@@ -238,15 +238,17 @@ impl Stamped {
     }
 }
 
-/// What a command returns.
-/// What applying a group of commands did beyond the answers to each.
+/// What applying a group of commands did beyond the result of each.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
+    /// Whether it must be on disk before anybody gets a result, also in a `Relaxed` store.
+    pub(crate) must_be_synced: bool,
     /// Why retention left something undone. No command is refused for that, except
     /// [`Command::Settle`].
     pub(crate) left_over: Option<Error>,
 }
 
+/// What a command returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Done,

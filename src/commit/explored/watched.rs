@@ -11,15 +11,20 @@ use super::*;
 use crate::config::Caps;
 use crate::query::Snapshot;
 use crate::rules::apply_all;
-use crate::schema::tables;
-use crate::storage::{EngineSnapshot, MemoryEngine, Write};
+use crate::schema::{key, tables};
+use crate::storage::{EngineSnapshot, MemoryEngine, Table, Write};
 use crate::time::Timestamp;
+use crate::types::command::{Action, LeaseCommand, LeaseRequest};
+use crate::types::{JobId, NewJob, Token, WorkerId};
+
+/// The prefix of the job whose worker is damaged.
+const HELD: &str = "held";
 
 pub(crate) struct Watched {
     pub(crate) memory: MemoryEngine,
     /// Whether to panic in the last transaction before it is closed.
     pub(super) panics_at_last: AtomicBool,
-    /// Whether somebody commits, or has the store held still.
+    /// Whether somebody commits, or has the store exclusively.
     busy: AtomicBool,
     /// Whether a commit failed, and the storage was not opened again since.
     broken: AtomicBool,
@@ -28,7 +33,9 @@ pub(crate) struct Watched {
     one_each: bool,
     committer: OnceLock<Weak<Committer>>,
     /// Who waited when the last commit began.
-    waited: Plain<Vec<Arc<Request>>>,
+    waited: Plain<Vec<Arc<dyn Complete>>>,
+    /// The row that was damaged, as it was.
+    mended: Plain<Option<Vec<u8>>>,
     /// What was seen that must not be: a panic here would be taken for one of the storage.
     complaints: Plain<Vec<&'static str>>,
 }
@@ -55,6 +62,7 @@ impl Watched {
             one_each,
             committer: OnceLock::new(),
             waited: Plain::default(),
+            mended: Plain::default(),
             complaints: Plain::default(),
         })
     }
@@ -72,11 +80,52 @@ impl Watched {
         Snapshot::new(view, Timestamp::EPOCH, 0, Arc::default()).unwrap()
     }
 
-    /// The jobs that are stored, by the first position and the number of each.
+    /// One with a job that is held by a worker whose row cannot be decoded.
+    pub(super) fn damaged() -> Arc<Watched> {
+        let watched = Watched::new();
+        let name = "pc".to_string();
+        let worker = WorkerId(1);
+        let before = [
+            Command::Register { name: name.clone(), kind: name },
+            Command::Create(vec![NewJob::new(HELD, 0..1)]),
+            Command::Lease(LeaseRequest::new(worker, Duration::from_secs(60))),
+        ];
+        for command in before {
+            let stamped = Stamped::new(Timestamp::EPOCH, command);
+            let mut results = Vec::new();
+            let apply =
+                &mut |txn: &mut dyn Write| apply_all(txn, &[&stamped], &mut results).map(|_| ());
+            watched.memory.write(Flush::Now, apply).unwrap();
+            assert!(results.iter().all(Result::is_ok), "{results:?}");
+        }
+        let key = key::worker(worker);
+        let view = watched.memory.snapshot().unwrap();
+        let keep = &mut |row: &[u8]| *watched.mended.lock().unwrap() = Some(row.to_vec());
+        view.get(Table::Workers, &key, keep).unwrap();
+        drop(view);
+        watched.memory.write(Flush::Now, &mut |txn| txn.put(Table::Workers, &key, &[77])).unwrap();
+        watched
+    }
+
+    /// A command that changes the job before it finds the worker's row damaged.
+    pub(super) fn failing(&self) -> Stamped {
+        let (job, token) = (JobId(1), Token(1));
+        let command = LeaseCommand { job, token, sequence: 1, action: Action::Release };
+        Stamped { now: Timestamp::EPOCH, command: Command::held(command) }
+    }
+
+    /// The jobs that are stored, by the first position and the number of each. What was damaged is
+    /// mended first.
     pub(super) fn jobs(&self) -> Vec<(u64, u64)> {
+        if let Some(row) = self.mended.lock().unwrap().take() {
+            let key = key::worker(WorkerId(1));
+            self.memory.write(Flush::Now, &mut |txn| txn.put(Table::Workers, &key, &row)).unwrap();
+        }
         let view = self.view();
         view.verify().unwrap();
-        view.jobs(None, 1_000).unwrap().iter().map(|job| (job.start, job.id.number())).collect()
+        let jobs = view.jobs(None, 1_000).unwrap();
+        let created = jobs.iter().filter(|job| *job.prefix != *HELD.as_bytes());
+        created.map(|job| (job.start, job.id.number())).collect()
     }
 
     fn see_to_it(&self, holds: bool, complaint: &'static str) {
@@ -102,9 +151,7 @@ impl Watched {
     }
 
     /// Nobody overtakes: each commit takes those who waited longest, and one at least.
-    fn take_turns(&self, waiting: Vec<Arc<Request>>) {
-        let let_in = waiting.iter().filter(|request| !request.leads_alone()).count();
-        self.see_to_it(let_in <= QUEUE, "too many were let in");
+    fn take_turns(&self, waiting: Vec<Arc<dyn Complete>>) {
         let mut waited = self.waited.lock().unwrap();
         let left = waited.iter().filter(|a| waiting.iter().any(|b| Arc::ptr_eq(a, b))).count();
         let gone = waited.len() - left;
@@ -145,8 +192,14 @@ impl Engine for Watched {
         if let Some(committer) = self.committer.get().and_then(Weak::upgrade) {
             let state = committer.state.lock();
             let last = state.closed && state.waiting.is_empty();
-            let waiting = state.waiting.iter().cloned().collect();
+            let waiting = state.waiting.iter().map(|entry| entry.completion.clone()).collect();
+            let callers = state
+                .waiting
+                .iter()
+                .filter(|entry| entry.thread.is_some() && !entry.is_exclusive())
+                .count();
             drop(state);
+            self.see_to_it(callers <= QUEUE, "too many were let in");
             self.take_turns(waiting);
             assert!(!last || !self.panics_at_last.load(Ordering::SeqCst), "as told");
         }

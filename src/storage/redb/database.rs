@@ -181,7 +181,8 @@ impl OpenDatabase {
             Err(error) => return Err(self.roll_back(txn, error)),
         };
         let is_durable = matches!(durability, Durability::Immediate);
-        if !wrote && !(is_durable && self.unsynced.load(Ordering::SeqCst)) {
+        let syncs_others = is_durable && self.unsynced.load(Ordering::SeqCst);
+        if !(wrote || syncs_others) {
             return self.health.consume(txn, |txn| txn.abort().map_err(storage));
         }
         if is_durable {
