@@ -235,6 +235,9 @@ pub enum Error {
     },
     /// The store was closed.
     Closed,
+    /// This process was forked from the one that opened the store, and cannot use it: open a store
+    /// after the fork. Nothing was changed; what the parent does with the store is not disturbed.
+    Forked,
     /// The command needs a larger transaction than the storage engine allows. Split it.
     TooLarge,
     /// Something still uses the store, such as a snapshot during a compaction.

@@ -250,7 +250,8 @@ impl Lease {
                 | Error::Internal { .. }
                 | Error::TooLarge
                 | Error::InUse { .. }
-                | Error::Closed,
+                | Error::Closed
+                | Error::Forked,
             ) => {}
             Err(Error::OutOfSequence { expected, .. }) if *expected <= self.sequence => {
                 return self.roll_back();
@@ -320,6 +321,13 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if self.ended && self.kept_alive.is_none() {
+            return;
+        }
+        // The parent of a forked child still holds the job.
+        if self.store.check_process().is_err() {
+            return std::mem::forget(self.kept_alive.take());
+        }
         if self.ended {
             return;
         }

@@ -62,11 +62,20 @@
 //! [`Request::keep_alive`]. A panic inside the storage engine is caught and stops the store with
 //! an error; that needs a program built with `panic = "unwind"`, the default.
 //!
+//! ## Forks
+//!
+//! A store belongs to the process that opened it. In a child made by `fork`, every call returns
+//! [`Error::Forked`], and dropping a handle closes the child's descriptors and does nothing else: it
+//! writes nothing and releases no lock and no lease, so the parent works on undisturbed. A child can
+//! open stores of its own. While it neither drops what it inherited nor ends, the file stays locked,
+//! even if the parent has ended.
+//!
 //! ## Tour of the modules
 //!
 //! From the ground up:
 //!
 //! - `error`, `time`, `clock`, `config`, `types`: the words of the store.
+//! - `process`: telling a forked child from the process that opened a store.
 //! - `sync`: the locks, which tests replace by those of an explorer of schedules.
 //! - [`storage`]: the seam to the engine that keeps the bytes, with redb and memory behind it.
 //! - `schema`: tables, keys, rows and codec.
@@ -82,6 +91,7 @@ mod config;
 mod error;
 mod keepalive;
 mod lease;
+mod process;
 mod query;
 mod reader;
 mod rules;

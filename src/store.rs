@@ -12,6 +12,7 @@ use crate::commit::{Committer, Flusher};
 use crate::config::{Caps, CapsChange};
 use crate::error::{Error, Result};
 use crate::keepalive::{Deadline, Keeper, KeptAlive};
+use crate::process::Process;
 use crate::query::{ChunkSums, Snapshot, WorkerInfo};
 use crate::schema::{key, rows, tables};
 use crate::storage::Engine;
@@ -31,6 +32,7 @@ pub struct Store {
 }
 
 struct Inner {
+    process: Process,
     committer: Arc<Committer>,
     clock: Arc<dyn Clock>,
     clock_watch: ClockWatch,
@@ -56,10 +58,22 @@ impl Inner {
         }
         closed
     }
+
+    /// What a forked child does in place of closing: it closes its descriptors and leaks the rest,
+    /// which is of no use without the threads that are missing here, and may hold locks of theirs.
+    fn leave(&mut self) {
+        self.committer.leave();
+        std::mem::forget(self.committer.clone());
+        std::mem::forget(std::mem::replace(&mut self.keeper, Mutex::new(None)));
+        std::mem::forget(std::mem::replace(&mut self.flusher, Mutex::new(None)));
+    }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if !self.process.is_current() {
+            return self.leave();
+        }
         if let Err(error) = self.close() {
             tracing::error!(path = %self.path.display(), %error, "a store could not be closed in order");
         }
@@ -82,6 +96,7 @@ impl Store {
     ) -> Store {
         Store {
             inner: Arc::new(Inner {
+                process: Process::current(),
                 committer,
                 clock,
                 clock_watch: ClockWatch::default(),
@@ -155,6 +170,7 @@ impl Store {
     /// # Errors
     /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot> {
+        self.check_process()?;
         let chunk_sums = self.inner.chunk_sums.read();
         let committer = &self.inner.committer;
         snapshot(committer.engine()?, self.now(), &chunk_sums)
@@ -191,6 +207,7 @@ impl Store {
     /// # Errors
     /// [`Error::InUse`] while a snapshot is held.
     pub fn compact(&self) -> Result<()> {
+        self.check_process()?;
         self.inner.committer.exclusively(|engine| Ok(engine.compact()?))
     }
 
@@ -203,6 +220,7 @@ impl Store {
     /// # Errors
     /// As [`Builder::open`](crate::Builder::open); the store then stays stopped, and this can be tried again.
     pub fn reopen(&self) -> Result<()> {
+        self.check_process()?;
         let mut chunk_sums = self.inner.chunk_sums.write();
         *chunk_sums = Arc::default();
         let reopened = self.inner.committer.reopen();
@@ -220,7 +238,13 @@ impl Store {
     /// # Errors
     /// [`Error::Storage`] or [`Error::Uncertain`] if the last sync fails; the store is closed all the same.
     pub fn close(&self) -> Result<()> {
+        self.check_process()?;
         self.inner.close()
+    }
+
+    /// Refuses what a forked child asks, before any lock is taken.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.inner.process.check()
     }
 
     pub(crate) fn submit_one(&self, command: Command) -> Result<Answer> {
@@ -239,6 +263,7 @@ impl Store {
 
     /// Checks a command, and gives it the time.
     fn stamp(&self, command: Command) -> Result<Stamped> {
+        self.check_process()?;
         command.check()?;
         let (now, since_clock_jump) = self.inner.clock_watch.now(&*self.inner.clock);
         Ok(Stamped { now, since_clock_jump, command })
@@ -249,8 +274,9 @@ impl Store {
         self.inner.is_shared.then_some(Duration::from_secs(1))
     }
 
-    pub(crate) fn waiters(&self) -> &Waiters {
-        &self.inner.waiters
+    pub(crate) fn waiters(&self) -> Result<&Waiters> {
+        self.check_process()?;
+        Ok(&self.inner.waiters)
     }
 
     /// Renews a lease in the background until the result is dropped.

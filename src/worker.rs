@@ -141,7 +141,7 @@ impl Request {
     pub fn lease(self) -> Result<Leasing> {
         let store = self.worker.store.clone();
         loop {
-            let seen = store.waiters().seen();
+            let seen = store.waiters()?.seen();
             match store.submit_one(Command::Lease(self.lease.clone()))? {
                 Answer::Lease { answer: LeaseAnswer::Granted(grant), .. } => {
                     let lease = Lease::new(&store, self.worker.id, grant, self.keep_alive)?;
@@ -228,10 +228,11 @@ impl Busy {
             Wanted::Any | Wanted::Prefix(_) => Expiry::OfAny(self.until),
         };
         let most = store.others_write().map_or(most, |look| most.min(look));
-        let event = store.waiters().wait(self.seen, most, expiry, &|| store.now());
+        let waiters = store.waiters()?;
+        let event = waiters.wait(self.seen, most, expiry, &|| store.now());
         let answer = self.request.lease();
         if !matches!(answer, Ok(Leasing::Leased(_))) {
-            store.waiters().pass_on(event);
+            waiters.pass_on(event);
         }
         answer
     }

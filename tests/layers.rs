@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. A name stands for a file, or for all files of a folder that have no place of
 /// their own in the list.
-const LAYERS: [&str; 22] = [
+const LAYERS: [&str; 23] = [
     "sync",
     "types/ids",
     "types/status",
     "error",
+    "process",
     "time",
     "clock",
     "config",

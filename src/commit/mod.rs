@@ -79,6 +79,11 @@ impl Committer {
         if self.state.lock().closed { Err(Error::Closed) } else { Ok(&*self.engine) }
     }
 
+    /// Closes what a forked child shares with its parent.
+    pub(crate) fn leave(&self) {
+        self.engine.leave();
+    }
+
     /// Applies and commits one command; returns its result.
     pub(crate) fn submit(&self, command: Stamped) -> Result<Answer> {
         self.call(vec![command]).pop().unwrap_or(Err(Error::Closed))

@@ -113,6 +113,9 @@ impl fmt::Display for Error {
                 write!(f, "the store stopped writing after a failure, reopen it: {source}")
             }
             Error::Closed => f.write_str("the store is closed"),
+            Error::Forked => f.write_str(
+                "the store was opened by the process that this one was forked from, and works only there",
+            ),
             Error::TooLarge => {
                 f.write_str("the command needs a larger transaction than the storage engine allows")
             }

@@ -171,6 +171,7 @@ impl From<EngineError> for Error {
             }
             EngineError::TooLarge => Error::TooLarge,
             EngineError::InUse(what) => Error::InUse { what },
+            EngineError::Forked => Error::Forked,
         }
     }
 }

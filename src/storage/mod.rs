@@ -130,6 +130,8 @@ pub enum EngineError {
     TooLarge,
     /// Something else has to end first.
     InUse(&'static str),
+    /// This process was forked from the one that opened the engine.
+    Forked,
 }
 
 impl fmt::Display for EngineError {
@@ -139,6 +141,9 @@ impl fmt::Display for EngineError {
             EngineError::Corrupted(what) | EngineError::DamagedRow(what) => f.write_str(what),
             EngineError::TooLarge => f.write_str("the transaction is too large"),
             EngineError::InUse(what) => f.write_str(what),
+            EngineError::Forked => {
+                f.write_str("the storage was opened before this process was forked")
+            }
         }
     }
 }
@@ -309,6 +314,11 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError`] if that fails.
     fn close(&self) -> EngineResult<()>;
+
+    /// Closes the descriptors that a forked child shares with its parent, and does nothing else: it
+    /// writes nothing, releases no locks, and waits for nothing. It is called in the child only, in
+    /// place of [`close`](Engine::close); the engine is leaked there.
+    fn leave(&self) {}
 
     /// Gives unused space back, where the engine can.
     ///

@@ -11,6 +11,7 @@ use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
+use crate::process::Process;
 use crate::storage::Device;
 
 /// A file or device that is open.
@@ -18,6 +19,7 @@ use crate::storage::Device;
 pub(super) struct Bytes {
     /// `None` once it was closed.
     medium: RwLock<Option<Medium>>,
+    process: Process,
 }
 
 #[derive(Debug)]
@@ -28,20 +30,40 @@ enum Medium {
 
 impl Bytes {
     pub(super) fn of_file(file: FileBackend) -> Arc<Bytes> {
-        Arc::new(Bytes { medium: RwLock::new(Some(Medium::File(file))) })
+        Bytes::new(Medium::File(file))
     }
 
     pub(super) fn of_device(device: Arc<dyn Device>) -> Arc<Bytes> {
-        let device = Medium::Device(DeviceBackend(device));
-        Arc::new(Bytes { medium: RwLock::new(Some(device)) })
+        Bytes::new(Medium::Device(DeviceBackend(device)))
     }
 
-    /// Releases the locks and closes the file, once: closing it again does nothing.
+    fn new(medium: Medium) -> Arc<Bytes> {
+        Arc::new(Bytes { medium: RwLock::new(Some(medium)), process: Process::current() })
+    }
+
+    /// Releases the locks and closes the file, once: closing it again does nothing. In a forked
+    /// child it does nothing either, since the locks belong to the parent too.
     pub(super) fn close(&self) -> io::Result<()> {
+        if !self.process.is_current() {
+            return Ok(());
+        }
         match self.medium.write().take() {
             Some(Medium::File(file)) => file.close(),
             Some(Medium::Device(device)) => device.close(),
             None => Ok(()),
+        }
+    }
+
+    /// Closes the descriptor of a forked child. The locks belong to the open file, which the parent
+    /// still has open. If a thread of the parent was using the file at the time of the fork, it stays
+    /// open until the child ends.
+    pub(super) fn leave(&self) {
+        if let Some(mut medium) = self.medium.try_write() {
+            match medium.take() {
+                // Dropping it closes the file without touching its locks.
+                Some(Medium::File(file)) => drop(file),
+                other => std::mem::forget(other),
+            }
         }
     }
 
@@ -54,6 +76,9 @@ impl Bytes {
     }
 
     fn medium(&self) -> io::Result<MappedRwLockReadGuard<'_, dyn StorageBackend>> {
+        if !self.process.is_current() {
+            return Err(io::Error::other("the file was opened before this process was forked"));
+        }
         RwLockReadGuard::try_map(self.medium.read(), |medium| match medium {
             Some(Medium::File(file)) => Some(file as &dyn StorageBackend),
             Some(Medium::Device(device)) => Some(device),

@@ -54,7 +54,7 @@ impl OpenDatabase {
         OpenDatabase {
             handle: Some(handle),
             bytes,
-            health: Arc::default(),
+            health: Arc::new(Health::new()),
             gathering: Mutex::new(None),
             unsynced: AtomicBool::new(false),
         }
@@ -131,8 +131,19 @@ impl OpenDatabase {
         self.end()
     }
 
-    /// Closes the database unless it is closed. The file is released whatever becomes of redb.
+    /// Closes the file of a forked child.
+    pub(super) fn leave(&self) {
+        self.bytes.leave();
+    }
+
+    /// Closes the database unless it is closed. The file is released whatever becomes of redb. In a
+    /// forked child redb is leaked.
     fn end(&mut self) -> EngineResult<()> {
+        if self.health.is_forked() {
+            std::mem::forget((self.gathering.get_mut().take(), self.handle.take()));
+            self.leave();
+            return Err(EngineError::Forked);
+        }
         if let Some(gathering) = self.gathering.get_mut().take() {
             self.health.discard(gathering.txn);
         }
@@ -304,8 +315,10 @@ impl OpenDatabase {
 
 impl Drop for OpenDatabase {
     fn drop(&mut self) {
-        if let Err(error) = self.end() {
-            tracing::debug!(%error, "closing a database");
+        match self.end() {
+            // Nothing is logged in a forked child either: a subscriber may take locks.
+            Ok(()) | Err(EngineError::Forked) => {}
+            Err(error) => tracing::debug!(%error, "closing a database"),
         }
     }
 }

@@ -5,11 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::failed_earlier;
+use crate::process::Process;
 use crate::storage::{EngineError, EngineResult};
 
 /// What is known of a redb database that is open. Its snapshots share it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Health {
+    process: Process,
     /// redb panicked, or lost what was acknowledged. From then on only reads are tried.
     stopped: AtomicBool,
     /// redb panicked while it wrote, or while something of it was dropped. Locks of redb may be
@@ -19,6 +21,19 @@ pub(super) struct Health {
 }
 
 impl Health {
+    pub(super) fn new() -> Health {
+        Health {
+            process: Process::current(),
+            stopped: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether this is a forked child, where no lock may be taken and nothing of redb be dropped.
+    pub(super) fn is_forked(&self) -> bool {
+        !self.process.is_current()
+    }
+
     /// Runs a call of redb that only reads.
     pub(super) fn read<T>(&self, call: impl FnOnce() -> EngineResult<T>) -> EngineResult<T> {
         catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {

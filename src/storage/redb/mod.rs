@@ -110,6 +110,15 @@ impl Engine for RedbEngine {
         self.database.write().take().map_or(Ok(()), OpenDatabase::close)
     }
 
+    fn leave(&self) {
+        // A thread of the parent may have held the lock when it was forked.
+        if let Some(database) = self.database.try_read()
+            && let Some(database) = &*database
+        {
+            database.leave();
+        }
+    }
+
     fn compact(&self) -> EngineResult<()> {
         self.database.write().as_mut().ok_or_else(closed)?.compact()
     }

@@ -215,8 +215,9 @@ fn open_error(path: PathBuf, access: Access, look: &Look, error: DatabaseError) 
 fn locked_hint(access: Access) -> &'static str {
     match (access.sharing, access.read_only) {
         (Sharing::Exclusive, false) => {
-            "another process, or another handle in this one, has it open; to share it, open it \
-             everywhere with Sharing::SingleWriter (one writes, others read) or Sharing::MultiWriter"
+            "another process, or another handle in this one, has it open, or a process that was \
+             forked from one that had it open; to share it, open it everywhere with \
+             Sharing::SingleWriter (one writes, others read) or Sharing::MultiWriter"
         }
         (Sharing::Exclusive, true) => {
             "a writer has it open; to read beside it, open it everywhere with Sharing::SingleWriter \

@@ -30,6 +30,9 @@ impl RedbSnapshot {
     }
 
     fn table(&self, table: Table) -> EngineResult<&ReadTable> {
+        if self.health.is_forked() {
+            return Err(EngineError::Forked);
+        }
         let cell = &self.tables[table as usize];
         if let Some(open) = cell.get() {
             return Ok(open);
@@ -42,10 +45,14 @@ impl RedbSnapshot {
 
 impl Drop for RedbSnapshot {
     fn drop(&mut self) {
-        for table in std::mem::take(&mut self.tables) {
+        let (tables, txn) = (std::mem::take(&mut self.tables), self.txn.take());
+        if self.health.is_forked() {
+            return std::mem::forget((tables, txn));
+        }
+        for table in tables {
             self.health.discard(table);
         }
-        self.health.discard(self.txn.take());
+        self.health.discard(txn);
     }
 }
 
