@@ -79,7 +79,7 @@ impl Axis {
     pub fn sizes(self, quick: bool) -> &'static [u64] {
         match (self, quick) {
             (Axis::Workers, false) => &[10, 100, 1_000, 10_000, 100_000],
-            (Axis::Workers, true) => &[300, 1_500, 6_000],
+            (Axis::Workers, true) => &[250, 1_000, 4_000],
             (Axis::Waiting, false) => &[0, 10, 100, 1_000],
             (Axis::Waiting, true) => &[0, 10, 100],
             (_, false) => &[1_000, 10_000, 100_000, 1_000_000],
@@ -113,6 +113,7 @@ impl Cell {
     fn meter(self) -> Meter {
         let millis = Duration::from_millis;
         match (self.axis, self.quick) {
+            // Longer than a second, after which a waiting worker looks again.
             (Axis::Waiting, true) => Meter::new(millis(1_200), u64::MAX, Summary::Mean),
             (Axis::Waiting, false) => Meter::new(millis(3_000), u64::MAX, Summary::Mean),
             (_, true) => Meter::new(millis(40), 500, Summary::Undisturbed),

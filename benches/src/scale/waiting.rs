@@ -17,6 +17,8 @@ const HELD: u64 = 100;
 const STACK: usize = 256 << 10;
 /// Until every thread that was started waits.
 const START: Duration = Duration::from_millis(300);
+/// Jobs that are handed to waiting workers, at most.
+const HANDOVERS: u64 = 50;
 /// The longest that a job may lie there before a waiting worker has it.
 const HANDED_OVER: Duration = Duration::from_secs(60);
 
@@ -77,7 +79,7 @@ fn while_waiting(
         round.time("lease request that finds nothing", Path, || store::find_none(idle))
     })?;
     if size > 0 {
-        meter.rounds(u64::MAX, |round| {
+        meter.rounds(HANDOVERS, |round| {
             let n = round.n;
             let mut lease = round.time("a new job until a waiting worker has it", Path, || {
                 measured.create(SPARE, n, 1)?;
