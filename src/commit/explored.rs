@@ -18,7 +18,7 @@ use std::time::Duration;
 use callers::{Callers, Then, create};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::{Config, Runner, thread};
+use shuttle::{Config, Runner};
 pub(crate) use watched::Watched;
 
 use super::*;

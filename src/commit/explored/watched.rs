@@ -111,7 +111,7 @@ impl Watched {
     pub(super) fn failing(&self) -> Stamped {
         let (job, token) = (JobId(1), Token(1));
         let command = LeaseCommand { job, token, sequence: 1, action: Action::Release };
-        Stamped { now: Timestamp::EPOCH, command: Command::held(command) }
+        Stamped::new(Timestamp::EPOCH, Command::Held(command))
     }
 
     /// The jobs that are stored, by the first position and the number of each. What was damaged is
