@@ -67,7 +67,7 @@ impl Builder {
         Builder::new(Place::Device(device))
     }
 
-    /// A store on an engine of the caller's, such as a [`MemoryEngine`] that is told to fail.
+    /// A store on an engine of the caller's, such as a [`MemoryEngine`] that is made to fail.
     pub fn on_engine(engine: Arc<dyn Engine>) -> Builder {
         Builder::new(Place::Engine(engine))
     }
@@ -119,7 +119,7 @@ impl Builder {
     }
 
     /// Verifies every page of the file when it is opened, so that a flipped bit is an error now
-    /// and not a wrong answer later. It reads the whole file: about as long as copying it. Off by
+    /// and not a wrong value later. It reads the whole file: about as long as copying it. Off by
     /// default; without effect on [`open_read_only`](Builder::open_read_only).
     pub fn check_on_open(mut self, check: bool) -> Builder {
         self.check_on_open = check;

@@ -45,7 +45,7 @@ impl Default for Caps {
     }
 }
 
-/// A wish to change some of the caps; those left `None` stay as the file has them.
+/// A change of some of the caps; those left `None` stay as the file has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CapsChange {
     /// The new cap on history records.
@@ -67,11 +67,10 @@ impl From<Caps> for CapsChange {
 }
 
 impl CapsChange {
-    /// The wishes of the environment: `WORKER_HISTORY_LIMIT`, `WORKER_DAILY_STATS_LIMIT` and
+    /// The changes that the environment names: `WORKER_HISTORY_LIMIT`, `WORKER_DAILY_STATS_LIMIT` and
     /// `WORKER_MONTHLY_STATS_LIMIT`. A variable that is not set changes nothing.
     ///
-    /// Zero or less stands for the default, with a warning; under 100 is taken, with a warning
-    /// that history will churn.
+    /// Zero or less stands for the default, and under 100 is accepted; both log a warning.
     ///
     /// # Errors
     /// [`Error::Environment`] if a variable is not a number.
@@ -131,7 +130,7 @@ impl CapsChange {
         }
     }
 
-    /// These wishes, with those of `other` where they say something.
+    /// This change, overridden by `other` where that names a cap.
     pub(crate) fn overridden_by(self, other: CapsChange) -> CapsChange {
         CapsChange {
             history: other.history.or(self.history),
@@ -154,7 +153,7 @@ impl CapsChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
-    /// Every commit is synced to disk before it is answered. The default.
+    /// Every commit is synced to disk before calls return. The default.
     #[default]
     Immediate,
     /// Commits are synced together: a sync starts within `max_delay` of the first commit that

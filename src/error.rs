@@ -59,7 +59,7 @@ pub enum Error {
     UnknownJob(JobId),
     /// No worker of this name, or number, is known to the store.
     UnknownWorker(String),
-    /// The job is no longer held under this token. Drop the lease and ask for another.
+    /// The job is no longer held under this token. Drop the lease and request another.
     LeaseLost {
         /// The job in question.
         job: JobId,
@@ -106,7 +106,7 @@ pub enum Error {
         /// What was asked, such as `delete`.
         action: &'static str,
     },
-    /// An earlier command of this lease has no answer yet: call [`Lease::retry`] first.
+    /// The result of an earlier command of this lease is unknown: call [`Lease::retry`] first.
     ///
     /// [`Lease::retry`]: crate::Lease::retry
     Unanswered {
@@ -253,7 +253,7 @@ pub enum Error {
 pub enum Lost {
     /// The job was leased again under a later token, or this token was never issued.
     Superseded,
-    /// The lease was given back, or taken back by `release_stale`.
+    /// The lease was released, by its holder or by `release_stale`.
     Released,
     /// The job was completed.
     Completed,
@@ -287,7 +287,7 @@ impl Error {
         Error::Io { path: path.into(), source: Arc::new(source) }
     }
 
-    /// Whether the command may have been stored although its answer is an error.
+    /// Whether the command may have been stored although it returned an error.
     #[must_use]
     pub fn is_uncertain(&self) -> bool {
         matches!(self, Error::Uncertain { .. })

@@ -32,7 +32,7 @@ const PANICKED: &str = "the worker panicked";
 /// }
 /// # Ok::<(), milepost::Error>(())
 /// ```
-#[must_use = "a lease that is dropped is given back"]
+#[must_use = "dropping a lease releases its job"]
 pub struct Lease {
     store: Store,
     worker: WorkerId,
@@ -134,7 +134,7 @@ impl Lease {
         self.grant.token
     }
 
-    /// When the lease lapses, unless a checkpoint or renewal comes first.
+    /// When the lease expires, unless a checkpoint or renewal comes first.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
         self.deadline.get()
@@ -167,7 +167,7 @@ impl Lease {
         Ok(self.cursor)
     }
 
-    /// Starts the time of the lease afresh, without a checkpoint. Answers the new deadline.
+    /// Extends the lease by its length from now, without a checkpoint. Returns the new deadline.
     ///
     /// # Errors
     /// As [`checkpoint`](Lease::checkpoint).
@@ -176,8 +176,8 @@ impl Lease {
         Ok(self.deadline())
     }
 
-    /// Gives the job back as a failed attempt. Answers whether that was its last one, so that it
-    /// is `Failed` now. Of a longer reason the first 512 bytes are kept.
+    /// Releases the job as a failed attempt. Returns whether that was its last one, so that it is
+    /// `Failed` now. Of a longer reason the first 512 bytes are kept.
     ///
     /// # Errors
     /// As [`checkpoint`](Lease::checkpoint).
@@ -187,8 +187,8 @@ impl Lease {
         Ok(matches!(receipt, Receipt::Failed { gave_up: true, .. }))
     }
 
-    /// Gives the job back for another worker to go on with. Dropping the lease does the same, but
-    /// cannot tell whether it worked.
+    /// Releases the job, so that another worker can go on with it. Dropping the lease does the same,
+    /// but cannot report an error.
     ///
     /// # Errors
     /// As [`checkpoint`](Lease::checkpoint).
@@ -197,15 +197,15 @@ impl Lease {
         Ok(())
     }
 
-    /// Lets go of the handle without giving the job back: it stays held until its deadline, as
-    /// after a crash. Its worker can take it up again with [`Request::resume`](crate::Request::resume).
+    /// Drops the handle without releasing the job: it stays held until its deadline, as after a
+    /// crash. Its worker can take it up again with [`Request::resume`](crate::Request::resume).
     pub fn abandon(mut self) {
         self.ended = true;
     }
 
-    /// Sends the command again whose commit failed, once the store was reopened, and learns its
-    /// answer. It is applied if it was not stored, and answered as the first time if it was: never
-    /// twice. Answers `None` if no command is without its answer.
+    /// Sends the command whose commit failed again, once the store was reopened. If it was stored,
+    /// this returns its result; if not, it is applied now. It never counts twice. Returns `None` if
+    /// there is no such command.
     ///
     /// # Errors
     /// As the command itself.
@@ -216,7 +216,7 @@ impl Lease {
         }
     }
 
-    /// Whether a command of this lease is still without its answer; see [`retry`](Lease::retry).
+    /// Whether the result of a command of this lease is unknown; see [`retry`](Lease::retry).
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
         self.unanswered.is_some()
@@ -297,7 +297,7 @@ impl Lease {
 
     /// Ends the lease as its drop does: a panic of the worker is a failed attempt.
     fn end_by_drop(&mut self) -> Result<()> {
-        // A command without an answer is settled first, or the next one is out of sequence.
+        // A command of unknown result is repeated first, or the next one is out of sequence.
         let settled = self.retry();
         if self.unanswered.is_some() {
             return settled.map(|_| ());

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 /// The process that opened something.
 ///
 /// A child that `fork` made has a copy of its memory and shares its open files, but has none of its
-/// threads: a lock that one of them held stays locked there for ever. So a child must find out where
+/// threads: a lock that one of them held is never released there. So a child must find out where
 /// it is before it takes any lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process(u32);

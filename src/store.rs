@@ -25,7 +25,7 @@ use crate::waiting::Waiters;
 /// A store of jobs and of what workers did. Cheap to clone; all clones are one store.
 ///
 /// It closes when the last handle (store, worker or lease) is dropped, or by
-/// [`close`](Store::close). Calls block until they are answered.
+/// [`close`](Store::close). Calls block until they are committed.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -155,7 +155,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Corrupted`] if a damaged row is in the way: what could be done without it is done,
-    /// and history stays over its cap. Else what the storage meets.
+    /// and history stays over its cap. [`Error::Storage`] if the database cannot be read or written.
     pub fn settle(&self) -> Result<()> {
         while self.snapshot()?.is_settling() {
             self.submit_one(Command::Settle)?;
@@ -165,7 +165,7 @@ impl Store {
 
     // Reading
 
-    /// All that is stored, as of now. See [`Snapshot`] for the questions it answers.
+    /// All that is stored, as of now. See [`Snapshot`] for what it can be asked.
     ///
     /// # Errors
     /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.

@@ -64,7 +64,7 @@ impl Worker {
         self.request(length).lease()
     }
 
-    /// Asks for a job in more detail: one of a prefix, a certain one, one already held.
+    /// A request for a lease with options: of one prefix, of one job, or of a job already held.
     pub fn request(&self, length: Duration) -> Request {
         Request {
             worker: self.clone(),
@@ -73,8 +73,8 @@ impl Worker {
         }
     }
 
-    /// Hands in a finding for a job whose lease was lost. It is marked late. If the job has a
-    /// finding under this key already, that one stays, and the answer is false.
+    /// Stores a finding for a job whose lease was lost. It is marked late. If the job has a
+    /// finding under this key already, that one stays, and this returns false.
     ///
     /// # Errors
     /// [`Error::UnknownJob`](crate::Error::UnknownJob) if the job does not exist (any more); [`Error::Length`](crate::Error::Length) if key or
@@ -103,21 +103,21 @@ pub struct Request {
 }
 
 impl Request {
-    /// Takes up a lease that this worker still holds, before any other job: so that a restarted
-    /// worker goes on at once instead of waiting for its own old lease to expire. The lease gets a
+    /// Prefers a job that this worker still holds to any other, so that a restarted worker goes on
+    /// at once instead of waiting for its own old lease to expire. The lease gets a
     /// new token, so a handle that still exists for the old one loses it.
     pub fn resume(mut self) -> Request {
         self.lease.resume = true;
         self
     }
 
-    /// Takes only jobs of this prefix.
+    /// Requests only jobs of this prefix.
     pub fn of_prefix(mut self, prefix: impl Into<Vec<u8>>) -> Request {
         self.lease.wanted = Wanted::Prefix(prefix.into());
         self
     }
 
-    /// Takes only this job.
+    /// Requests only this job.
     pub fn of_job(mut self, job: JobId) -> Request {
         self.lease.wanted = Wanted::Job(job);
         self
@@ -160,9 +160,9 @@ impl Request {
     }
 }
 
-/// The answer to a request for a lease.
+/// The result of a request for a lease.
 #[derive(Debug)]
-#[must_use = "a lease that is dropped is given back"]
+#[must_use = "dropping a lease releases its job"]
 pub enum Leasing {
     /// Here is a job.
     Leased(Lease),

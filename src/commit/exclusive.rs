@@ -18,7 +18,7 @@ impl Committer {
         let result = if closed {
             Err(Error::Closed)
         } else {
-            // Whatever happens, the lead has to be released, or everybody waits for ever.
+            // Whatever happens, the lead has to be released, or everybody waits forever.
             catch_unwind(AssertUnwindSafe(|| run(&*self.engine)))
                 .unwrap_or_else(|_| Err(uncertain("the storage panicked").into()))
         };

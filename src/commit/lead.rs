@@ -163,7 +163,7 @@ impl Done {
 }
 
 /// Runs what is not the store's own, a completion or a subscriber of `tracing`: it may panic, but
-/// the leader must go on, or everybody waits for ever.
+/// the leader must go on, or everybody waits forever.
 fn contained(run: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(run)).is_err() {
         let _ = catch_unwind(|| tracing::error!("a completion or a tracing subscriber panicked"));

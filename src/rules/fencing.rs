@@ -229,7 +229,7 @@ fn issue(row: &mut JobRow, receipt: Receipt) -> Receipt {
     receipt
 }
 
-/// Gives a job back, and counts an attempt if this lease has not moved its cursor.
+/// Releases a job, and counts an attempt if this lease has not moved its cursor.
 fn fail(
     txn: &mut dyn Write,
     control: &mut Control,

@@ -188,7 +188,7 @@ fn ended_key(id: JobId, row: &JobRow) -> EngineResult<Vec<u8>> {
     Ok(key::job_ended(&row.prefix, row.status, ended_at, id))
 }
 
-/// Has the queue list the first waiting job of a prefix, or none while the prefix is paused.
+/// Lists the first waiting job of a prefix in the queue, or none while the prefix is paused.
 fn refresh_head(txn: &mut dyn Write, prefix: &[u8], sums: &mut PrefixRow) -> EngineResult<()> {
     let under = key::Under::new(key::of_prefix(prefix));
     let first = match sums.paused {

@@ -151,7 +151,7 @@ fn insert(
     Ok(id)
 }
 
-/// Calls a job off, whether or not somebody holds it.
+/// Cancels a job, whether or not somebody holds it.
 pub(crate) fn cancel(
     txn: &mut dyn Write,
     control: &mut Control,

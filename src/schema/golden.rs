@@ -234,7 +234,7 @@ fn every_prefix_and_every_flipped_bit_of_a_record_gives_a_value_or_an_error() {
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        // Either answer will do; neither panic nor a large allocation would.
+        // A value or an error will do; a panic or a large allocation would not.
         let _ = decode::<JobRow>(&flipped);
         let _ = decode::<LifetimeRow>(&flipped);
         let _ = decode::<Control>(&flipped);

@@ -165,7 +165,7 @@ pub type EngineResult<T> = std::result::Result<T, EngineError>;
 /// The keys between two bounds.
 pub type KeyRange<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
 
-/// Whether no key can lie in the range: engines need not bear such a range.
+/// Whether no key can lie in the range: engines need not support such a range.
 pub(crate) fn is_empty(range: KeyRange<'_>) -> bool {
     match range {
         (Bound::Included(a), Bound::Included(b)) => a > b,
@@ -190,7 +190,7 @@ pub type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// Reading within a snapshot or a write transaction.
 ///
-/// Entries are lent to a closure, so that an engine need not copy them. If the closure panics, the
+/// Entries are passed to a closure by reference, so that an engine need not copy them. If the closure panics, the
 /// panic passes through to whoever called the engine, which works on.
 pub trait Read {
     /// Shows the value of a key to `visit`; `false` if there is none.

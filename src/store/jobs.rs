@@ -101,7 +101,7 @@ impl Store {
     /// [`Lease`](crate::Lease) is the comfortable way.
     ///
     /// Only the sequence number after the last one applies. The last one, repeated with the same
-    /// content, gets its first answer again and changes nothing.
+    /// content, gets its first result again and changes nothing.
     ///
     /// # Errors
     /// - [`Error::LeaseLost`] if the token is not the job's present one.

@@ -1,4 +1,4 @@
-//! Commands as data: what a caller asks for, and what it is answered.
+//! Commands as data: what a caller requests, and what it gets back.
 //!
 //! Applying a command is deterministic: the time comes in with it, so it can be applied again to
 //! the same state with the same result.
@@ -39,11 +39,11 @@ pub enum Action {
         /// Why; at most 512 bytes.
         reason: String,
     },
-    /// Gives the job back.
+    /// Releases the job.
     Release,
 }
 
-/// The answer to a lease command.
+/// The result of a lease command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Receipt {
@@ -61,14 +61,14 @@ pub enum Receipt {
     },
     /// The cursor was moved to the end of the range, so the job is completed.
     Completed,
-    /// The job was given back. If this lease had not moved its cursor, that counts as a failed attempt.
+    /// The job was released. If this lease had not moved its cursor, that counts as a failed attempt.
     Failed {
         /// How many leases in a row have ended without moving the cursor.
         attempts: u32,
         /// Whether that was the last one, so that the job has failed.
         gave_up: bool,
     },
-    /// The job was given back.
+    /// The job was released.
     Released,
 }
 
@@ -193,8 +193,8 @@ impl Command {
         }
     }
 
-    /// Whether a relaxed store may answer it before it is on disk. What changes a token, or gives
-    /// out a number, may not: a token or a number must never be given out twice.
+    /// Whether a relaxed store may acknowledge it before it is on disk. What changes a token, or
+    /// assigns a number, must be on disk first: neither may ever be assigned twice.
     pub(crate) fn may_wait(&self) -> bool {
         match self {
             Command::Held(command) => {
@@ -315,7 +315,7 @@ impl Answer {
     }
 }
 
-/// The answer to a request for a lease.
+/// The result of a request for a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LeaseAnswer {
     Granted(Grant),

@@ -32,7 +32,7 @@ use crate::types::{JobId, Totals, WorkerId};
 ///
 /// # Limits
 ///
-/// Each source is a row that stays for ever, as a worker is. Use few of them, and new numbers
+/// Each source is a row that is never removed, like a worker's. Use few of them, and new numbers
 /// rather than new sources.
 ///
 /// The totals of all imports of a store may add up to 2^63 - 1 batches, 2^127 - 1 items and 2^127 - 1

@@ -36,7 +36,7 @@ impl NewJob {
     }
 
     /// Gives the job up as [`JobStatus::Failed`](crate::JobStatus::Failed) once this many attempts have failed. By default
-    /// it is tried for ever. An attempt fails when a lease ends without having moved the cursor:
+    /// it is tried without limit. An attempt fails when a lease ends without having moved the cursor:
     /// by [`Lease::fail`], by a panic of its holder, or by expiry once another worker takes the job.
     ///
     /// [`Lease::fail`]: crate::Lease::fail

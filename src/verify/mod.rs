@@ -71,7 +71,7 @@ impl Snapshot {
     /// # Errors
     /// - [`Error::Inconsistent`] for the first row that breaks a rule.
     /// - [`Error::Corrupted`] for the first one that cannot be read.
-    /// - else what the storage meets.
+    /// - [`Error::Storage`] if the database cannot be read.
     pub fn verify(&self) -> Result<Verified> {
         let mut check = Check { view: self, workers: HashSet::new(), rows: Cell::new(0) };
         let import_sources = check.meta()?;

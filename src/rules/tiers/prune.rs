@@ -147,7 +147,7 @@ fn older_than_newest<P: Period>(life: &LifetimeRow) -> (Bound<P>, Bound<P>) {
     (Bound::Unbounded, newest.map_or(Bound::Unbounded, Bound::Excluded))
 }
 
-/// A lifetime that counts other rows than there are: it might be pruned for ever.
+/// A lifetime that counts other rows than there are: pruning it might never end.
 fn miscounted(worker: WorkerId, how: &str) -> EngineError {
     undecodable(Table::Lifetime, &key::worker(worker), &format!("it counts {how} than there are"))
 }

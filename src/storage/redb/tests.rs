@@ -75,7 +75,7 @@ fn a_panic_of_a_transaction_passes_through_and_rolls_it_back() {
     }
 }
 
-/// What was gathered with it was answered, so nothing may build on its loss.
+/// What was gathered with it was acknowledged, so nothing may build on its loss.
 #[test]
 fn a_panic_that_takes_gathered_transactions_with_it_stops_the_engine() {
     let folder = tempfile::tempdir().unwrap();
