@@ -268,7 +268,7 @@ pub enum Lost {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Lost::Superseded => "the job's token is another one",
+            Lost::Superseded => "the job was leased again under a newer token",
             Lost::Released => "the lease was released",
             Lost::Completed => "the job is completed",
             Lost::Failed => "the job has failed",

@@ -61,7 +61,7 @@ impl fmt::Display for Error {
             Error::Unanswered { job } => {
                 write!(
                     f,
-                    "an earlier command of the lease of job {job} has no answer yet: retry it first"
+                    "the result of an earlier command of the lease of job {job} is unknown: call retry first"
                 )
             }
             Error::RolledBack { job, cursor } => {

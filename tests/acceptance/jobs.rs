@@ -305,7 +305,7 @@ fn a_failed_or_cancelled_job_can_be_retried_from_its_cursor() {
         assert_eq!((again.resumed_at(), again.attempts()), (cursor, 0));
         assert_eq!(again.token().number(), if job == failed { 3 } else { 2 });
     }
-    assert!(refused(&scene, || second.renew()).to_string().contains("another one"));
+    assert!(refused(&scene, || second.renew()).to_string().contains("newer token"));
 }
 
 /// Promises 8 and 14.
