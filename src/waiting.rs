@@ -7,6 +7,8 @@
 
 #[cfg(all(test, shuttle))]
 mod explored;
+#[cfg(all(test, not(shuttle)))]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -236,117 +238,5 @@ impl Waiter {
             }
         }
         std::mem::replace(&mut *signal, Signal::Sleep)
-    }
-}
-
-#[cfg(all(test, not(shuttle)))]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::thread;
-
-    const NEVER: Expiry = Expiry::OfAny(Timestamp::MAX);
-
-    fn wait(waiters: &Waiters, expiry: Expiry) -> Seen {
-        waiters.wait(waiters.seen(), Duration::MAX, expiry, &|| Timestamp::EPOCH)
-    }
-
-    fn waiting(waiters: &Waiters, many: usize) {
-        while waiters.0.lock().waiting.len() < many {
-            thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn an_event_wakes_as_many_as_there_are_jobs_and_the_others_sleep_on() {
-        let waiters = Waiters::default();
-        let awake = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            for _ in 0..5 {
-                scope.spawn(|| {
-                    wait(&waiters, NEVER);
-                    awake.fetch_add(1, Ordering::SeqCst);
-                });
-            }
-            waiting(&waiters, 5);
-
-            waiters.wake(2);
-            // Two for the jobs, and perhaps one more that takes over from the timekeeper.
-            while awake.load(Ordering::SeqCst) < 2 {
-                thread::yield_now();
-            }
-            assert!(waiters.0.lock().waiting.len() >= 2);
-            waiters.wake_all();
-        });
-        assert_eq!(awake.load(Ordering::SeqCst), 5);
-        assert!(waiters.0.lock().timekeeper.is_none());
-    }
-
-    #[test]
-    fn what_happened_since_the_request_is_not_slept_through() {
-        let waiters = Waiters::default();
-        let seen = waiters.seen();
-        waiters.wake(1);
-        let after = waiters.wait(seen, Duration::MAX, NEVER, &|| Timestamp::EPOCH);
-        assert_ne!(after, seen);
-    }
-
-    #[test]
-    fn an_event_is_passed_on_to_those_who_waited_before_it_only() {
-        let waiters = Waiters::default();
-        thread::scope(|scope| {
-            let first = scope.spawn(|| wait(&waiters, NEVER));
-            waiting(&waiters, 1);
-            let second = scope.spawn(|| wait(&waiters, NEVER));
-            waiting(&waiters, 2);
-            waiters.wake(1);
-            let event = first.join().unwrap();
-            waiters.pass_on(event);
-            second.join().unwrap();
-
-            let late = scope.spawn(|| wait(&waiters, NEVER));
-            waiting(&waiters, 1);
-            waiters.pass_on(event);
-            assert_eq!(waiters.0.lock().waiting.len(), 1, "it came after the event");
-            waiters.wake_all();
-            late.join().unwrap();
-        });
-    }
-
-    #[test]
-    fn a_lease_that_may_have_expired_wakes_one_of_those_who_wait_for_any() {
-        let waiters = Waiters::default();
-        let clock = Mutex::new(Timestamp::EPOCH);
-        let now = || *clock.lock();
-        let awake = AtomicUsize::new(0);
-        let expiry = Timestamp::EPOCH.after(Duration::from_secs(60));
-        thread::scope(|scope| {
-            let of_one = scope.spawn(|| {
-                let later = Expiry::OfOne(expiry.after(Duration::from_secs(60)));
-                waiters.wait(waiters.seen(), Duration::MAX, later, &now)
-            });
-            waiting(&waiters, 1);
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    waiters.wait(waiters.seen(), Duration::MAX, Expiry::OfAny(expiry), &now);
-                    awake.fetch_add(1, Ordering::SeqCst);
-                });
-            }
-            waiting(&waiters, 4);
-
-            *clock.lock() = expiry;
-            while awake.load(Ordering::SeqCst) == 0 {
-                thread::yield_now();
-            }
-            assert_eq!(waiters.0.lock().waiting.len(), 3, "the others sleep on");
-
-            *clock.lock() = expiry.after(Duration::from_secs(60));
-            of_one.join().unwrap();
-            waiters.wake_all();
-        });
-        let due =
-            waiters.wait(waiters.seen(), Duration::MAX, Expiry::OfAny(Timestamp::EPOCH), &now);
-        assert_eq!(due, waiters.seen(), "what is due already does not wait");
-        assert_eq!(waiters.wait(due, Duration::ZERO, NEVER, &now), due);
     }
 }
