@@ -258,6 +258,8 @@ impl Store {
             self.inner.waiters.wake_all();
         } else if effect.available > 0 {
             self.inner.waiters.wake(effect.available);
+        } else if let Some(job) = effect.ended {
+            self.inner.waiters.job_ended(job);
         }
     }
 

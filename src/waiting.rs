@@ -2,8 +2,8 @@
 //!
 //! A waiting worker sleeps until something happens that may concern it. An event that makes jobs
 //! available wakes as many waiters as there are jobs; one that finds nothing for itself wakes the
-//! next that waited before the event. Only one waiter, the timekeeper, also wakes when the earliest
-//! lease may expire, and then wakes whoever waits for that.
+//! next that waited before the event. Only one waiter, the timekeeper, also looks at the clock, and
+//! wakes whoever waits for a lease that may have expired. When it leaves, the next takes over.
 
 #[cfg(all(test, shuttle))]
 mod explored;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex};
 use crate::time::Timestamp;
+use crate::types::JobId;
 
 /// Those who wait at one store.
 #[derive(Default)]
@@ -25,18 +26,22 @@ pub(crate) struct Waiters(Mutex<State>);
 struct State {
     /// How many events there were.
     events: u64,
+    /// How many jobs have ended, which concerns only those who wait for one of them.
+    endings: u64,
     waiting: VecDeque<Arc<Waiter>>,
     /// Who wakes when leases may expire.
     timekeeper: Option<Arc<Waiter>>,
     /// When the first of all leases may expire, as far as waiters were told.
     first_expiry: Option<Timestamp>,
+    /// The latest time that was seen: the clock was set back if it shows an earlier one.
+    latest: Option<Timestamp>,
 }
 
 struct Waiter {
     /// How many events there were when it began to wait.
     since: u64,
-    /// When the lease it waits for may expire; `None` if it waits for any.
-    own_expiry: Option<Timestamp>,
+    /// The job it waits for, and when its lease may expire; `None` if it waits for any.
+    own: Option<(JobId, Timestamp)>,
     signal: Mutex<Signal>,
     signalled: Condvar,
 }
@@ -44,7 +49,7 @@ struct Waiter {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Signal {
     Sleep,
-    /// Look again at the time when leases may expire.
+    /// Look again at who keeps time, and when leases may expire.
     LookAtClock,
     Wake,
 }
@@ -59,58 +64,80 @@ impl Waiter {
     }
 }
 
-/// The events that a waiter knows of: it need not sleep if there have been more.
+/// What a waiter knows of: it need not sleep if there has been more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seen(u64);
+pub(crate) struct Seen {
+    events: u64,
+    endings: u64,
+}
 
 /// When the leases may expire that a waiter waits for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Expiry {
     /// The first of all leases.
     OfAny(Timestamp),
-    /// One certain lease.
-    OfOne(Timestamp),
+    /// The lease of one job.
+    OfOne(JobId, Timestamp),
 }
 
 impl State {
+    fn seen(&self) -> Seen {
+        Seen { events: self.events, endings: self.endings }
+    }
+
     /// When the timekeeper has to wake somebody.
     fn next_expiry(&self) -> Option<Timestamp> {
-        let of_any =
-            self.first_expiry.filter(|_| self.waiting.iter().any(|w| w.own_expiry.is_none()));
-        self.waiting.iter().filter_map(|waiter| waiter.own_expiry).chain(of_any).min()
+        let of_any = self.first_expiry.filter(|_| self.waiting.iter().any(|w| w.own.is_none()));
+        let own = self.waiting.iter().filter_map(|waiter| waiter.own);
+        own.map(|(_, expiry)| expiry).chain(of_any).min()
     }
 
     /// Takes somebody out who waits for a lease that may have expired by now.
     fn take_due(&mut self, now: Timestamp) -> Option<Arc<Waiter>> {
         let any_due = self.first_expiry.is_some_and(|first| first <= now);
-        let due = self.waiting.iter().position(|waiter| match waiter.own_expiry {
-            Some(own) => own <= now,
+        let due = self.waiting.iter().position(|waiter| match waiter.own {
+            Some((_, expiry)) => expiry <= now,
             None => any_due,
         })?;
-        if self.waiting[due].own_expiry.is_none() {
-            // Its request tells the next time.
-            self.first_expiry = None;
+        if self.waiting[due].own.is_none() {
+            // Its request tells the next time, unless it gets a lease: then the next has to ask.
+            self.first_expiry = Some(now.after(LOOK));
         }
         self.waiting.remove(due)
     }
+
+    /// Whether the clock was set back since the last look. What waiters were told then no longer
+    /// holds: their requests bring deadlines forward.
+    fn is_set_back(&mut self, now: Timestamp) -> bool {
+        let latest = self.latest.map_or(now, |latest| latest.max(now));
+        let is_set_back = now.after(LOOK) < latest;
+        self.latest = Some(if is_set_back { now } else { latest });
+        is_set_back
+    }
+
+    /// Takes out as many as can take jobs that became available.
+    fn take_woken(&mut self, jobs: usize) -> Vec<Arc<Waiter>> {
+        self.events += 1;
+        let many = self.waiting.len().min(jobs);
+        self.waiting.drain(..many).collect()
+    }
+}
+
+fn wake_each(woken: impl IntoIterator<Item = Arc<Waiter>>) {
+    woken.into_iter().for_each(|waiter| waiter.signal(Signal::Wake));
 }
 
 impl Waiters {
     /// What has happened so far. To be taken before a request that may find nothing, so that
     /// nothing which happens after the request is missed.
     pub(crate) fn seen(&self) -> Seen {
-        Seen(self.0.lock().events)
+        self.0.lock().seen()
     }
 
     /// Notes that this many jobs became available, and wakes as many waiters.
     pub(crate) fn wake(&self, jobs: usize) {
-        let woken: Vec<Arc<Waiter>> = {
-            let mut state = self.0.lock();
-            state.events += 1;
-            let many = state.waiting.len().min(jobs);
-            state.waiting.drain(..many).collect()
-        };
-        woken.iter().for_each(|waiter| waiter.signal(Signal::Wake));
+        let woken = self.0.lock().take_woken(jobs);
+        wake_each(woken);
     }
 
     /// Wakes everybody: there may be nothing left to wait for.
@@ -118,18 +145,30 @@ impl Waiters {
         self.wake(usize::MAX);
     }
 
+    /// Notes that a job has ended, and wakes those who wait for no other.
+    pub(crate) fn job_ended(&self, job: JobId) {
+        let waits_for_it = |waiter: &Arc<Waiter>| waiter.own.is_some_and(|(own, _)| own == job);
+        let woken: Vec<Arc<Waiter>> = {
+            let mut state = self.0.lock();
+            state.endings += 1;
+            let woken =
+                state.waiting.iter().filter(|waiter| waits_for_it(waiter)).cloned().collect();
+            state.waiting.retain(|waiter| !waits_for_it(waiter));
+            woken
+        };
+        wake_each(woken);
+    }
+
     /// Wakes the next who waited before an event, for one who found nothing in it.
     pub(crate) fn pass_on(&self, event: Seen) {
         let next = {
             let mut state = self.0.lock();
             match state.waiting.front() {
-                Some(next) if next.since < event.0 => state.waiting.pop_front(),
+                Some(next) if next.since < event.events => state.waiting.pop_front(),
                 _ => None,
             }
         };
-        if let Some(next) = next {
-            next.signal(Signal::Wake);
-        }
+        wake_each(next);
     }
 
     /// Waits for an event after those `seen`, until a lease may have expired, or until `most` has
@@ -143,19 +182,19 @@ impl Waiters {
     ) -> Seen {
         let (waiter, timekeeper) = {
             let mut state = self.0.lock();
-            if state.events > seen.0 {
-                return Seen(state.events);
-            }
-            let own_expiry = match expiry {
-                Expiry::OfAny(first) => {
-                    state.first_expiry = Some(first);
-                    None
-                }
-                Expiry::OfOne(own) => Some(own),
+            let own = match expiry {
+                Expiry::OfAny(_) => None,
+                Expiry::OfOne(job, own) => Some((job, own)),
             };
+            if state.events > seen.events || (own.is_some() && state.endings > seen.endings) {
+                return state.seen();
+            }
+            if let Expiry::OfAny(first) = expiry {
+                state.first_expiry = Some(first);
+            }
             let waiter = Arc::new(Waiter {
                 since: state.events,
-                own_expiry,
+                own,
                 signal: Mutex::new(Signal::Sleep),
                 signalled: Condvar::new(),
             });
@@ -163,60 +202,49 @@ impl Waiters {
             let timekeeper = state.timekeeper.get_or_insert_with(|| waiter.clone()).clone();
             (waiter, timekeeper)
         };
-        let until = Instant::now().checked_add(most);
-        if Arc::ptr_eq(&waiter, &timekeeper) {
-            self.keep_time(&waiter, until, now);
-        } else {
+        if !Arc::ptr_eq(&waiter, &timekeeper) {
             timekeeper.signal(Signal::LookAtClock);
-            waiter.sleep(until);
         }
+        self.sleep(&waiter, Instant::now().checked_add(most), now);
         self.leave(&waiter)
     }
 
-    /// Sleeps, and wakes others whose leases may have expired, until it is woken itself.
-    fn keep_time(&self, waiter: &Arc<Waiter>, until: Option<Instant>, now: &dyn Fn() -> Timestamp) {
+    /// Sleeps until it is woken or the time has come, and keeps time meanwhile if that is its turn.
+    fn sleep(&self, waiter: &Arc<Waiter>, until: Option<Instant>, now: &dyn Fn() -> Timestamp) {
         loop {
-            let (due, next) = {
-                let mut state = self.0.lock();
-                (state.take_due(now()), state.next_expiry())
-            };
-            match due {
-                Some(due) if Arc::ptr_eq(&due, waiter) => return,
-                Some(due) => {
-                    due.signal(Signal::Wake);
-                    continue;
-                }
-                None => {}
-            }
-            let look = next.map_or(LOOK, |next| next.since(now()).min(LOOK));
-            let look = Instant::now() + look.max(Duration::from_millis(1));
-            match waiter.sleep(Some(until.map_or(look, |until| until.min(look)))) {
-                Signal::Wake => return,
-                Signal::LookAtClock | Signal::Sleep => {}
-            }
-            if until.is_some_and(|until| until <= Instant::now()) {
+            let look = self.keep_time(waiter, now).map(|pause| Instant::now() + pause);
+            let signal = waiter.sleep(look.into_iter().chain(until).min());
+            if signal == Signal::Wake || until.is_some_and(|until| until <= Instant::now()) {
                 return;
             }
         }
     }
 
-    /// Stops waiting. Whoever kept time leaves that to another.
-    fn leave(&self, waiter: &Arc<Waiter>) -> Seen {
-        let (events, successor) = {
-            let mut state = self.0.lock();
-            state.waiting.retain(|other| !Arc::ptr_eq(other, waiter));
-            let kept = state.timekeeper.as_ref().is_some_and(|keeper| Arc::ptr_eq(keeper, waiter));
-            if kept {
-                state.timekeeper = None;
-            }
-            // It asks once more, and keeps time if it has to wait again.
-            let successor = if kept { state.waiting.pop_front() } else { None };
-            (state.events, successor)
-        };
-        if let Some(successor) = successor {
-            successor.signal(Signal::Wake);
+    /// Wakes those whose leases may have expired, and everybody if the clock was set back. Returns
+    /// when to look again; `None` if somebody else keeps time.
+    fn keep_time(&self, waiter: &Arc<Waiter>, now: &dyn Fn() -> Timestamp) -> Option<Duration> {
+        let mut state = self.0.lock();
+        state.timekeeper.as_ref().filter(|keeper| Arc::ptr_eq(keeper, waiter))?;
+        let now = now();
+        if state.is_set_back(now) {
+            wake_each(state.take_woken(usize::MAX));
         }
-        Seen(events)
+        wake_each(std::iter::from_fn(|| state.take_due(now)));
+        let pause = state.next_expiry().map_or(LOOK, |next| next.since(now).min(LOOK));
+        Some(pause.max(Duration::from_millis(1)))
+    }
+
+    /// Stops waiting. Whoever kept time leaves that to the next.
+    fn leave(&self, waiter: &Arc<Waiter>) -> Seen {
+        let mut state = self.0.lock();
+        state.waiting.retain(|other| !Arc::ptr_eq(other, waiter));
+        if state.timekeeper.as_ref().is_some_and(|keeper| Arc::ptr_eq(keeper, waiter)) {
+            state.timekeeper = state.waiting.front().cloned();
+            if let Some(next) = &state.timekeeper {
+                next.signal(Signal::LookAtClock);
+            }
+        }
+        state.seen()
     }
 }
 

@@ -224,7 +224,7 @@ impl Busy {
     pub fn wait_at_most(self, most: Duration) -> Result<Leasing> {
         let store = self.request.worker.store.clone();
         let expiry = match self.request.lease.wanted {
-            Wanted::Job(_) => Expiry::OfOne(self.until),
+            Wanted::Job(job) => Expiry::OfOne(job, self.until),
             Wanted::Any | Wanted::Prefix(_) => Expiry::OfAny(self.until),
         };
         let most = store.others_write().map_or(most, |look| most.min(look));

@@ -175,7 +175,7 @@ fn advance(
         end(row, JobStatus::Completed, now);
     })?;
     touch_worker(txn, worker, now)?;
-    Ok((Receipt::Completed, ended(txn, &row.prefix)?, record))
+    Ok((Receipt::Completed, ended(txn, id, &row.prefix)?, record))
 }
 
 fn add_batch(row: &mut JobRow, batch: &HistoryRow) {
@@ -249,6 +249,6 @@ fn fail(
         row.last_error = Some(reason.to_string());
         if gave_up { end(row, JobStatus::Failed, now) } else { give_back(row) }
     })?;
-    let effect = if gave_up { ended(txn, &row.prefix)? } else { AVAILABLE };
+    let effect = if gave_up { ended(txn, id, &row.prefix)? } else { AVAILABLE };
     Ok((receipt, effect))
 }

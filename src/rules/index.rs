@@ -27,13 +27,13 @@ pub(super) fn prefix(txn: &(impl Read + ?Sized), prefix: &[u8]) -> EngineResult<
 }
 
 /// What it means for waiting workers that a job of a prefix has ended.
-pub(super) fn ended(txn: &dyn Write, wanted: &[u8]) -> EngineResult<Effect> {
+pub(super) fn ended(txn: &dyn Write, id: JobId, wanted: &[u8]) -> EngineResult<Effect> {
     let [pending, leased, ..] = prefix(txn, wanted)?.jobs;
-    Ok(Effect { available: 0, nothing_left: pending == 0 && leased == 0 })
+    Ok(Effect { available: 0, nothing_left: pending == 0 && leased == 0, ended: Some(id) })
 }
 
 /// What it means for waiting workers that a job waits again.
-pub(super) const AVAILABLE: Effect = Effect { available: 1, nothing_left: false };
+pub(super) const AVAILABLE: Effect = Effect { available: 1, nothing_left: false, ended: None };
 
 /// Changes a job in a way that its indexes have to follow, and stores it.
 pub(super) fn change<T>(

@@ -161,7 +161,7 @@ pub(crate) fn cancel(
     let mut row = known_job(txn, id)?;
     check_status(id, &row, "cancel", &[JobStatus::Pending, JobStatus::Leased])?;
     change(txn, control, id, &mut row, |row| end(row, JobStatus::Cancelled, now))?;
-    Ok(ended(txn, &row.prefix)?)
+    Ok(ended(txn, id, &row.prefix)?)
 }
 
 /// Puts a failed or cancelled job back in the queue, where its cursor is, with no attempt counted.

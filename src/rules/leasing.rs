@@ -48,8 +48,11 @@ pub(super) fn lease(
     if request.resume
         && let Some((id, row)) = own_lease(txn, now, request)?
     {
+        let told = row.deadline;
         let grant = grant(txn, control, now, request, worker, id, row)?;
-        return Ok((LeaseAnswer::Granted(grant), Effect::default()));
+        // Those who wait for its deadline have to learn of one that is nearer.
+        let available = usize::from(grant.deadline < told);
+        return Ok((LeaseAnswer::Granted(grant), Effect { available, ..Effect::default() }));
     }
     let repairing = expiry::repair_deadlines(txn, control, now)?;
     let expired = match &wanted_job {
@@ -57,7 +60,7 @@ pub(super) fn lease(
         None => expiry::expire_due(txn, control, now)?,
     };
 
-    let mut effect = Effect { available: expired.jobs, nothing_left: false };
+    let mut effect = Effect { available: expired.jobs, ..Effect::default() };
     let mut unreadable = None;
     for _ in 0..CANDIDATES {
         let Some((id, row)) = next_candidate(txn, request, &worker, &mut unreadable)? else {

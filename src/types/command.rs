@@ -295,12 +295,14 @@ pub(crate) struct Effect {
     pub(crate) available: usize,
     /// Whether it ended a job and left none of the prefix that waits or is held.
     pub(crate) nothing_left: bool,
+    /// The job that it ended.
+    pub(crate) ended: Option<JobId>,
 }
 
 impl Answer {
     /// What the command means for workers that wait for a job.
     pub(crate) fn effect(&self) -> Effect {
-        let available = |available| Effect { available, nothing_left: false };
+        let available = |available| Effect { available, ..Effect::default() };
         match self {
             Answer::Lease { effect, .. }
             | Answer::Receipt { effect, .. }

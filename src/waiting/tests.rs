@@ -30,11 +30,10 @@ fn an_event_wakes_as_many_as_there_are_jobs_and_the_others_sleep_on() {
         waiting(&waiters, 5);
 
         waiters.wake(2);
-        // Two for the jobs, and perhaps one more that takes over from the timekeeper.
         while awake.load(Ordering::SeqCst) < 2 {
             thread::yield_now();
         }
-        assert!(waiters.0.lock().waiting.len() >= 2);
+        assert_eq!(waiters.0.lock().waiting.len(), 3);
         waiters.wake_all();
     });
     assert_eq!(awake.load(Ordering::SeqCst), 5);
@@ -72,6 +71,95 @@ fn an_event_is_passed_on_to_those_who_waited_before_it_only() {
     });
 }
 
+/// Advances the clock, a second at a time, until a thread has ended.
+#[track_caller]
+fn until_ended<T>(clock: &Mutex<Timestamp>, thread: &thread::ScopedJoinHandle<'_, T>) {
+    let began = Instant::now();
+    while !thread.is_finished() {
+        if began.elapsed() > Duration::from_secs(10) {
+            // Not a panic: the scope would wait for the thread forever.
+            eprintln!("it sleeps on");
+            std::process::abort();
+        }
+        let mut clock = clock.lock();
+        *clock = clock.after(Duration::from_secs(1));
+        drop(clock);
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn somebody_keeps_time_though_whoever_did_leaves_for_good() {
+    let waiters = Waiters::default();
+    let clock = Mutex::new(Timestamp::EPOCH);
+    let now = || *clock.lock();
+    let expiry = Expiry::OfAny(Timestamp::EPOCH.after(Duration::from_secs(60)));
+    let wait = |most| waiters.wait(waiters.seen(), most, expiry, &now);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| wait(Duration::MAX));
+        waiting(&waiters, 1);
+        let gives_up = scope.spawn(|| wait(Duration::from_millis(100)));
+        waiting(&waiters, 2);
+        let last = scope.spawn(|| wait(Duration::MAX));
+        waiting(&waiters, 3);
+
+        waiters.wake(1);
+        first.join().unwrap();
+        gives_up.join().unwrap();
+
+        until_ended(&clock, &last);
+    });
+}
+
+#[test]
+fn the_next_expiry_is_found_though_who_was_woken_for_the_first_got_a_lease() {
+    let waiters = Waiters::default();
+    let clock = Mutex::new(Timestamp::EPOCH);
+    let now = || *clock.lock();
+    let minutes = |many: u64| Timestamp::EPOCH.after(Duration::from_secs(60 * many));
+    let wait = |expiry| waiters.wait(waiters.seen(), Duration::MAX, expiry, &now);
+    thread::scope(|scope| {
+        let keeps_time = scope.spawn(|| wait(Expiry::OfOne(JobId(1), minutes(1_000_000))));
+        waiting(&waiters, 1);
+        let first = scope.spawn(|| wait(Expiry::OfAny(minutes(1))));
+        waiting(&waiters, 2);
+        let second = scope.spawn(|| wait(Expiry::OfAny(minutes(1))));
+        waiting(&waiters, 3);
+
+        until_ended(&clock, &first);
+        until_ended(&clock, &second);
+
+        waiters.wake_all();
+        keeps_time.join().unwrap();
+    });
+}
+
+#[test]
+fn everybody_asks_again_when_the_clock_was_set_back() {
+    let waiters = Waiters::default();
+    let hour = Duration::from_secs(3_600);
+    let clock = Mutex::new(Timestamp::EPOCH.after(hour));
+    let looks = AtomicUsize::new(0);
+    let now = || {
+        looks.fetch_add(1, Ordering::SeqCst);
+        *clock.lock()
+    };
+    let expiry = Timestamp::EPOCH.after(2 * hour);
+    let wait = |expiry| waiters.wait(waiters.seen(), Duration::from_secs(10), expiry, &now);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| wait(Expiry::OfAny(expiry)));
+        scope.spawn(|| wait(Expiry::OfOne(JobId(1), expiry)));
+        waiting(&waiters, 2);
+        while looks.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+
+        *clock.lock() = Timestamp::EPOCH;
+    });
+    assert!(began.elapsed() < Duration::from_secs(9), "they waited to the end");
+}
+
 #[test]
 fn a_lease_that_may_have_expired_wakes_one_of_those_who_wait_for_any() {
     let waiters = Waiters::default();
@@ -81,7 +169,7 @@ fn a_lease_that_may_have_expired_wakes_one_of_those_who_wait_for_any() {
     let expiry = Timestamp::EPOCH.after(Duration::from_secs(60));
     thread::scope(|scope| {
         let of_one = scope.spawn(|| {
-            let later = Expiry::OfOne(expiry.after(Duration::from_secs(60)));
+            let later = Expiry::OfOne(JobId(1), expiry.after(Duration::from_secs(60)));
             waiters.wait(waiters.seen(), Duration::MAX, later, &now)
         });
         waiting(&waiters, 1);

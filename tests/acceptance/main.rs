@@ -34,6 +34,7 @@ mod storage;
 mod support;
 mod threads;
 mod tiers;
+mod waiting;
 
 /// What child processes run: the task that another test has given them. By itself it checks that
 /// a task arrives at such a process, and its answer here.
