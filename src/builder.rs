@@ -198,7 +198,10 @@ impl Builder {
             check_on_open: self.check_on_open,
         };
         let source = match &self.place {
-            Place::File(path) => Source::File(path.clone()),
+            // The process may be in another folder when the file is opened again.
+            Place::File(path) => {
+                Source::File(std::path::absolute(path).map_err(|e| Error::io(path, e))?)
+            }
             Place::Device(device) => Source::Device(device.clone()),
             Place::Engine(engine) => {
                 if !read_only {

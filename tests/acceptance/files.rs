@@ -7,6 +7,7 @@ use milepost::storage::{Engine, Flush, MemoryEngine, Table, Write};
 use milepost::{Builder, Error, NewJob, Sharing, Store};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
+use crate::process::{answer, answers, child};
 use crate::support::{advance, lease};
 
 /// Opens a file that must be refused, in each way, and checks that it was left as it was.
@@ -236,4 +237,44 @@ fn a_new_store_leaves_nothing_else_in_its_folder() {
     let names: Vec<_> =
         folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["scan.milepost"]);
+}
+
+/// Promise 13.
+#[cfg(unix)]
+#[test]
+fn a_store_whose_file_is_renamed_works_on() {
+    let (folder, path) = in_a_folder("before.milepost");
+    let store = Store::open(&path).unwrap();
+    let after = folder.path().join("after.milepost");
+
+    std::fs::rename(&path, &after).unwrap();
+
+    store.create_job(NewJob::new("a", 0..10)).unwrap();
+    let bytes = store.snapshot().unwrap().size().unwrap().stored_bytes;
+    assert_eq!(bytes, std::fs::metadata(&after).unwrap().len());
+    store.close().unwrap();
+    let moved = Store::builder(&after).open_read_only().unwrap();
+    assert_eq!(moved.snapshot().unwrap().job_counts().pending, 1);
+}
+
+/// What a child does: it opens a store by a relative path, and works on in another folder.
+pub fn change_folders(folder: &str) {
+    std::env::set_current_dir(folder).unwrap();
+    let store = Store::open("scan.milepost").unwrap();
+    std::env::set_current_dir("..").unwrap();
+
+    store.create_job(NewJob::new("a", 0..10)).unwrap();
+    store.reopen().unwrap();
+
+    answer(store.snapshot().unwrap().job_counts().pending);
+}
+
+/// Promise 13.
+#[test]
+fn a_store_works_on_when_its_process_changes_folders() {
+    let folder = tempfile::tempdir().unwrap();
+
+    let output = child("change folders", &folder.path().display().to_string()).output().unwrap();
+
+    assert_eq!(answers(&output), ["1"]);
 }

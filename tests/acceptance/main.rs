@@ -49,6 +49,7 @@ fn a_process_of_its_own() {
         "echo" => process::answer(argument),
         "open with caps from the environment" => caps::open_with_caps_from_env(&argument),
         "work until nothing is left" => overtaken::work_until_nothing_is_left(&argument),
+        "change folders" => files::change_folders(&argument),
         "hold a file" => sharing::hold_a_file(&argument),
         "open where it may not write" => sharing::open_where_it_may_not_write(&argument),
         _ => panic!("there is no task {task:?}"),

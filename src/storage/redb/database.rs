@@ -105,6 +105,11 @@ impl OpenDatabase {
         written
     }
 
+    /// The length of the file.
+    pub(super) fn stored_bytes(&self) -> EngineResult<u64> {
+        self.bytes.length().map_err(|e| EngineError::Failed(Arc::new(e)))
+    }
+
     /// Gives unused space back to the file system.
     pub(super) fn compact(&mut self) -> EngineResult<()> {
         let gathering = self.gathering.get_mut().take();

@@ -19,7 +19,7 @@ use redb::TableDefinition;
 
 pub(crate) use open::{Access, Source};
 
-use super::{Engine, EngineError, EngineResult, EngineSnapshot, Flush, Table, Write};
+use super::{Engine, EngineResult, EngineSnapshot, Flush, Table, Write};
 use crate::error::{Error, Result};
 use database::OpenDatabase;
 use error::closed;
@@ -86,11 +86,8 @@ impl Engine for RedbEngine {
     }
 
     fn stored_bytes(&self) -> EngineResult<u64> {
-        let length = match &self.source {
-            Source::File(path) => std::fs::metadata(path).map(|found| found.len()),
-            Source::Device(device) => device.length(),
-        };
-        length.map_err(|e| EngineError::Failed(Arc::new(e)))
+        // Not by the path: the file may have been renamed.
+        self.database.read().as_ref().ok_or_else(closed)?.stored_bytes()
     }
 
     fn reopen(&self) -> Result<()> {
