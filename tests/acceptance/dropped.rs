@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use milepost::storage::{Fault, MemoryEngine};
-use milepost::{Builder, JobStatus, Lease, ManualClock, NewJob};
+use milepost::{Builder, JobStatus, Lease, ManualClock, NewJob, Store};
 
 use crate::caps::Warnings;
+use crate::files::in_a_folder;
 use crate::storage::Disk;
 use crate::support::{NOON, Scene, advance, at, lease, relaxed};
 
@@ -161,4 +162,25 @@ fn a_lease_that_is_dropped_after_a_rollback_gives_its_job_back() {
     drop(held);
 
     assert_eq!(lease(&worker).resumed_at(), 10);
+}
+
+/// Promise 14: it need not be repaired, and a reader can open it at once.
+#[test]
+fn a_store_that_a_panic_drops_is_closed_in_order() {
+    for settings in [|builder| builder, relaxed] {
+        let (_folder, path) = in_a_folder("scan.milepost");
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let store = settings(Store::builder(&path)).open().unwrap();
+            store.create_job(NewJob::new("a", 0..1_000)).unwrap();
+            let mut held = lease(&store.worker("w", "pc").unwrap());
+            advance(&mut held, 100);
+            resume_unwind(Box::new(()));
+        }));
+        assert!(panicked.is_err());
+
+        let view = Store::builder(&path).open_read_only().unwrap().snapshot().unwrap();
+
+        let jobs = view.jobs(None, 10).unwrap();
+        assert_eq!((jobs[0].cursor, jobs[0].status), (100, JobStatus::Pending));
+    }
 }

@@ -1,7 +1,9 @@
 //! A redb database that is open: snapshots of it, and transactions.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use parking_lot::Mutex;
 use redb::{
@@ -154,12 +156,7 @@ impl OpenDatabase {
         }
         match self.handle.take() {
             Some(Handle::Writable(database)) => {
-                let closed = self.health.consume(database, |database| {
-                    database.close().map_err(|error| match error {
-                        DatabaseError::Storage(e) => storage(e),
-                        other => any(other),
-                    })
-                });
+                let closed = self.health.consume(database, close_in_order);
                 let released = self.bytes.close().map_err(|e| EngineError::Failed(Arc::new(e)));
                 closed.and(released)
             }
@@ -316,6 +313,23 @@ impl OpenDatabase {
             Err(other) => Err(other),
         }
     }
+}
+
+/// Closes a database. On a thread that a panic unwinds, redb would leave the file in need of a repair,
+/// so another thread closes it then.
+fn close_in_order(database: Database) -> EngineResult<()> {
+    let close = || {
+        database.close().map_err(|error| match error {
+            DatabaseError::Storage(e) => storage(e),
+            other => any(other),
+        })
+    };
+    if !thread::panicking() {
+        return close();
+    }
+    let closing = thread::Builder::new().spawn(close);
+    let closing = closing.map_err(|e| EngineError::Failed(Arc::new(e)))?;
+    closing.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 impl Drop for OpenDatabase {
