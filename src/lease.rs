@@ -288,9 +288,10 @@ impl Lease {
     /// Goes back to where the store is, after a relaxed one lost its latest commits.
     fn roll_back(&mut self) -> Result<Receipt> {
         let job = self.grant.job;
-        let (sequence, cursor) = self.store.lease_position(job)?;
+        let (sequence, cursor, deadline) = self.store.lease_position(job)?;
         self.sequence = sequence;
         self.cursor = cursor;
+        self.deadline.set(deadline);
         self.unanswered = None;
         Err(Error::RolledBack { job, cursor })
     }

@@ -300,11 +300,12 @@ impl Store {
         }
     }
 
-    /// Sequence number of the last command under the lease of a job, and the job's cursor.
-    pub(crate) fn lease_position(&self, job: JobId) -> Result<(u64, u64)> {
+    /// Sequence number of the last command under the lease of a job, the job's cursor, and when the
+    /// lease expires.
+    pub(crate) fn lease_position(&self, job: JobId) -> Result<(u64, u64, Timestamp)> {
         let snapshot = self.inner.committer.engine()?.snapshot()?;
         let row: Option<rows::JobRow> = tables::load(&*snapshot, &key::job(job))?;
-        row.map(|row| (row.sequence, row.cursor)).ok_or(Error::UnknownJob(job))
+        row.map(|row| (row.sequence, row.cursor, row.deadline)).ok_or(Error::UnknownJob(job))
     }
 }
 
