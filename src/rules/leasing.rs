@@ -67,10 +67,7 @@ pub(super) fn lease(
             if repairing || expired.more {
                 return Ok((LeaseAnswer::Again, effect));
             }
-            if let Some(error) = unreadable {
-                return Err(Failure::Engine(error));
-            }
-            return Ok((nothing_waits(txn, control, now, request)?, effect));
+            return Ok((nothing_waits(txn, control, now, request, unreadable)?, effect));
         };
         if let Some(row) = used_up(txn, control, stamped, id, row)? {
             let grant = grant(txn, control, now, request, worker, id, row)?;
@@ -265,12 +262,14 @@ fn grant(
     })
 }
 
-/// Says when the next wanted lease may expire, or that nothing is left to do.
+/// Says when the next wanted lease may expire, or that nothing is left to do. Jobs that wait but
+/// cannot be read are an error once they are all that is left.
 fn nothing_waits(
     txn: &dyn Write,
     control: &Control,
     now: Timestamp,
     request: &LeaseRequest,
+    unreadable: Option<EngineError>,
 ) -> Applied<LeaseAnswer> {
     let [pending, leased, ..] = match &request.wanted {
         Wanted::Any => control.jobs,
@@ -285,6 +284,11 @@ fn nothing_waits(
     };
     if pending == 0 && leased == 0 {
         return Ok(LeaseAnswer::Finished);
+    }
+    if leased == 0
+        && let Some(error) = unreadable
+    {
+        return Err(Failure::Engine(error));
     }
     // Entries never lie behind the true deadlines, so nothing can expire before the first one.
     let next = expiry::first_deadline_after(txn, now)?;

@@ -1,13 +1,14 @@
 //! Workers that wait: each learns of what it waits for. It cannot be seen that a worker waits, only
 //! that it is about to: in most rounds it does.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use milepost::storage::{Engine, Flush, MemoryEngine, Table};
 use milepost::{Error, JobId, Lease, Leasing, NewJob, Request, Result};
 
-use crate::support::{DAY, MINUTE, Scene};
+use crate::support::{DAY, MINUTE, Scene, advance, dump};
 
 /// How long a thread may take for what should be done at once.
 const LONG: Duration = Duration::from_secs(10);
@@ -85,4 +86,29 @@ fn who_waits_learns_of_a_lease_that_is_resumed_for_a_shorter_time() {
             assert_eq!(busy.until(), scene.now().after(MINUTE));
         }
     }
+}
+
+/// Promise 13: the damaged job is the only one that nobody holds.
+#[test]
+fn a_damaged_job_keeps_nobody_from_waiting_for_the_others() {
+    let engine = Arc::new(MemoryEngine::new());
+    let scene = Scene::on(engine.clone());
+    let jobs = scene.jobs(&["a", "b"]);
+    let mut held =
+        scene.pc("holder").request(DAY).of_job(jobs[1]).lease().unwrap().leased().unwrap();
+    let (_, key, value) =
+        dump(&scene).into_iter().find(|(table, ..)| *table == Table::Jobs).unwrap();
+    let put = |value: &[u8]| {
+        engine.write(Flush::Now, &mut |txn| txn.put(Table::Jobs, &key, value)).unwrap();
+    };
+    put(&[77]);
+
+    let result = result_of(scene.pc("waits").request(MINUTE), || held.release().unwrap());
+
+    let mut lease = result.leased().unwrap();
+    assert_eq!(lease.job(), jobs[1]);
+    advance(&mut lease, 1_000);
+    let error = scene.pc("waits").lease(MINUTE).unwrap_err();
+    assert!(matches!(error, Error::Corrupted { .. }), "nothing else is left: {error:?}");
+    put(&value);
 }
