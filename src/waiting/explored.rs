@@ -49,3 +49,43 @@ fn nobody_sleeps_through_what_concerns_him() {
         assert_eq!(took.filter(|took| *took).count(), 2);
     });
 }
+
+/// Four wait once each and leave for good, two of them for a job of their own: whoever still waits,
+/// one of them looks at the clock.
+#[test]
+fn somebody_keeps_time_while_anybody_waits() {
+    explore(2, || {
+        let waiters = Arc::new(Waiters::default());
+        let left = Arc::new(AtomicUsize::new(0));
+        let wait = |n: u64| {
+            let (waiters, left) = (waiters.clone(), left.clone());
+            let expiry = match n {
+                0 | 1 => Expiry::OfAny(Timestamp::MAX),
+                job => Expiry::OfOne(JobId(job), Timestamp::MAX),
+            };
+            thread::spawn(move || {
+                waiters.wait(waiters.seen(), Duration::MAX, expiry, &|| Timestamp::EPOCH);
+                left.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        let waiting: Vec<_> = (0..4).map(wait).collect();
+        for n in 0..20 {
+            if n % 2 == 0 {
+                waiters.wake(1);
+            } else {
+                waiters.job_ended(JobId(2));
+            }
+            let state = waiters.0.lock();
+            let is_kept = state.timekeeper.is_some();
+            assert!(state.waiting.is_empty() || is_kept, "nobody keeps time");
+            drop(state);
+            thread::yield_now();
+        }
+        while left.load(Ordering::SeqCst) < waiting.len() {
+            waiters.wake_all();
+            thread::yield_now();
+        }
+        waiting.into_iter().for_each(|waits| waits.join().unwrap());
+        assert!(waiters.0.lock().timekeeper.is_none());
+    });
+}
