@@ -73,13 +73,17 @@ fn an_event_is_passed_on_to_those_who_waited_before_it_only() {
 
 /// Advances the clock, a second at a time, until a thread has ended.
 #[track_caller]
-fn until_ended<T>(clock: &Mutex<Timestamp>, thread: &thread::ScopedJoinHandle<'_, T>) {
+fn until_ended<T>(
+    waiters: &Waiters,
+    clock: &Mutex<Timestamp>,
+    thread: &thread::ScopedJoinHandle<'_, T>,
+) {
     let began = Instant::now();
     while !thread.is_finished() {
         if began.elapsed() > Duration::from_secs(10) {
-            // Not a panic: the scope would wait for the thread forever.
-            eprintln!("it sleeps on");
-            std::process::abort();
+            // Or the scope would wait for them forever.
+            waiters.wake_all();
+            panic!("it sleeps on");
         }
         let mut clock = clock.lock();
         *clock = clock.after(Duration::from_secs(1));
@@ -107,7 +111,7 @@ fn somebody_keeps_time_though_whoever_did_leaves_for_good() {
         first.join().unwrap();
         gives_up.join().unwrap();
 
-        until_ended(&clock, &last);
+        until_ended(&waiters, &clock, &last);
     });
 }
 
@@ -126,8 +130,8 @@ fn the_next_expiry_is_found_though_who_was_woken_for_the_first_got_a_lease() {
         let second = scope.spawn(|| wait(Expiry::OfAny(minutes(1))));
         waiting(&waiters, 3);
 
-        until_ended(&clock, &first);
-        until_ended(&clock, &second);
+        until_ended(&waiters, &clock, &first);
+        until_ended(&waiters, &clock, &second);
 
         waiters.wake_all();
         keeps_time.join().unwrap();
