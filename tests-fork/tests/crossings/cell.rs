@@ -67,8 +67,18 @@ pub struct Cell {
 impl Cell {
     pub const NO_ROLLBACK: &str = "a store that syncs every commit has none to lose";
 
-    pub fn all(fault: Fault, then: Then) -> impl Iterator<Item = Cell> {
-        (0..8).map(move |n| Cell {
+    /// Cells of one fault and what follows it.
+    pub const COLUMNS: usize = 8;
+
+    pub fn all() -> impl Iterator<Item = Cell> {
+        Fault::ALL
+            .into_iter()
+            .flat_map(|fault| Then::ALL.map(|then| (fault, then)))
+            .flat_map(|(fault, then)| Cell::row(fault, then))
+    }
+
+    fn row(fault: Fault, then: Then) -> impl Iterator<Item = Cell> {
+        (0..Cell::COLUMNS).map(move |n| Cell {
             relaxed: n & 4 != 0,
             keep_alive: n & 2 != 0,
             many: n & 1 != 0,
@@ -78,7 +88,7 @@ impl Cell {
     }
 
     pub fn columns() -> String {
-        let columns = Cell::all(Fault::None, Then::Drop).map(|cell| {
+        let columns = Cell::row(Fault::None, Then::Drop).map(|cell| {
             let durability = if cell.relaxed { "relaxed" } else { "immediate" };
             let keep_alive = if cell.keep_alive { ", kept alive" } else { "" };
             let leases = if cell.many { "many leases" } else { "one lease" };
@@ -87,8 +97,15 @@ impl Cell {
         columns.collect::<Vec<_>>().join("; ")
     }
 
-    pub fn cannot_occur(&self) -> Option<&'static str> {
-        (self.fault == Fault::Rollback && !self.relaxed).then_some("-")
+    pub fn can_occur(&self) -> bool {
+        self.fault != Fault::Rollback || self.relaxed
+    }
+
+    /// Whether the newest commits may be lost, so that only what was flushed must be there.
+    pub fn may_lose(&self) -> bool {
+        let is_lost = matches!(self.fault, Fault::FailedCommit | Fault::Rollback)
+            || self.then == Then::AnotherProcess;
+        self.relaxed && is_lost
     }
 
     pub fn durability(&self) -> Durability {

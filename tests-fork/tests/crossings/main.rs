@@ -11,48 +11,73 @@
 #![allow(missing_docs)]
 
 mod cell;
+mod check;
 mod disk;
 mod work;
 
+use std::panic::catch_unwind;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
 use cell::{Cell, Fault, Then};
 
-/// What the child process of a cell runs: see [`work::in_another_process`]. By itself it checks
+/// Cells that run at once: they wait for the disk and for processes.
+const THREADS: usize = 8;
+
+/// What the child process of a cell runs: see [`check::in_another_process`]. By itself it checks
 /// that such a process does finish the jobs.
 #[test]
 fn a_child_process_finishes_the_jobs() {
-    work::finish_in_a_child();
+    check::finish_in_a_child();
 }
 
 #[test]
 fn every_crossing_keeps_the_promises() {
-    let mut failed = Vec::new();
-    let mut ran = 0;
-    for fault in Fault::ALL {
-        println!("\n{fault:?}");
-        for then in Then::ALL {
-            let mut line = format!("  {:<16}", format!("{then:?}"));
-            for cell in Cell::all(fault, then) {
-                let verdict = match cell.cannot_occur() {
-                    Some(reason) => reason.to_string(),
-                    None => {
-                        ran += 1;
-                        match std::panic::catch_unwind(|| work::run(cell)) {
-                            Ok(()) => "ok".to_string(),
-                            Err(_) => {
-                                failed.push(cell);
-                                "FAILED".to_string()
-                            }
-                        }
-                    }
-                };
-                line += &format!(" {verdict:<6}");
-            }
-            println!("{line}");
+    let cells: Vec<Cell> = Cell::all().collect();
+    let verdicts = run(&cells);
+
+    let mut fault = None;
+    for (row, verdicts) in cells.chunks(Cell::COLUMNS).zip(verdicts.chunks(Cell::COLUMNS)) {
+        if fault.replace(row[0].fault) != Some(row[0].fault) {
+            println!("\n{:?}", row[0].fault);
         }
+        let verdicts: String = verdicts.iter().map(|verdict| format!(" {verdict:<6}")).collect();
+        println!("  {:<16}{verdicts}", format!("{:?}", row[0].then));
     }
     println!("\nEach row, from the left: {}", Cell::columns());
     println!("-: {}", Cell::NO_ROLLBACK);
+    let ran = verdicts.iter().filter(|verdict| **verdict != CANNOT_OCCUR).count();
     println!("{ran} cells ran");
+    let failed: Vec<_> =
+        cells.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == FAILED).collect();
     assert!(failed.is_empty(), "{failed:#?}");
-    assert_eq!(ran, Fault::ALL.len() * Then::ALL.len() * 8 - Then::ALL.len() * 4);
+    assert_eq!(ran, (Fault::ALL.len() * Cell::COLUMNS - 4) * Then::ALL.len());
+}
+
+const KEPT: &str = "ok";
+const FAILED: &str = "FAILED";
+const CANNOT_OCCUR: &str = "-";
+
+/// Runs cells on several threads, and returns the verdict of each.
+fn run(cells: &[Cell]) -> Vec<&'static str> {
+    let verdicts: Vec<OnceLock<&str>> = cells.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&cell) = cells.get(at) else { return };
+            let verdict = match cell.can_occur() {
+                false => CANNOT_OCCUR,
+                true => catch_unwind(|| work::run(cell)).map_or(FAILED, |()| KEPT),
+            };
+            verdicts[at].set(verdict).expect("each cell runs once");
+        }
+    };
+    thread::scope(|threads| {
+        for _ in 0..THREADS {
+            threads.spawn(work);
+        }
+    });
+    verdicts.into_iter().map(|verdict| verdict.into_inner().expect("all cells ran")).collect()
 }

@@ -3,91 +3,101 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use milepost::{
-    Builder, Error, JobId, JobStatus, Lease, Leasing, ManualClock, NewJob, Scope, Store, Worker,
+    Batch, Builder, Clock, Error, JobId, JobStatus, Lease, Leasing, ManualClock, NewJob, Store,
+    Worker,
 };
 
 use crate::cell::{Cell, Fault, Then};
+use crate::check::{check, finish, in_another_process};
 use crate::disk::Disk;
 
-const LENGTH: Duration = Duration::from_secs(60);
+pub const LENGTH: Duration = Duration::from_secs(60);
+pub const POSITIONS: u64 = 200;
+pub const BATCH: u64 = 10;
+pub const HOLDER: &str = "holder";
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
-const POSITIONS: u64 = 200;
-const BATCH: u64 = 10;
 const NOON: &str = "2026-02-16T12:00:00Z";
-const CHILD: &str = "MILEPOST_CROSSING";
 
-struct Scene {
-    cell: Cell,
-    path: PathBuf,
+pub struct Scene {
+    pub cell: Cell,
+    pub path: PathBuf,
     disk: Arc<Disk>,
     clock: ManualClock,
     /// Where each job's cursor was acknowledged to be.
     acknowledged: BTreeMap<JobId, u64>,
 }
 
+/// All handles of the store, dropped in this order.
+struct Fleet {
+    leases: Vec<Lease>,
+    worker: Worker,
+    store: Store,
+}
+
 pub fn run(cell: Cell) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("crossing.milepost");
     let clock = ManualClock::at(NOON.parse().unwrap());
-    let jobs = prepare(cell, &path, &clock);
     let disk = Arc::new(Disk::at(&path));
     let mut scene = Scene { cell, path, disk, clock, acknowledged: BTreeMap::new() };
+    let jobs = scene.prepare();
 
-    let store = scene.open();
-    let worker = store.worker("holder", "pc").unwrap();
-    let mut leases: Vec<Lease> = jobs.iter().map(|_| scene.lease(&worker)).collect();
-    scene.work(&mut leases, 3);
-    store.flush().unwrap();
+    let mut fleet = scene.fleet(&jobs);
+    scene.work(&mut fleet.leases, 3);
+    fleet.store.flush().unwrap();
     let flushed = scene.acknowledged.clone();
-    scene.work(&mut leases, 2);
+    scene.work(&mut fleet.leases, 2);
 
-    scene.fault(&store, &mut leases);
-    let remains = scene.follow(store, leases);
-    match scene.cell.then {
+    scene.fault(&mut fleet);
+    let open = scene.follow(fleet);
+    match cell.then {
         Then::AnotherProcess => in_another_process(&scene.path),
         _ => {
-            let store = remains.unwrap_or_else(|| scene.open());
-            scene.check_acknowledged(&store, &flushed);
-            scene.finish(&store);
+            let store = open.unwrap_or_else(|| scene.open());
+            // Leases expire that others hold.
+            finish(&store, &mut || scene.clock.advance(2 * LENGTH));
+            store.close().unwrap();
         }
     }
-    scene.check(&jobs);
-}
-
-/// Makes the store and its jobs, and damages the row of one job more if that is the fault.
-fn prepare(cell: Cell, path: &Path, clock: &ManualClock) -> Vec<JobId> {
-    let store = Store::builder(path).clock(clock.clone()).open().unwrap();
-    let range = |n: u64| n * POSITIONS..(n + 1) * POSITIONS;
-    // It comes first in the queue, so that every request for a lease meets it.
-    let damaged = store.create_job(NewJob::new("crossing", range(99)).priority(9)).unwrap();
-    let jobs = (0..cell.jobs()).map(|n| NewJob::new("crossing", range(n)).max_attempts(3));
-    let jobs = store.create_jobs(jobs).unwrap();
-    if cell.fault != Fault::DamagedRow {
-        store.cancel_job(damaged).unwrap();
-        store.delete_job(damaged).unwrap();
-    }
-    store.close().unwrap();
-    if cell.fault == Fault::DamagedRow {
-        let table = redb::TableDefinition::<&[u8], &[u8]>::new("jobs");
-        let database = redb::Database::open(path).unwrap();
-        let txn = database.begin_write().unwrap();
-        let key = damaged.number().to_be_bytes();
-        txn.open_table(table).unwrap().insert(&key[..], &b"\x01damaged"[..]).unwrap();
-        txn.commit().unwrap();
-    }
-    jobs
+    check(&scene, &jobs, if cell.may_lose() { &flushed } else { &scene.acknowledged });
 }
 
 impl Scene {
+    /// Makes the jobs, and damages the row of one job more if that is the fault.
+    fn prepare(&self) -> Vec<JobId> {
+        let store = self.open();
+        let range = |n: u64| n * POSITIONS..(n + 1) * POSITIONS;
+        // It comes first in the queue, so that every request for a lease meets it.
+        let damaged = store.create_job(NewJob::new("crossing", range(99)).priority(9)).unwrap();
+        let jobs = (0..self.cell.jobs()).map(|n| NewJob::new("crossing", range(n)).max_attempts(3));
+        let jobs = store.create_jobs(jobs).unwrap();
+        if self.cell.fault != Fault::DamagedRow {
+            store.cancel_job(damaged).unwrap();
+            store.delete_job(damaged).unwrap();
+        }
+        store.close().unwrap();
+        if self.cell.fault == Fault::DamagedRow {
+            damage(&self.path, damaged);
+        }
+        jobs
+    }
+
     fn open(&self) -> Store {
         let builder = Builder::on_device(self.disk.clone()).clock(self.clock.clone());
         builder.durability(self.cell.durability()).open().unwrap()
+    }
+
+    /// Opens the store, and leases every job.
+    fn fleet(&self, jobs: &[JobId]) -> Fleet {
+        let store = self.open();
+        let worker = store.worker(HOLDER, "pc").unwrap();
+        let leases = jobs.iter().map(|_| self.lease(&worker)).collect();
+        Fleet { leases, worker, store }
     }
 
     fn lease(&self, worker: &Worker) -> Lease {
@@ -100,18 +110,19 @@ impl Scene {
     fn work(&mut self, leases: &mut [Lease], batches: u64) {
         for lease in leases {
             for _ in 0..batches {
-                let cursor = checkpoint(lease).unwrap();
+                let cursor = checkpoint(lease, BATCH).unwrap();
                 self.acknowledged.insert(lease.job(), cursor);
             }
         }
     }
 
-    fn fault(&mut self, store: &Store, leases: &mut Vec<Lease>) {
+    fn fault(&mut self, fleet: &mut Fleet) {
+        let Fleet { store, leases, .. } = fleet;
         match self.cell.fault {
             Fault::None | Fault::DamagedRow => {}
             Fault::FailedCommit => {
                 self.disk.fail(true);
-                let outcome = checkpoint(&mut leases[0]);
+                let outcome = checkpoint(&mut leases[0], BATCH);
                 // A relaxed store may acknowledge it before the disk has failed.
                 match outcome {
                     Ok(cursor) if self.cell.relaxed => {
@@ -147,10 +158,7 @@ impl Scene {
                 let text = text.downcast_ref::<&str>().copied();
                 assert_eq!(text, Some("the closure was told to panic"));
             }
-            Fault::ClockSetBack => {
-                use milepost::Clock;
-                self.clock.set(self.clock.now().before(YEAR));
-            }
+            Fault::ClockSetBack => self.clock.set(self.clock.now().before(YEAR)),
             Fault::ExpiredLease => {
                 self.clock.advance(2 * LENGTH);
                 // One that is kept alive may have been renewed meanwhile: then nobody gets its job.
@@ -163,12 +171,12 @@ impl Scene {
     }
 
     /// What comes after the fault. Returns the store if it is still open.
-    fn follow(&mut self, store: Store, mut leases: Vec<Lease>) -> Option<Store> {
+    fn follow(&mut self, fleet: Fleet) -> Option<Store> {
+        let Fleet { mut leases, worker, store } = fleet;
         match self.cell.then {
             Then::Reopen => {
                 store.reopen().unwrap();
                 leases.iter_mut().for_each(|lease| self.go_on(lease));
-                drop(leases);
                 Some(store)
             }
             Then::Retry => {
@@ -185,34 +193,39 @@ impl Scene {
                     assert!(!lease.is_unanswered());
                     self.go_on(lease);
                 }
-                drop(leases);
                 Some(store)
             }
-            Then::Drop | Then::AnotherProcess => {
-                if self.cell.then == Then::AnotherProcess {
-                    // As a process that is killed: it releases nothing.
-                    leases.drain(..).for_each(Lease::abandon);
-                }
-                drop(leases);
+            Then::Drop => {
+                drop(Fleet { leases, worker, store });
+                None
+            }
+            Then::AnotherProcess => {
+                // As if it was killed: nothing is released, and nothing more reaches the file.
+                self.disk.fail(true);
+                leases.drain(..).for_each(Lease::abandon);
+                drop((worker, store));
                 None
             }
             Then::Close => {
-                // After a fault of the disk it may say so; it is closed all the same.
-                if let Err(error) = store.close() {
-                    let fault = self.cell.fault;
-                    let of_the_disk = matches!(fault, Fault::FailedCommit | Fault::Rollback);
-                    assert!(of_the_disk, "{:?}: {error}", self.cell);
-                }
-                for lease in &mut leases {
-                    let error = checkpoint(lease).unwrap_err();
-                    let closed = matches!(error, Error::Closed | Error::LeaseLost { .. });
-                    let unanswered = matches!(error, Error::Unanswered { .. });
-                    assert!(
-                        closed || (unanswered && self.cell.fault == Fault::FailedCommit),
-                        "{error}"
-                    );
-                }
+                self.close(&store, &mut leases);
                 None
+            }
+        }
+    }
+
+    /// Closes the store while leases are held, which is refused to them from then on.
+    fn close(&self, store: &Store, leases: &mut [Lease]) {
+        let fault = self.cell.fault;
+        // After a fault of the disk it may say so; it is closed all the same.
+        if let Err(error) = store.close() {
+            let of_the_disk = matches!(fault, Fault::FailedCommit | Fault::Rollback);
+            assert!(of_the_disk, "{:?}: {error}", self.cell);
+        }
+        for lease in leases {
+            match checkpoint(lease, BATCH).unwrap_err() {
+                Error::Closed | Error::LeaseLost { .. } => {}
+                Error::Unanswered { .. } if fault == Fault::FailedCommit => {}
+                error => panic!("{:?}: {error:?}", self.cell),
             }
         }
     }
@@ -220,7 +233,7 @@ impl Scene {
     /// The holder goes on as the documentation says, for a few batches.
     fn go_on(&mut self, lease: &mut Lease) {
         for _ in 0..5 {
-            match checkpoint(lease) {
+            match checkpoint(lease, BATCH) {
                 Ok(cursor) => drop(self.acknowledged.insert(lease.job(), cursor)),
                 Err(Error::Unanswered { .. }) => {
                     if let Err(error) = lease.retry() {
@@ -240,104 +253,23 @@ impl Scene {
             _ => panic!("{:?}: {error:?}", self.cell),
         }
     }
-
-    /// Promise 11: what was acknowledged is there; of what a relaxed store held back, nothing need be.
-    fn check_acknowledged(&self, store: &Store, flushed: &BTreeMap<JobId, u64>) {
-        let faulty_disk = matches!(self.cell.fault, Fault::FailedCommit | Fault::Rollback);
-        let kept = if self.cell.relaxed && faulty_disk { flushed } else { &self.acknowledged };
-        let view = store.snapshot().unwrap();
-        for (job, cursor) in kept {
-            let stored = view.job(*job).unwrap().unwrap();
-            assert!(stored.cursor >= *cursor, "{:?}: {job} at {}", self.cell, stored.cursor);
-        }
-    }
-
-    /// Other workers finish every job that can be had.
-    fn finish(&self, store: &Store) {
-        finish(store, &mut || self.clock.advance(2 * LENGTH));
-        store.close().unwrap();
-    }
-
-    /// Promises 2, 4 and 8: every position was done once, and everything adds up.
-    fn check(&self, jobs: &[JobId]) {
-        let store = Store::builder(&self.path).clock(self.clock.clone()).open().unwrap();
-        let view = store.snapshot().unwrap();
-        let mut items = 0;
-        for job in jobs {
-            let stored = view.job(*job).unwrap().unwrap();
-            assert_eq!(stored.status, JobStatus::Completed, "{:?}: {stored:?}", self.cell);
-            let mut batches = view.newest_history_of_job(*job, None, usize::MAX).unwrap();
-            batches.sort_by_key(|batch| batch.start);
-            let mut next = stored.start;
-            for batch in &batches {
-                assert_eq!(batch.start, next, "{:?}: a gap or an overlap", self.cell);
-                next = batch.end;
-                items += u128::from(batch.items);
-            }
-            assert_eq!(next, stored.end, "{:?}", self.cell);
-            let found = view.findings_of(*job, None, usize::MAX).unwrap().len();
-            assert_eq!(found as u64, POSITIONS / BATCH, "{:?}: findings", self.cell);
-        }
-        assert_eq!(view.lifetime(Scope::Fleet).unwrap().totals.items, items);
-        if self.cell.fault == Fault::DamagedRow {
-            assert!(matches!(view.verify(), Err(Error::Corrupted { .. })), "it is not hidden");
-        } else {
-            view.verify().unwrap();
-        }
-    }
 }
 
-fn checkpoint(lease: &mut Lease) -> milepost::Result<u64> {
-    let here = lease.cursor()..(lease.cursor() + BATCH).min(lease.range().end);
-    let mut batch = milepost::Batch::of(&here, Duration::from_millis(5));
-    batch.add_finding(here.start.to_be_bytes(), "a hit");
+fn damage(path: &Path, job: JobId) {
+    let table = redb::TableDefinition::<&[u8], &[u8]>::new("jobs");
+    let database = redb::Database::open(path).unwrap();
+    let txn = database.begin_write().unwrap();
+    let key = job.number().to_be_bytes();
+    txn.open_table(table).unwrap().insert(&key[..], &b"\x01damaged"[..]).unwrap();
+    txn.commit().unwrap();
+}
+
+/// Checkpoints the next positions, with a finding for every [`BATCH`] of them.
+pub fn checkpoint(lease: &mut Lease, positions: u64) -> milepost::Result<u64> {
+    let here = lease.cursor()..(lease.cursor() + positions).min(lease.range().end);
+    let mut batch = Batch::of(&here, Duration::from_millis(5));
+    for position in here.step_by(BATCH as usize) {
+        batch.add_finding(position.to_be_bytes(), "a hit");
+    }
     lease.checkpoint(batch)
-}
-
-/// Finishes every job that can be had; `pass_time` lets leases expire that others hold.
-fn finish(store: &Store, pass_time: &mut dyn FnMut()) {
-    let worker = store.worker("finisher", "pc").unwrap();
-    for _ in 0..100 {
-        match worker.lease(LENGTH) {
-            Ok(Leasing::Leased(mut lease)) => {
-                while lease.next_batch(BATCH).is_some() {
-                    checkpoint(&mut lease).unwrap();
-                }
-            }
-            Ok(Leasing::Busy(_)) => pass_time(),
-            Ok(Leasing::Finished) => return,
-            // Nothing is left but the job whose row cannot be read: the error says so.
-            Err(Error::Corrupted { .. }) if store.snapshot().unwrap().job_counts().leased == 0 => {
-                return;
-            }
-            Err(Error::Corrupted { .. }) => pass_time(),
-            Err(error) => panic!("{error}"),
-        }
-    }
-    panic!("the jobs cannot be finished");
-}
-
-/// Opens the file in a process of its own, which finishes the jobs. Its clock is months ahead, so
-/// leases that are left have expired.
-pub fn in_another_process(path: &Path) {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "a_child_process_finishes_the_jobs"]);
-    let output = child.env(CHILD, path).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-}
-
-pub fn finish_in_a_child() {
-    if let Some(path) = std::env::var_os(CHILD) {
-        let store = Store::open(path).unwrap();
-        finish(&store, &mut || panic!("nobody holds a job any more"));
-        return store.close().unwrap();
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("crossing.milepost");
-    let store = Store::open(&path).unwrap();
-    store.create_job(NewJob::new("keys", 0..POSITIONS)).unwrap();
-    store.close().unwrap();
-    in_another_process(&path);
-    let store = Store::open(&path).unwrap();
-    assert_eq!(store.snapshot().unwrap().job_counts().completed, 1);
 }
