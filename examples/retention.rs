@@ -16,10 +16,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use milepost::storage::Table;
 use milepost::{
     Batch, Clock, Day, DayStats, Durability, Lease, ManualClock, Month, MonthStats, NewJob, Scope,
-    Snapshot, Store, Timestamp, Totals, WorkerId,
+    Snapshot, Store, Timestamp, Totals, WorkerId, tables,
 };
 
 use support::{Result, bytes, figure, or_dash, print_table};
@@ -170,10 +169,10 @@ fn size(store: &Store, ledger: &Ledger) -> Result<[String; 8]> {
     Ok([
         view.taken_at().day().to_string(),
         figure(ledger.batches),
-        rows(Table::History),
-        rows(Table::Daily),
-        rows(Table::Monthly),
-        rows(Table::Lifetime),
+        rows(tables::HISTORY),
+        rows(tables::DAILY),
+        rows(tables::MONTHLY),
+        rows(tables::LIFETIME),
         bytes(size.stored_bytes),
         bytes(size.used_bytes),
     ])

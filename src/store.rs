@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::keepalive::{Deadline, Keeper, KeptAlive};
 use crate::process::Process;
 use crate::query::{ChunkSums, Snapshot, WorkerInfo};
-use crate::schema::{key, rows, tables};
+use crate::schema::{access, key, rows};
 use crate::storage::Engine;
 use crate::sync::{Mutex, RwLock};
 use crate::time::Timestamp;
@@ -301,7 +301,7 @@ impl Store {
     /// Sequence number of the last command under the lease of a job, and the job's cursor.
     pub(crate) fn lease_position(&self, job: JobId) -> Result<(u64, u64)> {
         let snapshot = self.inner.committer.engine()?.snapshot()?;
-        let row: Option<rows::JobRow> = tables::load(&*snapshot, &key::job(job))?;
+        let row: Option<rows::JobRow> = access::load(&*snapshot, &key::job(job))?;
         row.map(|row| (row.sequence, row.cursor)).ok_or(Error::UnknownJob(job))
     }
 }

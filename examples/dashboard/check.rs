@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use milepost::storage::Table;
-use milepost::{Scope, Snapshot};
+use milepost::{Scope, Snapshot, tables};
 
 use crate::support::Result;
 
@@ -77,6 +76,6 @@ fn stored(view: &Snapshot) -> Result<()> {
     let rows: u64 = size.tables.iter().map(|table| table.rows).sum();
     assert_eq!(rows, view.verify()?.rows);
     // The newest day and month of each worker stand in its lifetime row.
-    assert_eq!(rows, dumped + 2 * size.rows(Table::Lifetime));
+    assert_eq!(rows, dumped + 2 * size.rows(tables::LIFETIME));
     Ok(())
 }

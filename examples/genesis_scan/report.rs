@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use milepost::storage::Table;
-use milepost::{DayStats, Finding, MonthStats, Scope, Snapshot, Store, Totals, WorkerInfo};
+use milepost::{DayStats, Finding, MonthStats, Scope, Snapshot, Store, Totals, WorkerInfo, tables};
 
 use crate::genesis_scan::header::{ANSWER, Hash, Puzzle};
 use crate::support::{Result, bytes, figure, or_dash, print_table, rate, time, time_spent};
@@ -87,10 +87,10 @@ fn print_tiers(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
         [tier.name().to_string(), figure(size.rows(tier)), figure(cap), of_whom.to_string()]
     };
     let rows = [
-        row(Table::History, caps.history, "over all workers"),
-        row(Table::Daily, caps.daily, "of each worker"),
-        row(Table::Monthly, caps.monthly, "of each worker"),
-        row(Table::Lifetime, 1, "of each worker"),
+        row(tables::HISTORY, caps.history, "over all workers"),
+        row(tables::DAILY, caps.daily, "of each worker"),
+        row(tables::MONTHLY, caps.monthly, "of each worker"),
+        row(tables::LIFETIME, 1, "of each worker"),
     ];
     print_table(out, "Tiers: rows as they are stored", ["tier", "rows", "at most", ""], rows)
 }

@@ -6,9 +6,9 @@ use serde::{Serialize, Serializer};
 
 use super::{Snapshot, rows};
 use crate::error::Result;
+use crate::schema::access::hex;
 use crate::schema::key;
 use crate::schema::rows::FindingRow;
-use crate::schema::tables::hex;
 use crate::storage::KeyRange;
 use crate::time::Timestamp;
 use crate::types::{JobId, WorkerId};

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::schema::access::undecodable;
 use crate::schema::key;
 use crate::schema::rows::{HistoryRow, JobRow};
-use crate::schema::tables::undecodable;
-use crate::storage::Table;
+use crate::schema::tables;
 use crate::time::Timestamp;
 use crate::types::{JobId, WorkerId};
 
@@ -70,7 +70,7 @@ impl Reported {
 impl HeldJob {
     pub(super) fn new(id: JobId, row: &JobRow) -> Result<HeldJob> {
         let holder = row.holder.ok_or_else(|| {
-            undecodable(Table::Jobs, &key::job(id), "it is leased, but nobody holds it")
+            undecodable(tables::JOBS, &key::job(id), "it is leased, but nobody holds it")
         })?;
         let leased_at = row.leased_at.unwrap_or(row.created_at);
         let evidence = if row.cursor > row.leased_cursor {

@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::chunks::{Records, SIZES};
 use super::{Snapshot, rows};
 use crate::error::Result;
+use crate::schema::access::history_ends;
 use crate::schema::key;
 use crate::schema::rows::HistoryRow;
-use crate::schema::tables::history_ends;
-use crate::storage::{Order, Table};
+use crate::schema::tables;
+use crate::storage::Order;
 use crate::time::Timestamp;
 use crate::types::{JobId, WorkerId};
 
@@ -168,10 +169,10 @@ impl Snapshot {
         }
         let (first, last) = (key::number(among.first), key::number(among.last));
         let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
-        self.scan(Table::History, range, Order::Descending, |key, value| {
+        self.scan(tables::HISTORY, range, Order::Descending, |key, value| {
             if value.starts_with(mark) {
-                let id = rows::parsed(Table::History, key, rows::number)?;
-                let row: HistoryRow = rows::decoded(Table::History, key, value)?;
+                let id = rows::parsed(tables::HISTORY, key, rows::number)?;
+                let row: HistoryRow = rows::decoded(tables::HISTORY, key, value)?;
                 if wanted(&row) {
                     records.push(HistoryRecord::new(id, row));
                 }

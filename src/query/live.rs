@@ -11,10 +11,11 @@ use std::sync::Arc;
 use super::chunks::{Adder, Records, SIZES, Sum, Sums, add};
 use super::{Snapshot, rows};
 use crate::error::Result;
+use crate::schema::access::history_ends;
 use crate::schema::key;
 use crate::schema::rows::HistoryRow;
-use crate::schema::tables::history_ends;
-use crate::storage::{Order, Table};
+use crate::schema::tables;
+use crate::storage::Order;
 use crate::time::Timestamp;
 use crate::types::{Totals, WorkerId};
 
@@ -161,10 +162,10 @@ impl Snapshot {
         };
         let (first, last) = (key::number(records.first), key::number(records.last));
         let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
-        self.scan(Table::History, range, Order::Ascending, |key, value| {
+        self.scan(tables::HISTORY, range, Order::Ascending, |key, value| {
             if value.starts_with(&mark) {
-                rows::parsed(Table::History, key, rows::number)?;
-                let row: HistoryRow = rows::decoded(Table::History, key, value)?;
+                rows::parsed(tables::HISTORY, key, rows::number)?;
+                let row: HistoryRow = rows::decoded(tables::HISTORY, key, value)?;
                 if workers.contains(&row.worker) {
                     visit(&row)?;
                 }

@@ -38,8 +38,9 @@ use live::Part;
 
 use crate::config::Caps;
 use crate::error::Result;
+use crate::schema::access::ALL;
+use crate::schema::meta;
 use crate::schema::rows::{Control, WorkerRow};
-use crate::schema::tables::{self, ALL};
 use crate::storage::EngineSnapshot;
 use crate::time::Timestamp;
 use crate::types::WorkerId;
@@ -148,7 +149,7 @@ impl Snapshot {
         stored_bytes: u64,
         chunk_sums: Arc<ChunkSums>,
     ) -> Result<Snapshot> {
-        let control = tables::control(&*txn)?;
+        let control = meta::control(&*txn)?;
         let (parts, live) = (OnceLock::new(), OnceLock::new());
         let inner = Inner { txn, now, control, stored_bytes, chunk_sums, parts, live };
         Ok(Snapshot { inner: Arc::new(inner), archived: false })

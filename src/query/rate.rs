@@ -14,10 +14,11 @@ use serde::{Serialize, Serializer};
 use super::held::{HeldJob, Measured, has_expired};
 use super::{Snapshot, rows};
 use crate::error::Result;
+use crate::schema::access::{ALL, load};
 use crate::schema::key;
 use crate::schema::rows::{HistoryRow, JobRow};
-use crate::schema::tables::{ALL, load};
-use crate::storage::{Order, Table};
+use crate::schema::tables;
+use crate::storage::Order;
 use crate::time::Timestamp;
 use crate::types::{JobId, WorkerId};
 
@@ -103,9 +104,9 @@ impl Snapshot {
         if search.unfinished == 0 {
             return Ok(());
         }
-        self.scan(Table::History, ALL, Order::Descending, |key, value| {
-            rows::parsed(Table::History, key, rows::number)?;
-            search.look_at(&rows::decoded(Table::History, key, value)?)?;
+        self.scan(tables::HISTORY, ALL, Order::Descending, |key, value| {
+            rows::parsed(tables::HISTORY, key, rows::number)?;
+            search.look_at(&rows::decoded(tables::HISTORY, key, value)?)?;
             looked_at += 1;
             Ok(rows::go_on(search.unfinished > 0 && looked_at < MOST_RECORDS))
         })

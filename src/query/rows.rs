@@ -4,10 +4,11 @@ use std::ops::ControlFlow;
 
 use super::Snapshot;
 use crate::error::Result;
+use crate::schema::access::{self, load, missing, undecodable};
 use crate::schema::codec::{self, Decode};
 use crate::schema::key;
 use crate::schema::rows::{JobRow, Row};
-use crate::schema::tables::{self, load, missing, undecodable};
+use crate::schema::tables;
 use crate::storage::{KeyRange, Order, Table};
 use crate::types::JobId;
 
@@ -64,7 +65,7 @@ impl Snapshot {
     /// A job that another row refers to.
     pub(super) fn job_row(&self, id: JobId) -> Result<JobRow> {
         let key = key::job(id);
-        load(self.txn(), &key)?.ok_or_else(|| missing(Table::Jobs, &key).into())
+        load(self.txn(), &key)?.ok_or_else(|| missing(tables::JOBS, &key).into())
     }
 }
 
@@ -79,7 +80,7 @@ pub(crate) fn parsed<'k, K>(
     key: &'k [u8],
     parse: impl Fn(&'k [u8]) -> Option<K>,
 ) -> Result<K> {
-    Ok(tables::parsed(table, key, parse)?)
+    Ok(access::parsed(table, key, parse)?)
 }
 
 /// The record of a row.

@@ -6,15 +6,16 @@ use serde::Serialize;
 
 use super::{Snapshot, rows};
 use crate::error::Result;
+use crate::schema::access::ALL;
 use crate::schema::rows::LifetimeRow;
-use crate::schema::tables::ALL;
+use crate::schema::tables;
 use crate::storage::{Order, Table};
 
 /// How large a store is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Size {
-    /// Every table, in the order of [`Table::ALL`].
+    /// Every table, in the order of [`tables::ALL`].
     pub tables: Vec<TableStats>,
     /// Bytes of the file.
     pub stored_bytes: u64,
@@ -52,10 +53,10 @@ impl Snapshot {
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn size(&self) -> Result<Size> {
-        let mut tables = Vec::with_capacity(Table::ALL.len());
-        for table in Table::ALL {
+        let mut sizes = Vec::with_capacity(tables::ALL.len());
+        for table in tables::ALL {
             let size = self.txn().table_size(table)?;
-            tables.push(TableStats { name: table.name(), rows: size.rows, bytes: size.bytes });
+            sizes.push(TableStats { name: table.name(), rows: size.rows, bytes: size.bytes });
         }
         // Not every day and month has a row of its own: each worker counts what it has.
         let (mut days, mut months) = (0, 0);
@@ -64,10 +65,10 @@ impl Snapshot {
             months += u64::from(life.months);
             Ok(())
         })?;
-        tables[Table::Daily as usize].rows = days;
-        tables[Table::Monthly as usize].rows = months;
-        let used_bytes = tables.iter().map(|table| table.bytes).sum();
-        Ok(Size { tables, stored_bytes: self.inner.stored_bytes, used_bytes })
+        sizes[tables::DAILY.number()].rows = days;
+        sizes[tables::MONTHLY.number()].rows = months;
+        let used_bytes = sizes.iter().map(|table| table.bytes).sum();
+        Ok(Size { tables: sizes, stored_bytes: self.inner.stored_bytes, used_bytes })
     }
 
     /// Shows every row of every table as its key and value, in order: for comparing whole stores.
@@ -76,7 +77,7 @@ impl Snapshot {
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn dump(&self, mut visit: impl FnMut(Table, &[u8], &[u8])) -> Result<()> {
-        for table in Table::ALL {
+        for table in tables::ALL {
             self.scan(table, ALL, Order::Ascending, |key, value| {
                 visit(table, key, value);
                 Ok(ControlFlow::Continue(()))

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::chunks::add;
 use super::{Scope, Snapshot, WorkerInfo, rows};
 use crate::error::{Error, Result};
+use crate::schema::access::ALL;
 use crate::schema::rows::WorkerRow;
-use crate::schema::tables::ALL;
 use crate::types::{Totals, WorkerId};
 
 /// A place in the leaderboard.

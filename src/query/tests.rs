@@ -15,6 +15,7 @@ use super::{Scope, Snapshot};
 use crate::error::Error;
 use crate::schema::key;
 use crate::schema::rows::LifetimeRow;
+use crate::schema::tables;
 use crate::storage::Table;
 use crate::time::Timestamp;
 use crate::types::{Batch, Import, NewJob, PastBatch, Totals, WorkerId};

@@ -10,11 +10,12 @@ use crate::rules::index::{AVAILABLE, change, ended};
 use crate::rules::jobs::end;
 use crate::rules::outcome::Applied;
 use crate::rules::workers::touch_worker;
+use crate::schema::access::{store, undecodable};
 use crate::schema::codec;
 use crate::schema::key;
 use crate::schema::rows::{Control, HistoryRow, JobRow};
-use crate::schema::tables::{store, undecodable};
-use crate::storage::{EngineResult, Table, Write};
+use crate::schema::tables;
+use crate::storage::{EngineResult, Write};
 use crate::time::Timestamp;
 use crate::types::command::{Action, Effect, LeaseCommand, Receipt};
 use crate::types::{Batch, JobId, JobStatus, Token, WorkerId};
@@ -35,7 +36,7 @@ pub(super) fn held(
         return Ok((first_receipt, Effect::default(), None));
     }
     let holder =
-        row.holder.ok_or_else(|| undecodable(Table::Jobs, &key::job(id), "nobody holds it"))?;
+        row.holder.ok_or_else(|| undecodable(tables::JOBS, &key::job(id), "nobody holds it"))?;
     row.sequence = *sequence;
     row.digest = digest;
     match action {

@@ -8,9 +8,10 @@ use crate::rules::history::HistoryTail;
 use crate::rules::outcome::Applied;
 use crate::rules::tiers::Fold;
 use crate::rules::workers::known_worker;
+use crate::schema::access::{load, store};
 use crate::schema::codec;
+use crate::schema::meta;
 use crate::schema::rows::{Control, HistoryRow, ImportRow, ImportedRow};
-use crate::schema::tables::{self, load, store};
 use crate::storage::Write;
 use crate::types::{Import, ImportOutcome, ImportRecord, PastBatch, Totals, WorkerId};
 
@@ -22,7 +23,7 @@ pub(crate) fn import(
     import: &Import,
 ) -> Applied<ImportOutcome> {
     let digest = codec::digest(import);
-    let key = tables::import_key(&import.source);
+    let key = meta::import_key(&import.source);
     if let Some(last) = load::<ImportRow>(txn, &key)?
         && import.number <= last.number
     {
@@ -33,7 +34,7 @@ pub(crate) fn import(
         return Ok(ImportOutcome::AlreadyApplied);
     }
     let folds = add_up(txn, &import.records)?;
-    let ImportedRow(before) = load(txn, tables::IMPORTED_KEY)?.unwrap_or_default();
+    let ImportedRow(before) = load(txn, meta::IMPORTED_KEY)?.unwrap_or_default();
     let imported = import.records.iter().filter_map(ImportRecord::totals).try_fold(before, with)?;
 
     for record in &import.records {
@@ -47,7 +48,7 @@ pub(crate) fn import(
         }
     }
     if imported != before {
-        store(txn, tables::IMPORTED_KEY, &ImportedRow(imported))?;
+        store(txn, meta::IMPORTED_KEY, &ImportedRow(imported))?;
     }
     store(txn, &key, &ImportRow { number: import.number, digest })?;
     Ok(ImportOutcome::Applied)

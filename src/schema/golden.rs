@@ -5,13 +5,15 @@
 use std::fmt::Debug;
 
 use crate::config::Caps;
+use crate::schema::access::hex;
 use crate::schema::codec::{Decode, Encode, decode, encode};
 use crate::schema::key;
+use crate::schema::meta;
 use crate::schema::rows::{
     Control, DailyRow, FindingRow, HistoryRow, ImportRow, ImportedRow, JobRow, LifetimeRow,
     MonthlyRow, Newest, Number, PrefixRow, Rolled, WorkerRow,
 };
-use crate::schema::tables::{self, hex};
+use crate::schema::tables;
 use crate::storage::Table;
 use crate::time::Timestamp;
 use crate::types::{JobId, JobStatus, Receipt, Token, Totals, WorkerId};
@@ -191,8 +193,8 @@ fn keys_keep_their_bytes() {
             "80064aefb1bf3000000000000000012c6e6f6e6365",
         ),
         (key::finding_by_key(b"nonce", job), "056e6f6e6365000000000000012c"),
-        (tables::import_key("x"), "696d706f72742f78"),
-        (tables::IMPORTED_KEY.to_vec(), "696d706f72746564"),
+        (meta::import_key("x"), "696d706f72742f78"),
+        (meta::IMPORTED_KEY.to_vec(), "696d706f72746564"),
     ] {
         assert_eq!(hex(&key), golden);
     }
@@ -200,7 +202,7 @@ fn keys_keep_their_bytes() {
 
 #[test]
 fn tables_keep_their_names() {
-    let names = Table::ALL.map(Table::name).join(" ");
+    let names = tables::ALL.map(Table::name).join(" ");
     assert_eq!(
         names,
         "meta workers worker_names jobs job_ranges prefixes job_queue job_queue_by_prefix job_leases \

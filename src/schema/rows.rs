@@ -7,6 +7,7 @@ use crate::schema::codec::{
     self, Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, Leb128, record,
 };
 use crate::schema::fields::{leb128_time, time};
+use crate::schema::tables;
 use crate::storage::Table;
 use crate::time::Timestamp;
 use crate::types::{JobId, JobStatus, Receipt, Token, Totals, WorkerId};
@@ -61,7 +62,7 @@ record! {
 }
 
 impl Row for Control {
-    const TABLE: Table = Table::Meta;
+    const TABLE: Table = tables::META;
 }
 
 impl Control {
@@ -98,7 +99,7 @@ record! {
 }
 
 impl Row for WorkerRow {
-    const TABLE: Table = Table::Workers;
+    const TABLE: Table = tables::WORKERS;
 }
 
 record! {
@@ -148,7 +149,7 @@ record! {
 }
 
 impl Row for JobRow {
-    const TABLE: Table = Table::Jobs;
+    const TABLE: Table = tables::JOBS;
 }
 
 impl JobRow {
@@ -186,7 +187,7 @@ record! {
 }
 
 impl Row for PrefixRow {
-    const TABLE: Table = Table::Prefixes;
+    const TABLE: Table = tables::PREFIXES;
 }
 
 /// One batch. The worker stands first, so that a scan can pass over other workers' rows without
@@ -239,7 +240,7 @@ impl Decode for HistoryRow {
 }
 
 impl Row for HistoryRow {
-    const TABLE: Table = Table::History;
+    const TABLE: Table = tables::HISTORY;
 }
 
 impl HistoryRow {
@@ -264,7 +265,7 @@ record! {
 }
 
 impl Row for FindingRow {
-    const TABLE: Table = Table::Findings;
+    const TABLE: Table = tables::FINDINGS;
 }
 
 record! {
@@ -277,7 +278,7 @@ record! {
 }
 
 impl Row for ImportRow {
-    const TABLE: Table = Table::Meta;
+    const TABLE: Table = tables::META;
 }
 
 /// The totals of all imports, single batches aside.
@@ -287,7 +288,7 @@ pub(crate) struct ImportedRow(pub(crate) Totals);
 wraps!(ImportedRow(Totals));
 
 impl Row for ImportedRow {
-    const TABLE: Table = Table::Meta;
+    const TABLE: Table = tables::META;
 }
 
 /// A number as the whole of a row: a job id, a worker number, the format.

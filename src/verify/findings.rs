@@ -4,10 +4,10 @@ use super::{Check, ensure};
 use crate::config::limits;
 use crate::error::Result;
 use crate::query::rows;
+use crate::schema::access::{self, ALL};
 use crate::schema::key;
 use crate::schema::rows::FindingRow;
-use crate::schema::tables::{self, ALL};
-use crate::storage::Table;
+use crate::schema::tables;
 use crate::types::JobId;
 
 impl Check<'_> {
@@ -15,22 +15,22 @@ impl Check<'_> {
     pub(super) fn findings(&self) -> Result<u64> {
         let mut job_before = None;
         let findings = self.each_row(ALL, rows::finding, |(job, name), row: FindingRow| {
-            let finding = format_args!("finding 0x{} of job {job}", tables::hex(&name));
+            let finding = format_args!("finding 0x{} of job {job}", access::hex(&name));
             let fits = (1..=limits::FINDING_KEY).contains(&name.len());
-            ensure(fits, Table::Findings, finding, "its key has a length that is taken")?;
-            self.ensure_worker(Table::Findings, finding, row.worker)?;
+            ensure(fits, tables::FINDINGS, finding, "its key has a length that is taken")?;
+            self.ensure_worker(tables::FINDINGS, finding, row.worker)?;
             let by_time = key::finding_by_time(row.found_at, job, &name);
             ensure(
-                self.has(Table::FindingsByTime, &by_time)?
-                    && self.has(Table::FindingsByKey, &key::finding_by_key(&name, job))?,
-                Table::Findings,
+                self.has(tables::FINDINGS_BY_TIME, &by_time)?
+                    && self.has(tables::FINDINGS_BY_KEY, &key::finding_by_key(&name, job))?,
+                tables::FINDINGS,
                 finding,
                 "it is in both indexes of findings",
             )?;
             if job_before != Some(job) {
                 ensure(
                     self.may_have_findings(job)?,
-                    Table::Findings,
+                    tables::FINDINGS,
                     finding,
                     "its job is one there is",
                 )?;
@@ -38,23 +38,24 @@ impl Check<'_> {
             }
             Ok(())
         })?;
-        let has = |job, name: &[u8]| self.has(Table::Findings, &key::finding(job, name));
-        self.each_entry(Table::FindingsByTime, |key, value| {
-            let (_, job, name) = rows::parsed(Table::FindingsByTime, key, key::as_finding_by_time)?;
-            let finding = format_args!("finding 0x{} of job {job}", tables::hex(name));
+        let has = |job, name: &[u8]| self.has(tables::FINDINGS, &key::finding(job, name));
+        self.each_entry(tables::FINDINGS_BY_TIME, |key, value| {
+            let (_, job, name) =
+                rows::parsed(tables::FINDINGS_BY_TIME, key, key::as_finding_by_time)?;
+            let finding = format_args!("finding 0x{} of job {job}", access::hex(name));
             ensure(
                 value.is_empty() && has(job, name)?,
-                Table::FindingsByTime,
+                tables::FINDINGS_BY_TIME,
                 finding,
                 "its finding is there",
             )
         })?;
-        self.each_entry(Table::FindingsByKey, |key, value| {
-            let (name, job) = rows::parsed(Table::FindingsByKey, key, key::as_finding_by_key)?;
-            let finding = format_args!("finding 0x{} of job {job}", tables::hex(name));
+        self.each_entry(tables::FINDINGS_BY_KEY, |key, value| {
+            let (name, job) = rows::parsed(tables::FINDINGS_BY_KEY, key, key::as_finding_by_key)?;
+            let finding = format_args!("finding 0x{} of job {job}", access::hex(name));
             ensure(
                 value.is_empty() && has(job, name)?,
-                Table::FindingsByKey,
+                tables::FINDINGS_BY_KEY,
                 finding,
                 "its finding is there",
             )
@@ -63,6 +64,6 @@ impl Check<'_> {
     }
 
     fn may_have_findings(&self, job: JobId) -> Result<bool> {
-        Ok(self.control().deleting.contains(&job) || self.has(Table::Jobs, &key::job(job))?)
+        Ok(self.control().deleting.contains(&job) || self.has(tables::JOBS, &key::job(job))?)
     }
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use milepost::storage::Table;
-use milepost::{Caps, CapsChange, Error, NewJob, Sharing, Store, Timestamp};
+use milepost::{Caps, CapsChange, Error, NewJob, Sharing, Store, Timestamp, tables};
 use parking_lot::Mutex;
 
 use crate::ledger::{Ledger, past};
@@ -43,7 +42,7 @@ fn opening_without_naming_caps_changes_nothing() {
 
     assert_eq!(scene.caps().unwrap(), caps(7, 5, 3));
     assert!(dump(&scene) == before);
-    assert_eq!(rows(&scene, Table::History), 7);
+    assert_eq!(rows(&scene, tables::HISTORY), 7);
 }
 
 /// Promises 5 and 6.
@@ -75,12 +74,12 @@ fn of_two_openers_with_different_wishes_the_later_one_is_obeyed_by_both() {
     }
 
     let second = open(20);
-    let after_opening = rows(&second, Table::History);
+    let after_opening = rows(&second, tables::HISTORY);
     advance(&mut lease, 1);
 
     assert_eq!(after_opening, 20, "ten over the cap are less than a step");
     assert_eq!((first.caps().unwrap().history, second.caps().unwrap().history), (20, 20));
-    assert_eq!(rows(&first, Table::History), 20, "the first one keeps to the cap of the second");
+    assert_eq!(rows(&first, tables::HISTORY), 20, "the first one keeps to the cap of the second");
     first.snapshot().unwrap().verify().unwrap();
 }
 
@@ -96,13 +95,17 @@ fn with_caps_of_1_one_row_of_each_tier_remains_and_nothing_is_lost() {
     for n in 0..100 {
         scene.clock.advance(DAY);
         ledger.checkpoint(&mut leases[n % 2], scene.now(), 1 + n as u64 % 10, 3 * n as u64);
-        assert_eq!(rows(&scene, Table::History), 1);
-        assert!(rows(&scene, Table::Daily) <= 2 && rows(&scene, Table::Monthly) <= 2);
+        assert_eq!(rows(&scene, tables::HISTORY), 1);
+        assert!(rows(&scene, tables::DAILY) <= 2 && rows(&scene, tables::MONTHLY) <= 2);
         scene.snapshot().unwrap().verify().unwrap();
         ledger.assert_conserved(&scene);
     }
 
-    assert_eq!((rows(&scene, Table::Daily), rows(&scene, Table::Monthly)), (2, 2), "one a worker");
+    assert_eq!(
+        (rows(&scene, tables::DAILY), rows(&scene, tables::MONTHLY)),
+        (2, 2),
+        "one a worker"
+    );
 }
 
 /// Promise 5: exactly the cap stays, one over leaves.
@@ -114,7 +117,7 @@ fn a_tier_holds_exactly_its_cap() {
 
     let import = |n: u64, ledger: &mut Ledger| {
         ledger.import(&scene, past(worker, Timestamp::EPOCH, n, n));
-        (rows(&scene, Table::History), rows(&scene, Table::Lifetime))
+        (rows(&scene, tables::HISTORY), rows(&scene, tables::LIFETIME))
     };
 
     assert_eq!((1..=3).map(|n| import(n, &mut ledger)).last(), Some((3, 0)));

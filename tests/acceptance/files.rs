@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use milepost::storage::{Engine, Flush, MemoryEngine, Table, Write};
-use milepost::{Builder, Error, NewJob, Sharing, Store};
+use milepost::storage::{Engine, Flush, MemoryEngine, Write};
+use milepost::{Builder, Error, NewJob, Sharing, Store, tables};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
 use crate::support::{advance, lease};
@@ -145,7 +145,7 @@ fn a_store_of_a_future_format_is_refused_with_both_versions() {
 #[test]
 fn an_engine_that_holds_a_future_format_is_refused_like_a_file() {
     let engine = Arc::new(MemoryEngine::new());
-    let put = |txn: &mut dyn Write| txn.put(Table::Meta, b"format", &[1, 3]);
+    let put = |txn: &mut dyn Write| txn.put(tables::META, b"format", &[1, 3]);
     engine.write(Flush::Now, &mut |txn| put(txn)).unwrap();
 
     let error = Builder::on_engine(engine).open().expect_err("it is of another version");

@@ -182,9 +182,9 @@ fn findings_of_deleted_jobs_are_not_read() {
     fleet
         .engine
         .write(crate::storage::Flush::Now, &mut |txn| {
-            let mut control = crate::schema::tables::control(txn)?;
+            let mut control = crate::schema::meta::control(txn)?;
             control.deleting = vec![ids[1]];
-            crate::schema::tables::store_control(txn, &control)
+            crate::schema::meta::store_control(txn, &control)
         })
         .unwrap();
 

@@ -41,11 +41,11 @@ fn the_size_and_the_dump_agree() {
 
     assert!(rows.is_sorted());
     // The worker's only day and month stand in its lifetime row, and count as rows of their own.
-    assert_eq!((size.rows(Table::Daily), size.rows(Table::Monthly)), (1, 1));
+    assert_eq!((size.rows(tables::DAILY), size.rows(tables::MONTHLY)), (1, 1));
     assert_eq!(size.tables.iter().map(|table| table.rows).sum::<u64>(), rows.len() as u64 + 2);
     assert_eq!(
         size.tables.iter().map(|table| table.name).collect::<Vec<_>>(),
-        Table::ALL.map(Table::name)
+        tables::ALL.map(Table::name)
     );
     assert_eq!((size.used_bytes, size.stored_bytes), (size.stored_bytes, size.used_bytes));
 }
@@ -58,14 +58,14 @@ fn a_row_that_cannot_be_read_is_named_and_not_passed_over() {
     };
     type Question = fn(&Snapshot) -> crate::Result<()>;
     let questions: [(Table, &[u8], Question); 8] = [
-        (Table::Workers, b"\0\0\0\x01+", |view| view.workers(None, usize::MAX).map(drop)),
-        (Table::Daily, b"\0\0\0\x01\x80", |view| view.daily(Scope::Fleet, ..).map(drop)),
-        (Table::History, b"short", |view| view.newest_history(None, 9).map(drop)),
-        (Table::Prefixes, b"", |view| view.prefixes(None, 9).map(drop)),
-        (Table::JobRanges, b"\x02ab\0", |view| view.jobs_of_prefix(b"ab", None, 9).map(drop)),
-        (Table::JobHolders, b"\0\0\0\x01\0", |view| view.leases(None, 9).map(drop)),
-        (Table::Findings, b"short", |view| view.findings(None, 9).map(drop)),
-        (Table::JobHolders, b"\0\0\0\x01\0", |view| {
+        (tables::WORKERS, b"\0\0\0\x01+", |view| view.workers(None, usize::MAX).map(drop)),
+        (tables::DAILY, b"\0\0\0\x01\x80", |view| view.daily(Scope::Fleet, ..).map(drop)),
+        (tables::HISTORY, b"short", |view| view.newest_history(None, 9).map(drop)),
+        (tables::PREFIXES, b"", |view| view.prefixes(None, 9).map(drop)),
+        (tables::JOB_RANGES, b"\x02ab\0", |view| view.jobs_of_prefix(b"ab", None, 9).map(drop)),
+        (tables::JOB_HOLDERS, b"\0\0\0\x01\0", |view| view.leases(None, 9).map(drop)),
+        (tables::FINDINGS, b"short", |view| view.findings(None, 9).map(drop)),
+        (tables::JOB_HOLDERS, b"\0\0\0\x01\0", |view| {
             view.active_since(Timestamp::MIN, None, usize::MAX).map(drop)
         }),
     ];
@@ -77,6 +77,6 @@ fn a_row_that_cannot_be_read_is_named_and_not_passed_over() {
     }
 
     let (scene, worker) = one_archived_two_live();
-    scene.tamper(|txn| txn.put(Table::Lifetime, &key::worker(worker), b"\x01\x02").unwrap());
-    named(scene.view().lifetime(Scope::Fleet).map(drop), Table::Lifetime);
+    scene.tamper(|txn| txn.put(tables::LIFETIME, &key::worker(worker), b"\x01\x02").unwrap());
+    named(scene.view().lifetime(Scope::Fleet).map(drop), tables::LIFETIME);
 }
