@@ -165,8 +165,11 @@ impl Builder {
             }
         };
         let store = Store::start(committer, self.clock, path.clone(), is_shared, flusher);
-        if !wishes.is_empty() && wishes.apply(store.caps()?) != store.caps()? {
-            store.set_caps(wishes)?;
+        if !wishes.is_empty() {
+            let caps = store.snapshot()?.caps();
+            if wishes.apply(caps) != caps {
+                store.set_caps(wishes)?;
+            }
         }
         tracing::info!(path = %path.display(), sharing = ?self.sharing, durability = ?self.durability, "store opened");
         Ok(store)

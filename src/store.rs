@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, ClockWatch};
 use crate::commit::{Committer, Flusher};
-use crate::config::{Caps, CapsChange};
+use crate::config::CapsChange;
 use crate::error::{Error, Result};
 use crate::keepalive::{Deadline, Keeper, KeptAlive};
 use crate::process::Process;
@@ -133,15 +133,7 @@ impl Store {
         }
     }
 
-    /// The caps that the file has.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
-    pub fn caps(&self) -> Result<Caps> {
-        Ok(self.snapshot()?.caps())
-    }
-
-    /// Changes caps; those left `None` stay. A lowered cap is reached in steps: the first is taken
+    /// Changes caps; those left `None` stay, and [`Snapshot::caps`] returns them all. A lowered cap is reached in steps: the first is taken
     /// at once, and one with every commit that follows. [`settle`](Store::settle) takes the rest.
     ///
     /// # Errors

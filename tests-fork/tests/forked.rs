@@ -80,7 +80,6 @@ fn ask_store(store: &Store, lease: &Lease) {
     assert_forked(store.submit(renewal.clone()));
     store.submit_many([renewal.clone(), renewal]).into_iter().for_each(assert_forked);
     assert_forked(store.import(Import::new("log", 1)));
-    assert_forked(store.caps());
     assert_forked(store.set_caps(milepost::Caps::default()));
     assert_forked(store.settle());
     assert_forked(store.snapshot());

@@ -98,7 +98,7 @@ fn retention_comes_out_the_same_on_every_engine() {
             scene.import(import.daily(worker, nth_day(n), totals)).unwrap();
         }
         ledger.assert_conserved(scene);
-        vec![format!("{:?}", scene.caps())]
+        vec![format!("{:?}", scene.snapshot().map(|view| view.caps()))]
     });
 }
 

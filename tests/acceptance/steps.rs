@@ -68,7 +68,7 @@ impl Run {
     fn new(engine: MemoryEngine) -> Run {
         let scene = Scene::on(Arc::new(engine));
         let workers = ["a", "b", "c"].map(|name| scene.pc(name).id()).into();
-        let caps = scene.caps().expect("the store is open");
+        let caps = scene.snapshot().expect("the store is open").caps();
         Run {
             scene,
             ledger: Ledger::default(),
