@@ -13,7 +13,7 @@ use crate::config::CapsChange;
 use crate::error::{Error, Result};
 use crate::keepalive::{Deadline, Keeper, KeptAlive};
 use crate::process::Process;
-use crate::query::{ChunkSums, Snapshot, WorkerInfo};
+use crate::query::{ChunkSums, Snapshot};
 use crate::schema::{access, key, rows};
 use crate::storage::Engine;
 use crate::sync::{Mutex, RwLock};
@@ -168,14 +168,6 @@ impl Store {
         snapshot(committer.engine()?, self.now(), &chunk_sums)
             // Closed meanwhile: that is then the reason.
             .map_err(|error| committer.engine().err().unwrap_or(error))
-    }
-
-    /// What is known of the worker of this name; `None` if it never registered.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
-    pub fn find_worker(&self, name: &str) -> Result<Option<WorkerInfo>> {
-        self.snapshot()?.worker_named(name)
     }
 
     /// The time by the clock of the store.

@@ -83,7 +83,6 @@ fn ask_store(store: &Store, lease: &Lease) {
     assert_forked(store.set_caps(milepost::Caps::default()));
     assert_forked(store.settle());
     assert_forked(store.snapshot());
-    assert_forked(store.find_worker("w"));
     assert_forked(store.flush());
     assert_forked(store.compact());
     assert_forked(store.reopen());
@@ -93,6 +92,7 @@ fn ask_store(store: &Store, lease: &Lease) {
 fn ask_snapshot(view: &Snapshot) {
     assert_forked(view.jobs(None, 10));
     assert_forked(view.workers(None, 10));
+    assert_forked(view.worker_named("w"));
     assert_forked(view.newest_history(None, 10));
     assert_forked(view.size());
     assert_forked(view.verify());
