@@ -76,7 +76,7 @@ impl Snapshot {
         let after = after.map(key::worker);
         let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
         let page: Vec<(WorkerId, WorkerRow)> =
-            self.collect((from, Bound::Unbounded), limit, rows::worker, |id, row| (id, row))?;
+            self.collect((from, Bound::Unbounded), limit, key::as_worker, |id, row| (id, row))?;
         let (Some((first, _)), Some((last, _))) = (page.first(), page.last()) else {
             return Ok(Vec::new());
         };
@@ -162,7 +162,7 @@ impl Snapshot {
         let mut held = 0;
         let under = key::Under::new(key::worker(worker));
         self.scan(tables::JOB_HOLDERS, under.range(), Order::Ascending, |key, _| {
-            rows::parsed(tables::JOB_HOLDERS, key, rows::holder)?;
+            rows::parsed(tables::JOB_HOLDERS, key, key::as_holder)?;
             held += 1;
             Ok(ControlFlow::Continue(()))
         })?;

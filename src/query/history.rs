@@ -171,7 +171,7 @@ impl Snapshot {
         let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
         self.scan(tables::HISTORY, range, Order::Descending, |key, value| {
             if value.starts_with(mark) {
-                let id = rows::parsed(tables::HISTORY, key, rows::number)?;
+                let id = rows::parsed(tables::HISTORY, key, key::as_number)?;
                 let row: HistoryRow = rows::decoded(tables::HISTORY, key, value)?;
                 if wanted(&row) {
                     records.push(HistoryRecord::new(id, row));

@@ -171,7 +171,7 @@ impl Snapshot {
     pub fn jobs(&self, after: Option<JobId>, limit: usize) -> Result<Vec<Job>> {
         let after = after.map(key::job);
         let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
-        self.collect((from, Bound::Unbounded), limit, rows::job, Job::new)
+        self.collect((from, Bound::Unbounded), limit, key::as_job, Job::new)
     }
 
     /// The jobs of a prefix, in the order of their ranges: at most `limit` of them, from the first
@@ -241,7 +241,7 @@ impl Snapshot {
         let after = after.map(|start| key::job_range(prefix, start));
         let from = after.as_deref().map_or(all.range().0, Bound::Excluded);
         self.scan(tables::JOB_RANGES, (from, all.range().1), Order::Ascending, |key, value| {
-            rows::parsed(tables::JOB_RANGES, key, rows::job_range)?;
+            rows::parsed(tables::JOB_RANGES, key, key::as_job_range)?;
             let Number(id) = rows::decoded(tables::JOB_RANGES, key, value)?;
             visit(JobId(id), self.job_row(JobId(id))?)
         })
@@ -256,7 +256,7 @@ impl Snapshot {
         let after = after.map(|(worker, job)| key::holder(worker, job));
         let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
         self.scan(tables::JOB_HOLDERS, (from, Bound::Unbounded), Order::Ascending, |key, _| {
-            let (_, id) = rows::parsed(tables::JOB_HOLDERS, key, rows::holder)?;
+            let (_, id) = rows::parsed(tables::JOB_HOLDERS, key, key::as_holder)?;
             visit(id, self.job_row(id)?)
         })
     }

@@ -164,7 +164,7 @@ impl Snapshot {
         let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
         self.scan(tables::HISTORY, range, Order::Ascending, |key, value| {
             if value.starts_with(&mark) {
-                rows::parsed(tables::HISTORY, key, rows::number)?;
+                rows::parsed(tables::HISTORY, key, key::as_number)?;
                 let row: HistoryRow = rows::decoded(tables::HISTORY, key, value)?;
                 if workers.contains(&row.worker) {
                     visit(&row)?;

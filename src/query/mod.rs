@@ -39,6 +39,7 @@ use live::Part;
 use crate::config::Caps;
 use crate::error::Result;
 use crate::schema::access::ALL;
+use crate::schema::key;
 use crate::schema::meta;
 use crate::schema::rows::{Control, WorkerRow};
 use crate::storage::EngineSnapshot;
@@ -202,7 +203,7 @@ impl Snapshot {
             self.live()?;
         }
         let mut workers = Vec::new();
-        self.each_row(ALL, rows::worker, |id, row: WorkerRow| {
+        self.each_row(ALL, key::as_worker, |id, row: WorkerRow| {
             if scope == Scope::Fleet || scope == Scope::Kind(&row.kind) {
                 workers.push(id);
             }

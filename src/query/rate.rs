@@ -105,7 +105,7 @@ impl Snapshot {
             return Ok(());
         }
         self.scan(tables::HISTORY, ALL, Order::Descending, |key, value| {
-            rows::parsed(tables::HISTORY, key, rows::number)?;
+            rows::parsed(tables::HISTORY, key, key::as_number)?;
             search.look_at(&rows::decoded(tables::HISTORY, key, value)?)?;
             looked_at += 1;
             Ok(rows::go_on(search.unfinished > 0 && looked_at < MOST_RECORDS))

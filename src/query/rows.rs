@@ -88,17 +88,7 @@ pub(crate) fn decoded<R: Decode>(table: Table, key: &[u8], value: &[u8]) -> Resu
     codec::decode(value).map_err(|why| undecodable(table, key, &why).into())
 }
 
-// The parsers of keys, for rows that own what they are made of.
-
-pub(crate) use key::as_holder as holder;
-pub(crate) use key::as_job as job;
-pub(crate) use key::as_number as number;
-pub(crate) use key::as_worker as worker;
-
-pub(crate) fn job_range(key: &[u8]) -> Option<(Vec<u8>, u64)> {
-    key::as_job_range(key).map(|(prefix, start)| (prefix.to_vec(), start))
-}
-
+/// What the key of a finding stands for, for rows that own what they are made of.
 pub(crate) fn finding(key: &[u8]) -> Option<(JobId, Vec<u8>)> {
     key::as_finding(key).map(|(job, name)| (job, name.to_vec()))
 }

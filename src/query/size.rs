@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::{Snapshot, rows};
+use super::Snapshot;
 use crate::error::Result;
 use crate::schema::access::ALL;
+use crate::schema::key;
 use crate::schema::rows::LifetimeRow;
 use crate::schema::tables;
 use crate::storage::{Order, Table};
@@ -60,7 +61,7 @@ impl Snapshot {
         }
         // Not every day and month has a row of its own: each worker counts what it has.
         let (mut days, mut months) = (0, 0);
-        self.each_row(ALL, rows::worker, |_, life: LifetimeRow| {
+        self.each_row(ALL, key::as_worker, |_, life: LifetimeRow| {
             days += u64::from(life.days);
             months += u64::from(life.months);
             Ok(())

@@ -75,12 +75,12 @@ impl Check<'_> {
     fn ranges(&self) -> Result<()> {
         let mut before: Option<(JobId, JobRow)> = None;
         self.each_entry(tables::JOB_RANGES, |key, value| {
-            let (prefix, start) = rows::parsed(tables::JOB_RANGES, key, rows::job_range)?;
+            let (prefix, start) = rows::parsed(tables::JOB_RANGES, key, key::as_job_range)?;
             let Number(number) = rows::decoded(tables::JOB_RANGES, key, value)?;
             let id = JobId(number);
             let row: Option<JobRow> = load(self.view.txn(), &key::job(id))?;
             let Some(row) = row.filter(|row| row.prefix == prefix && row.start == start) else {
-                let name = format_args!("prefix {} from {start}", Prefix(prefix));
+                let name = format_args!("prefix {} from {start}", Prefix(prefix.to_vec()));
                 let rule = format_args!("its job, {id}, has this prefix and start");
                 return ensure(false, tables::JOB_RANGES, name, rule);
             };

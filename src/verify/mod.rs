@@ -186,7 +186,7 @@ impl Check<'_> {
     /// Workers against their names, both ways.
     fn known_workers(&self) -> Result<HashSet<WorkerId>> {
         let mut workers = HashSet::new();
-        self.each_row(ALL, rows::worker, |id, row: WorkerRow| {
+        self.each_row(ALL, key::as_worker, |id, row: WorkerRow| {
             let worker = format_args!("worker {id}");
             let given_out = (1..self.control().next_worker).contains(&id.0);
             ensure(given_out, tables::WORKERS, worker, "its number was given out")?;
@@ -212,7 +212,7 @@ impl Check<'_> {
 
     fn history(&self) -> Result<u64> {
         let mut expected = None;
-        let records = self.each_row(ALL, rows::number, |id, row: HistoryRow| {
+        let records = self.each_row(ALL, key::as_number, |id, row: HistoryRow| {
             let record = format_args!("record {id}");
             let follows = expected.is_none_or(|expected| expected == Some(id));
             ensure(follows, tables::HISTORY, record, "it follows the one before without a gap")?;

@@ -22,7 +22,7 @@ impl Check<'_> {
     pub(super) fn tiers(&self) -> Result<(u64, u64)> {
         let (mut days, mut months) = (0, 0);
         let mut fleet = Totals::default();
-        self.each_row(ALL, rows::worker, |worker, life: LifetimeRow| {
+        self.each_row(ALL, key::as_worker, |worker, life: LifetimeRow| {
             let name = format_args!("worker {worker}");
             self.ensure_worker(tables::LIFETIME, name, worker)?;
             let (more_days, more_months) = self.tiers_of(worker, &life)?;
