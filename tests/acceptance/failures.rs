@@ -204,7 +204,7 @@ fn until_it_is_retried_an_unanswered_command_holds_back_the_next_one() {
         scene.reopen().unwrap();
         let error = lease.renew().unwrap_err();
         assert!(matches!(error, Error::Unanswered { .. }), "{error:?}");
-        assert!(error.to_string().contains("retry it first"), "{error}");
+        assert!(error.to_string().contains("call retry first"), "{error}");
 
         assert!(lease.retry().unwrap().is_some());
         lease.renew().unwrap();
