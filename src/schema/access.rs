@@ -7,6 +7,7 @@ use crate::schema::key;
 use crate::schema::rows::Row;
 use crate::schema::tables;
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Read, Table, Write};
+use crate::types::Hex;
 
 /// Reads one row.
 pub(crate) fn load<R: Row>(txn: &(impl Read + ?Sized), key: &[u8]) -> EngineResult<Option<R>> {
@@ -101,13 +102,9 @@ pub(crate) fn parsed<'k, K>(
 pub(crate) const ALL: KeyRange<'static> = (Bound::Unbounded, Bound::Unbounded);
 
 pub(crate) fn missing(table: Table, key: &[u8]) -> EngineError {
-    EngineError::DamagedRow(format!("the {} table has no row {}", table.name(), hex(key)))
+    EngineError::DamagedRow(format!("the {} table has no row {}", table.name(), Hex(key)))
 }
 
 pub(crate) fn undecodable(table: Table, key: &[u8], why: &str) -> EngineError {
-    EngineError::DamagedRow(format!("row {} of the {} table: {why}", hex(key), table.name()))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    EngineError::DamagedRow(format!("row {} of the {} table: {why}", Hex(key), table.name()))
 }

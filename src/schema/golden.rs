@@ -5,7 +5,6 @@
 use std::fmt::Debug;
 
 use crate::config::Caps;
-use crate::schema::access::hex;
 use crate::schema::codec::{Decode, Encode, decode, encode};
 use crate::schema::key;
 use crate::schema::meta;
@@ -16,7 +15,7 @@ use crate::schema::rows::{
 use crate::schema::tables;
 use crate::storage::Table;
 use crate::time::Timestamp;
-use crate::types::{JobId, JobStatus, Receipt, Token, Totals, WorkerId};
+use crate::types::{Hex, JobId, JobStatus, Receipt, Token, Totals, WorkerId};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -71,7 +70,7 @@ fn job() -> JobRow {
 
 #[track_caller]
 fn check<T: Encode + Decode + PartialEq + Debug>(record: &T, golden: &str) {
-    assert_eq!(hex(&encode(record)), golden, "the bytes of {record:?}");
+    assert_eq!(Hex(&encode(record)).to_string(), golden, "the bytes of {record:?}");
     assert_eq!(decode::<T>(&encode(record)).as_ref(), Ok(record));
 }
 
@@ -196,7 +195,7 @@ fn keys_keep_their_bytes() {
         (meta::import_key("x"), "696d706f72742f78"),
         (meta::IMPORTED_KEY.to_vec(), "696d706f72746564"),
     ] {
-        assert_eq!(hex(&key), golden);
+        assert_eq!(Hex(&key).to_string(), golden);
     }
 }
 

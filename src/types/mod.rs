@@ -11,6 +11,7 @@ mod totals;
 pub(crate) use batch::short;
 pub use batch::{Batch, NewFinding};
 pub use command::{Action, LeaseCommand, Receipt};
+pub(crate) use ids::Hex;
 pub use ids::{JobId, Prefix, Token, WorkerId};
 pub(crate) use import::ImportRecord;
 pub use import::{Import, ImportOutcome, PastBatch};
