@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use milepost::{
     Batch, Clock, Day, DayStats, Durability, Lease, ManualClock, Month, MonthStats, NewJob, Scope,
-    Snapshot, Store, Timestamp, Totals, WorkerId, tables,
+    Snapshot, Store, Timestamp, Totals, WorkerId,
 };
 
 use support::{Result, bytes, figure, or_dash, print_table};
@@ -165,14 +165,14 @@ fn size(store: &Store, ledger: &Ledger) -> Result<[String; 8]> {
     let view = store.snapshot()?;
     let size = view.size()?;
     assert!(size.stored_bytes <= BOUND, "the file has grown to {} bytes", size.stored_bytes);
-    let rows = |tier| figure(size.rows(tier));
+    let rows = |tier| figure(size.tables[tier].rows);
     Ok([
         view.taken_at().day().to_string(),
         figure(ledger.batches),
-        rows(tables::HISTORY),
-        rows(tables::DAILY),
-        rows(tables::MONTHLY),
-        rows(tables::LIFETIME),
+        rows("history"),
+        rows("daily"),
+        rows("monthly"),
+        rows("lifetime"),
         bytes(size.stored_bytes),
         bytes(size.used_bytes),
     ])

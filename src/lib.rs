@@ -113,6 +113,7 @@ pub use lease::Lease;
 pub use query::*;
 pub use reader::Reader;
 pub use schema::tables;
+pub use storage::TableSize;
 pub use store::Store;
 pub use time::{Day, Month, Timestamp};
 pub use types::{

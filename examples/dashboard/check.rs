@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milepost::{Scope, Snapshot, tables};
+use milepost::{Scope, Snapshot};
 
 use crate::support::Result;
 
@@ -73,9 +73,9 @@ fn stored(view: &Snapshot) -> Result<()> {
     let mut dumped = 0;
     view.dump(|_, _, _| dumped += 1)?;
     let size = view.size()?;
-    let rows: u64 = size.tables.iter().map(|table| table.rows).sum();
+    let rows: u64 = size.tables.values().map(|table| table.rows).sum();
     assert_eq!(rows, view.verify()?.rows);
     // The newest day and month of each worker stand in its lifetime row.
-    assert_eq!(rows, dumped + 2 * size.rows(tables::LIFETIME));
+    assert_eq!(rows, dumped + 2 * size.tables["lifetime"].rows);
     Ok(())
 }

@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use milepost::storage::Table;
-use milepost::{DayStats, Finding, MonthStats, Scope, Snapshot, Store, Totals, WorkerInfo, tables};
+use milepost::{DayStats, Finding, MonthStats, Scope, Snapshot, Store, Totals, WorkerInfo};
 
 use crate::genesis_scan::header::{ANSWER, Hash, Puzzle};
 use crate::support::{Result, bytes, figure, or_dash, print_table, rate, time, time_spent};
@@ -83,14 +82,15 @@ fn print_jobs(out: &mut dyn Write, view: &Snapshot, puzzle: &Puzzle) -> Result<(
 
 fn print_tiers(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let (size, caps) = (view.size()?, view.caps());
-    let row = |tier: Table, cap: u32, of_whom: &str| {
-        [tier.name().to_string(), figure(size.rows(tier)), figure(cap), of_whom.to_string()]
+    let row = |tier: &str, cap: u32, of_whom: &str| {
+        let rows = figure(size.tables[tier].rows);
+        [tier.to_string(), rows, figure(cap), of_whom.to_string()]
     };
     let rows = [
-        row(tables::HISTORY, caps.history, "over all workers"),
-        row(tables::DAILY, caps.daily, "of each worker"),
-        row(tables::MONTHLY, caps.monthly, "of each worker"),
-        row(tables::LIFETIME, 1, "of each worker"),
+        row("history", caps.history, "over all workers"),
+        row("daily", caps.daily, "of each worker"),
+        row("monthly", caps.monthly, "of each worker"),
+        row("lifetime", 1, "of each worker"),
     ];
     print_table(out, "Tiers: rows as they are stored", ["tier", "rows", "at most", ""], rows)
 }
@@ -182,7 +182,7 @@ fn print_findings(
 
 fn print_size(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let size = view.size()?;
-    let rows: u64 = size.tables.iter().map(|table| table.rows).sum();
+    let rows: u64 = size.tables.values().map(|table| table.rows).sum();
     let row = [bytes(size.stored_bytes), bytes(size.used_bytes), figure(rows)];
     print_table(out, "Size", ["file", "in use", "rows"], [row])
 }

@@ -29,7 +29,7 @@ pub use jobs::{Job, JobCounts};
 pub use periods::{DayStats, LifetimeStats, MonthStats};
 pub use progress::Progress;
 pub use rate::Rate;
-pub use size::{Size, TableStats};
+pub use size::Size;
 pub use standings::{KindStats, LeaderboardEntry, Standing};
 
 pub(crate) use chunks::ChunkSums;

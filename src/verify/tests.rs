@@ -81,7 +81,7 @@ fn a_store_in_order_is_found_in_order() {
     );
     assert_eq!(counts, (3, 5, 4, 1, 3));
     assert_eq!((verified.days, verified.months), (6, 4));
-    let rows: u64 = scene.view().size().unwrap().tables.iter().map(|table| table.rows).sum();
+    let rows: u64 = scene.view().size().unwrap().tables.values().map(|table| table.rows).sum();
     assert_eq!(verified.rows, rows);
     assert_eq!(scene.view().archived().verify().unwrap(), verified);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use milepost::storage::MemoryEngine;
-use milepost::{CapsChange, Day, Import, Month, PastBatch, WorkerId, tables};
+use milepost::{CapsChange, Day, Import, Month, PastBatch, WorkerId};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -162,7 +162,7 @@ impl Run {
     fn count(&self) -> (u64, u64) {
         let size = self.scene.snapshot().and_then(|view| view.size()).expect("the store is open");
         let [history, days, months] =
-            [tables::HISTORY, tables::DAILY, tables::MONTHLY].map(|table| size.rows(table));
+            ["history", "daily", "monthly"].map(|table| size.tables[table].rows);
         (history, history + days + months)
     }
 
