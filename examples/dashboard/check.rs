@@ -41,8 +41,11 @@ fn sums(view: &Snapshot, put_in: u128) -> Result<()> {
     let by_month: u128 = view.monthly(Scope::Fleet, ..)?.iter().map(|m| m.totals.items).sum();
     assert_eq!(by_month, put_in);
 
-    let live: u128 =
-        view.newest_history(None, usize::MAX)?.iter().map(|b| u128::from(b.items)).sum();
+    let live: u128 = view
+        .newest_history(None, usize::MAX)?
+        .iter()
+        .map(|record| u128::from(record.batch.items))
+        .sum();
     assert_eq!(view.archived().lifetime(Scope::Fleet)?.totals.items + live, put_in);
     Ok(())
 }

@@ -24,8 +24,11 @@ pub fn check_totals(out: &mut dyn Write, store: &Store, puzzle: &Puzzle) -> Resu
     view.verify()?;
 
     let archived = view.archived().lifetime(Scope::Fleet)?.totals.items;
-    let live: u128 =
-        view.newest_history(None, usize::MAX)?.iter().map(|batch| u128::from(batch.items)).sum();
+    let live: u128 = view
+        .newest_history(None, usize::MAX)?
+        .iter()
+        .map(|record| u128::from(record.batch.items))
+        .sum();
     assert_eq!(
         archived + live,
         done,
@@ -96,9 +99,10 @@ fn print_tiers(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
 }
 
 fn print_history(out: &mut dyn Write, view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
-    let rows = view.newest_history(None, 5)?.into_iter().map(|batch| {
+    let rows = view.newest_history(None, 5)?.into_iter().map(|record| {
+        let batch = record.batch;
         [
-            batch.id.to_string(),
+            record.id.to_string(),
             name(workers, batch.worker),
             or_dash(batch.job),
             figure(batch.start),

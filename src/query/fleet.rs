@@ -151,7 +151,7 @@ impl Snapshot {
         let mut reaches_back_to = None;
         self.scan(tables::HISTORY, ALL, Order::Ascending, |key, value| {
             let row: HistoryRow = rows::decoded(tables::HISTORY, key, value)?;
-            reaches_back_to = Some(row.finished_at);
+            reaches_back_to = Some(row.batch.finished_at);
             Ok(ControlFlow::Break(()))
         })?;
         Ok(FinishedSince { workers: finished.len() as u64, totals, reaches_back_to })

@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::schema::access::undecodable;
 use crate::schema::key;
-use crate::schema::rows::{HistoryRow, JobRow};
+use crate::schema::rows::JobRow;
 use crate::schema::tables;
 use crate::time::Timestamp;
-use crate::types::{JobId, WorkerId};
+use crate::types::{JobId, PastBatch, WorkerId};
 
 /// How much time a rate rests on at most.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -58,11 +58,11 @@ struct Reported {
 }
 
 impl Reported {
-    fn of(row: &HistoryRow) -> Reported {
+    fn of(batch: &PastBatch) -> Reported {
         Reported {
-            finished: row.finished_at,
-            duration: Duration::from_micros(row.duration_us),
-            positions: row.end.saturating_sub(row.start),
+            finished: batch.finished_at,
+            duration: Duration::from_micros(batch.duration_us),
+            positions: batch.end.saturating_sub(batch.start),
         }
     }
 }
@@ -98,25 +98,25 @@ impl HeldJob {
     }
 
     /// Adds one of its own batches.
-    pub(super) fn add_own(&mut self, row: &HistoryRow) {
+    pub(super) fn add_own(&mut self, batch: &PastBatch) {
         let Evidence::Own { batches, end, first } = &mut self.evidence else { return };
         // Its batches follow each other without a gap. Whatever else names it was imported.
-        if self.is_finished || row.worker != self.holder || row.end != *end {
+        if self.is_finished || batch.worker != self.holder || batch.end != *end {
             return;
         }
         let known = batches.len();
-        let more = push(batches, Reported::of(row));
+        let more = push(batches, Reported::of(batch));
         if batches.len() > known {
-            *end = row.start;
+            *end = batch.start;
         }
         self.is_finished = !more || end <= first;
     }
 
     /// Adds a batch of its holder on the same prefix.
-    pub(super) fn add_of_holder(&mut self, row: &HistoryRow) {
+    pub(super) fn add_of_holder(&mut self, batch: &PastBatch) {
         let Evidence::OfHolder { batches } = &mut self.evidence else { return };
-        if !self.is_finished && row.duration_us > 0 {
-            self.is_finished = !push(batches, Reported::of(row));
+        if !self.is_finished && batch.duration_us > 0 {
+            self.is_finished = !push(batches, Reported::of(batch));
         }
     }
 

@@ -17,7 +17,7 @@ use crate::schema::rows::HistoryRow;
 use crate::schema::tables;
 use crate::storage::Order;
 use crate::time::Timestamp;
-use crate::types::{Totals, WorkerId};
+use crate::types::{PastBatch, Totals, WorkerId};
 
 /// Every worker.
 pub(super) const EVERYBODY: RangeInclusive<WorkerId> = WorkerId(0)..=WorkerId(u32::MAX);
@@ -64,7 +64,9 @@ impl Snapshot {
         for part in self.live_parts()? {
             match &part.sums {
                 Some(sums) => live.add_sums(sums.of(workers))?,
-                None => self.each_record_of(workers, part.records, |row| live.add_record(row))?,
+                None => {
+                    self.each_record_of(workers, part.records, |batch| live.add_record(batch))?
+                }
             }
         }
         Ok(live.finish())
@@ -128,9 +130,9 @@ impl Snapshot {
                 }
                 Ok(())
             }
-            _ => self.each_record_of(workers, part.records, |row| {
-                if row.finished_at >= since {
-                    add(finished.entry(row.worker).or_default(), &row.totals())?;
+            _ => self.each_record_of(workers, part.records, |batch| {
+                if batch.finished_at >= since {
+                    add(finished.entry(batch.worker).or_default(), &batch.totals())?;
                 }
                 Ok(())
             }),
@@ -144,7 +146,7 @@ impl Snapshot {
 
     fn add_up(&self, records: Records) -> Result<Sums> {
         let mut sums = Adder::default();
-        self.each_record_of(&EVERYBODY, records, |row| sums.add_record(row))?;
+        self.each_record_of(&EVERYBODY, records, |batch| sums.add_record(batch))?;
         Ok(sums.finish())
     }
 
@@ -153,7 +155,7 @@ impl Snapshot {
         &self,
         workers: &RangeInclusive<WorkerId>,
         records: Records,
-        mut visit: impl FnMut(&HistoryRow) -> Result<()>,
+        mut visit: impl FnMut(&PastBatch) -> Result<()>,
     ) -> Result<()> {
         let mark = if workers.start() == workers.end() {
             HistoryRow::mark(*workers.start())
@@ -165,9 +167,9 @@ impl Snapshot {
         self.scan(tables::HISTORY, range, Order::Ascending, |key, value| {
             if value.starts_with(&mark) {
                 rows::parsed(tables::HISTORY, key, key::as_number)?;
-                let row: HistoryRow = rows::decoded(tables::HISTORY, key, value)?;
-                if workers.contains(&row.worker) {
-                    visit(&row)?;
+                let HistoryRow { batch, .. } = rows::decoded(tables::HISTORY, key, value)?;
+                if workers.contains(&batch.worker) {
+                    visit(&batch)?;
                 }
             }
             Ok(ControlFlow::Continue(()))

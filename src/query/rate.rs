@@ -20,7 +20,7 @@ use crate::schema::rows::{HistoryRow, JobRow};
 use crate::schema::tables;
 use crate::storage::Order;
 use crate::time::Timestamp;
-use crate::types::{JobId, WorkerId};
+use crate::types::{JobId, PastBatch, WorkerId};
 
 /// How fast jobs move, in positions per second of wall-clock time.
 ///
@@ -93,7 +93,7 @@ impl Snapshot {
             Ok(ControlFlow::Continue(()))
         })?;
         self.measure(&mut held)?;
-        let newest = self.newest_history(None, 1)?.pop().map(|batch| batch.finished_at);
+        let newest = self.newest_history(None, 1)?.pop().map(|record| record.batch.finished_at);
         Ok(Pace::of(&held, self.taken_at()).rate(newest))
     }
 
@@ -106,7 +106,8 @@ impl Snapshot {
         }
         self.scan(tables::HISTORY, ALL, Order::Descending, |key, value| {
             rows::parsed(tables::HISTORY, key, key::as_number)?;
-            search.look_at(&rows::decoded(tables::HISTORY, key, value)?)?;
+            let HistoryRow { batch, .. } = rows::decoded(tables::HISTORY, key, value)?;
+            search.look_at(&batch)?;
             looked_at += 1;
             Ok(rows::go_on(search.unfinished > 0 && looked_at < MOST_RECORDS))
         })
@@ -138,40 +139,40 @@ impl<'s> Search<'s> {
         Search { view, held, by_job, by_holder, prefixes: HashMap::new(), unfinished }
     }
 
-    fn look_at(&mut self, row: &HistoryRow) -> Result<()> {
-        let Some(job) = row.job else { return Ok(()) };
+    fn look_at(&mut self, batch: &PastBatch) -> Result<()> {
+        let Some(job) = batch.job else { return Ok(()) };
         if let Some(at) = self.by_job.get(&job) {
-            self.held[*at].add_own(row);
+            self.held[*at].add_own(batch);
             if self.held[*at].is_finished {
                 self.by_job.remove(&job);
                 self.unfinished -= 1;
             }
         }
-        if self.by_holder.contains_key(&row.worker) {
-            self.look_for_holder(job, row)?;
+        if self.by_holder.contains_key(&batch.worker) {
+            self.look_for_holder(job, batch)?;
         }
         Ok(())
     }
 
-    fn look_for_holder(&mut self, job: JobId, row: &HistoryRow) -> Result<()> {
+    fn look_for_holder(&mut self, job: JobId, batch: &PastBatch) -> Result<()> {
         if !self.prefixes.contains_key(&job) {
             // It may have been deleted since.
             let stored: Option<JobRow> = load(self.view.txn(), &key::job(job))?;
             self.prefixes.insert(job, stored.map(|stored| stored.prefix));
         }
         let Some(Some(prefix)) = self.prefixes.get(&job) else { return Ok(()) };
-        let Some(waiting) = self.by_holder.get_mut(&row.worker) else { return Ok(()) };
+        let Some(waiting) = self.by_holder.get_mut(&batch.worker) else { return Ok(()) };
         for at in waiting.iter() {
             let held = &mut self.held[*at];
             if held.prefix == *prefix {
-                held.add_of_holder(row);
+                held.add_of_holder(batch);
             }
         }
         let before = waiting.len();
         waiting.retain(|at| !self.held[*at].is_finished);
         self.unfinished -= before - waiting.len();
         if waiting.is_empty() {
-            self.by_holder.remove(&row.worker);
+            self.by_holder.remove(&batch.worker);
         }
         Ok(())
     }

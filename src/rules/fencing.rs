@@ -18,7 +18,7 @@ use crate::schema::tables;
 use crate::storage::{EngineResult, Write};
 use crate::time::Timestamp;
 use crate::types::command::{Action, Effect, LeaseCommand, Receipt};
-use crate::types::{Batch, JobId, JobStatus, Token, WorkerId};
+use crate::types::{Batch, JobId, JobStatus, PastBatch, Token, WorkerId};
 
 /// Applies a lease command: the next one of its lease, or a repetition of the last one. A
 /// checkpoint also returns the record for history.
@@ -151,7 +151,7 @@ fn advance(
     batch: &Batch,
 ) -> EngineResult<(Receipt, Effect, HistoryRow)> {
     let completed = batch.end == row.end;
-    let record = HistoryRow {
+    let batch = PastBatch {
         worker,
         job: Some(id),
         start: batch.start,
@@ -159,19 +159,19 @@ fn advance(
         items: batch.items,
         duration_us: batch.duration_us(),
         finished_at: now,
-        completed,
         error: batch.error.clone(),
     };
+    let record = HistoryRow { batch, completed };
     if !completed {
         let receipt = renew(txn, control, now, id, row, |row| {
-            add_batch(row, &record);
+            add_batch(row, &record.batch);
             let (cursor, deadline) = (row.cursor, row.deadline);
             issue(row, Receipt::Moved { cursor, deadline })
         })?;
         return Ok((receipt, Effect::default(), record));
     }
     change(txn, control, id, &mut row, |row| {
-        add_batch(row, &record);
+        add_batch(row, &record.batch);
         row.receipt = Some(Receipt::Completed);
         end(row, JobStatus::Completed, now);
     })?;
@@ -179,7 +179,7 @@ fn advance(
     Ok((Receipt::Completed, ended(txn, &row.prefix)?, record))
 }
 
-fn add_batch(row: &mut JobRow, batch: &HistoryRow) {
+fn add_batch(row: &mut JobRow, batch: &PastBatch) {
     row.cursor = batch.end;
     row.batches += 1;
     row.items += u128::from(batch.items);

@@ -13,7 +13,7 @@ use crate::schema::codec;
 use crate::schema::meta;
 use crate::schema::rows::{Control, HistoryRow, ImportRow, ImportedRow};
 use crate::storage::Write;
-use crate::types::{Import, ImportOutcome, ImportRecord, PastBatch, Totals, WorkerId};
+use crate::types::{Import, ImportOutcome, ImportRecord, Totals, WorkerId};
 
 /// Adds records from elsewhere to the tiers, unless their source has reached their number already.
 pub(crate) fn import(
@@ -39,7 +39,7 @@ pub(crate) fn import(
 
     for record in &import.records {
         if let ImportRecord::History(batch) = record {
-            tail.append(txn, &history_row(batch))?;
+            tail.append(txn, &HistoryRow { batch: batch.clone(), completed: false })?;
         }
     }
     for (worker, fold) in &folds {
@@ -73,20 +73,6 @@ fn add_up(txn: &dyn Write, records: &[ImportRecord]) -> Applied<BTreeMap<WorkerI
         }
     }
     Ok(folds)
-}
-
-fn history_row(batch: &PastBatch) -> HistoryRow {
-    HistoryRow {
-        worker: batch.worker,
-        job: batch.job,
-        start: batch.start,
-        end: batch.end,
-        items: batch.items,
-        duration_us: batch.duration_us,
-        finished_at: batch.finished_at,
-        completed: false,
-        error: batch.error.clone(),
-    }
 }
 
 /// What the totals of all imports together may reach: half of what fits. The other half is more

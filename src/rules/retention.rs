@@ -125,12 +125,12 @@ fn fold_oldest(txn: &dyn Write, first: u64, wanted: u64) -> EngineResult<Oldest>
     if wanted == 0 {
         return Ok(Oldest { folds, end, damage: None });
     }
-    let scanned = each(txn, ALL, Order::Ascending, |key, row: HistoryRow| {
+    let scanned = each(txn, ALL, Order::Ascending, |key, HistoryRow { batch, .. }| {
         if key::as_number(key) != Some(end) {
             return ControlFlow::Break(());
         }
         end += 1;
-        folds.entry(row.worker).or_default().add_day(row.finished_at.day(), &row.totals());
+        folds.entry(batch.worker).or_default().add_day(batch.finished_at.day(), &batch.totals());
         if end == first + wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let damage = match scanned {

@@ -15,7 +15,7 @@ use crate::schema::rows::{
 use crate::schema::tables;
 use crate::storage::Table;
 use crate::time::Timestamp;
-use crate::types::{Hex, JobId, JobStatus, Receipt, Token, Totals, WorkerId};
+use crate::types::{Hex, JobId, JobStatus, PastBatch, Receipt, Token, Totals, WorkerId};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -119,15 +119,17 @@ fn records_keep_their_bytes() {
     );
     check(
         &HistoryRow {
-            worker: WorkerId(7),
-            job: Some(JobId(300)),
-            start: 60_000,
-            end: 70_000,
-            items: 9_999,
-            duration_us: 20_000,
-            finished_at: at("2026-02-16T12:00:00Z"),
+            batch: PastBatch {
+                worker: WorkerId(7),
+                job: Some(JobId(300)),
+                start: 60_000,
+                end: 70_000,
+                items: 9_999,
+                duration_us: 20_000,
+                finished_at: at("2026-02-16T12:00:00Z"),
+                error: Some("timeout".into()),
+            },
             completed: true,
-            error: Some("timeout".into()),
         },
         "010701fb2c01e0d403904e8f4ea09c0180c0f99bf6bba50601010774696d656f7574",
     );

@@ -10,7 +10,7 @@ use crate::schema::fields::{leb128_time, time};
 use crate::schema::tables;
 use crate::storage::Table;
 use crate::time::Timestamp;
-use crate::types::{JobId, JobStatus, Receipt, Token, Totals, WorkerId};
+use crate::types::{JobId, JobStatus, PastBatch, Receipt, Token, Totals, WorkerId};
 
 pub(crate) use tiers::{DailyRow, LifetimeRow, MonthlyRow, Newest, Rolled};
 
@@ -194,26 +194,20 @@ impl Row for PrefixRow {
 /// decoding them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HistoryRow {
-    pub(crate) worker: WorkerId,
-    pub(crate) job: Option<JobId>,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    pub(crate) items: u64,
-    pub(crate) duration_us: u64,
-    pub(crate) finished_at: Timestamp,
+    pub(crate) batch: PastBatch,
     /// Whether this batch completed its job.
     pub(crate) completed: bool,
-    pub(crate) error: Option<String>,
 }
 
 /// The worker stands first, as bincode writes it: see [`HistoryRow::mark`].
 impl Encode for HistoryRow {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        (self.worker, self.job, Leb128(self.start)).encode(encoder)?;
+        let HistoryRow { batch, completed } = self;
+        (batch.worker, batch.job, Leb128(batch.start)).encode(encoder)?;
         // A range is checked before it comes here; kept this way, any range survives.
-        Leb128(self.end.wrapping_sub(self.start)).encode(encoder)?;
-        (Leb128(self.items), Leb128(self.duration_us)).encode(encoder)?;
-        (leb128_time(self.finished_at), self.completed, &self.error).encode(encoder)
+        Leb128(batch.end.wrapping_sub(batch.start)).encode(encoder)?;
+        (Leb128(batch.items), Leb128(batch.duration_us)).encode(encoder)?;
+        (leb128_time(batch.finished_at), *completed, &batch.error).encode(encoder)
     }
 }
 
@@ -225,17 +219,8 @@ impl Decode for HistoryRow {
         let finished_at = time(Decode::decode(decoder)?)?;
         let (completed, error) = Decode::decode(decoder)?;
         let end = start.wrapping_add(length);
-        Ok(HistoryRow {
-            worker,
-            job,
-            start,
-            end,
-            items,
-            duration_us,
-            finished_at,
-            completed,
-            error,
-        })
+        let batch = PastBatch { worker, job, start, end, items, duration_us, finished_at, error };
+        Ok(HistoryRow { batch, completed })
     }
 }
 
@@ -244,10 +229,6 @@ impl Row for HistoryRow {
 }
 
 impl HistoryRow {
-    pub(crate) fn totals(&self) -> Totals {
-        Totals::of_batch(self.items, self.duration_us, self.error.is_some(), self.finished_at)
-    }
-
     /// What the value of every row of this worker starts with.
     pub(crate) fn mark(worker: WorkerId) -> Vec<u8> {
         codec::encode(&worker)

@@ -212,18 +212,18 @@ impl Check<'_> {
 
     fn history(&self) -> Result<u64> {
         let mut expected = None;
-        let records = self.each_row(ALL, key::as_number, |id, row: HistoryRow| {
+        let records = self.each_row(ALL, key::as_number, |id, HistoryRow { batch, .. }| {
             let record = format_args!("record {id}");
             let follows = expected.is_none_or(|expected| expected == Some(id));
             ensure(follows, tables::HISTORY, record, "it follows the one before without a gap")?;
             expected = Some(id.checked_add(1));
             ensure(
-                row.start <= row.end,
+                batch.start <= batch.end,
                 tables::HISTORY,
                 record,
                 "its end is not before its start",
             )?;
-            self.ensure_worker(tables::HISTORY, record, row.worker)
+            self.ensure_worker(tables::HISTORY, record, batch.worker)
         })?;
         let cap = self.control().caps.history;
         let within = records <= cap.into() || self.control().history_settling;

@@ -143,7 +143,7 @@ fn rows_that_belong_to_nobody_are_named() {
         (
             |scene| {
                 let newest = scene.view().newest_history(None, 1).unwrap()[0].id;
-                scene.edit(&key::number(newest), |row: &mut HistoryRow| row.worker = NOBODY);
+                scene.edit(&key::number(newest), |row: &mut HistoryRow| row.batch.worker = NOBODY);
             },
             (tables::HISTORY, "record 13", "worker, 9, is one there is"),
         ),

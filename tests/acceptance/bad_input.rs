@@ -237,7 +237,7 @@ fn an_overlong_error_text_is_cut_and_not_refused() {
 
     let view = scene.snapshot().unwrap();
     assert_eq!(
-        view.newest_errors(None, 1).unwrap()[0].error.as_ref().unwrap().len(),
+        view.newest_errors(None, 1).unwrap()[0].batch.error.as_ref().unwrap().len(),
         limits::ERROR
     );
     assert_eq!(view.job(job).unwrap().unwrap().last_error, Some("x".repeat(limits::ERROR)));

@@ -326,7 +326,7 @@ fn a_deleted_job_takes_its_findings_along_and_leaves_the_statistics() {
         assert_eq!(rows(&scene, table), 0, "{}", table.name());
     }
     assert_eq!(view.lifetime(&worker).unwrap().totals.items, 10);
-    assert_eq!(view.newest_history(None, 1).unwrap()[0].job, Some(job));
+    assert_eq!(view.newest_history(None, 1).unwrap()[0].batch.job, Some(job));
     scene.create_job(NewJob::new("site", 0..10)).expect("the range is free again");
 }
 

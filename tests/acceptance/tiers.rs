@@ -73,7 +73,7 @@ fn of_15_000_checkpoints_at_the_default_cap_exactly_10_000_remain() {
         .unwrap()
         .pop()
         .expect("10,000 are there");
-    assert_eq!(oldest_left.start, 5_000, "the first 5,000 have left");
+    assert_eq!(oldest_left.batch.start, 5_000, "the first 5,000 have left");
 }
 
 /// Promise 8.
@@ -87,9 +87,9 @@ fn after_15_000_checkpoints_lifetime_plus_live_equals_what_was_put_in() {
     let view = scene.snapshot().unwrap();
     let mut sum = view.archived().lifetime(worker).unwrap().totals;
     assert_eq!(sum.batches, 5_000);
-    for batch in view.newest_history_of_worker(worker, None, 20_000).unwrap() {
+    for record in view.newest_history_of_worker(worker, None, 20_000).unwrap() {
         let mut live = Ledger::default();
-        live.note(&past(worker, batch.finished_at, batch.items, batch.duration_us));
+        live.note(&record.batch);
         crate::ledger::add(&mut sum, &live.lifetime(worker));
     }
     assert_eq!(sum, ledger.lifetime(worker));

@@ -21,6 +21,7 @@ fn views_serialize_in_forms_that_people_can_read() {
     let shown = json(serde_json::to_value(view.job(job).unwrap()));
     let finding = json(serde_json::to_value(&view.findings_of(job, None, usize::MAX).unwrap()[0]));
     let progress = json(serde_json::to_value(view.progress(b"\xff\x00").unwrap()));
+    let record = json(serde_json::to_value(&view.newest_history(None, 1).unwrap()[0]));
 
     assert_eq!((&day["day"], &month["month"]), (&"2026-02-16".into(), &"2026-02".into()));
     assert_eq!(day["totals"]["last_at"], "2026-02-16T12:00:00Z");
@@ -28,6 +29,10 @@ fn views_serialize_in_forms_that_people_can_read() {
     assert_eq!(shown["deadline"], "2026-02-16T13:00:00Z");
     assert_eq!((&finding["key"], &finding["payload"]), (&"6b".into(), &"00ff".into()));
     assert_eq!(progress["open"], 50);
+    assert_eq!(
+        (&record["id"], &record["end"], &record["completed"]),
+        (&1.into(), &50.into(), &false.into())
+    );
     let rate = serde_json::json!({"state": "moving", "per_second": 10.0, "jobs": 1, "over": 5.0});
     assert_eq!(progress["rate"], rate);
 }

@@ -152,7 +152,11 @@ fn gaps_in_history_are_named() {
             (tables::HISTORY, "record 12", "without a gap"),
         ),
         (
-            |scene| scene.edit(&key::number(11), |row: &mut HistoryRow| row.start = row.end + 1),
+            |scene| {
+                scene.edit(&key::number(11), |row: &mut HistoryRow| {
+                    row.batch.start = row.batch.end + 1
+                })
+            },
             (tables::HISTORY, "record 11", "not before its start"),
         ),
     ]);

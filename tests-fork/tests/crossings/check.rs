@@ -88,7 +88,8 @@ pub fn check(scene: &Scene, jobs: &[JobId], acknowledged: &BTreeMap<JobId, u64>)
 /// Up to where the holder did a job, and up to where it was done without a gap or an overlap.
 fn positions_done(view: &Snapshot, job: JobId, start: u64) -> (u64, u64) {
     let holder = view.worker_named(HOLDER).unwrap().unwrap().id;
-    let mut batches = view.newest_history_of_job(job, None, usize::MAX).unwrap();
+    let history = view.newest_history_of_job(job, None, usize::MAX).unwrap();
+    let mut batches: Vec<_> = history.into_iter().map(|record| record.batch).collect();
     batches.sort_by_key(|batch| batch.start);
     let (mut by_holder, mut next) = (start, start);
     for batch in &batches {
