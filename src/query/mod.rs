@@ -97,7 +97,8 @@ use crate::types::WorkerId;
 ///
 /// Every method that reads returns [`Error::Storage`](crate::Error::Storage) if the database cannot
 /// be read, and [`Error::Corrupted`](crate::Error::Corrupted), which names the row, if a row cannot
-/// be decoded. Such rows are never skipped.
+/// be decoded. Such rows are never skipped. Once the store was closed or reopened, what the snapshot
+/// has not read yet is [`Error::Closed`](crate::Error::Closed).
 #[derive(Clone)]
 pub struct Snapshot {
     inner: Arc<Inner>,

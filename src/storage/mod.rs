@@ -72,6 +72,8 @@ pub enum EngineError {
     TooLarge,
     /// Something else has to end first.
     InUse(&'static str),
+    /// The engine was closed, or reopened, since the snapshot was taken.
+    Closed,
     /// This process was forked from the one that opened the engine.
     Forked,
 }
@@ -83,6 +85,9 @@ impl fmt::Display for EngineError {
             EngineError::Corrupted(what) | EngineError::DamagedRow(what) => f.write_str(what),
             EngineError::TooLarge => f.write_str("the transaction is too large"),
             EngineError::InUse(what) => f.write_str(what),
+            EngineError::Closed => {
+                f.write_str("the storage was closed since the snapshot was taken")
+            }
             EngineError::Forked => {
                 f.write_str("the storage was opened before this process was forked")
             }
@@ -111,6 +116,7 @@ impl From<EngineError> for Error {
             }
             EngineError::TooLarge => Error::TooLarge,
             EngineError::InUse(what) => Error::InUse { what },
+            EngineError::Closed => Error::Closed,
             EngineError::Forked => Error::Forked,
         }
     }

@@ -237,3 +237,23 @@ fn a_new_store_leaves_nothing_else_in_its_folder() {
         folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["scan.milepost"]);
 }
+
+/// Promise 13.
+#[test]
+fn a_snapshot_that_outlives_its_store_says_so_and_does_not_hold_the_file() {
+    let (_folder, path) = in_a_folder("scan.milepost");
+    let store = Store::open(&path).unwrap();
+    store.create_job(NewJob::new("a", 0..10)).unwrap();
+    let view = store.snapshot().unwrap();
+    drop(store);
+
+    let again = Store::open(&path).unwrap();
+
+    assert!(matches!(view.jobs(None, 10), Err(Error::Closed)), "{:?}", view.jobs(None, 10));
+    assert!(matches!(view.verify(), Err(Error::Closed)), "{:?}", view.verify());
+    again.snapshot().unwrap().verify().unwrap();
+
+    let before = again.snapshot().unwrap();
+    again.reopen().unwrap();
+    assert!(matches!(before.verify(), Err(Error::Closed)), "{:?}", before.verify());
+}
