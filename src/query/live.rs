@@ -39,6 +39,8 @@ impl Part {
 impl Snapshot {
     /// The parts of live history, the oldest first.
     pub(super) fn live_parts(&self) -> Result<&[Part]> {
+        // Parts that were found before lead to the sums, which are behind a lock.
+        self.inner.process.check()?;
         if let Some(parts) = self.inner.parts.get() {
             return Ok(parts);
         }

@@ -38,6 +38,7 @@ use live::Part;
 
 use crate::config::Caps;
 use crate::error::Result;
+use crate::process::Process;
 use crate::schema::access::ALL;
 use crate::schema::key;
 use crate::schema::meta;
@@ -106,6 +107,7 @@ pub struct Snapshot {
 }
 
 struct Inner {
+    process: Process,
     txn: Arc<dyn EngineSnapshot>,
     now: Timestamp,
     control: Control,
@@ -153,7 +155,8 @@ impl Snapshot {
     ) -> Result<Snapshot> {
         let control = meta::control(&*txn)?;
         let (parts, live) = (OnceLock::new(), OnceLock::new());
-        let inner = Inner { txn, now, control, stored_bytes, chunk_sums, parts, live };
+        let process = Process::current();
+        let inner = Inner { process, txn, now, control, stored_bytes, chunk_sums, parts, live };
         Ok(Snapshot { inner: Arc::new(inner), archived: false })
     }
 
