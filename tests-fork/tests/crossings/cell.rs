@@ -21,10 +21,16 @@ pub enum Fault {
     ClockSetBack,
     /// The leases expire, and another worker takes the jobs.
     ExpiredLease,
+    /// The process is forked: children drop everything, unwind through it, or live on.
+    Fork,
+    /// It is forked while another thread is in the middle of a commit.
+    ForkInCommit,
+    /// It is forked within the caller's closure, which is shown the rows of a snapshot.
+    ForkInClosure,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 8] = [
+    pub const ALL: [Fault; 11] = [
         Fault::None,
         Fault::FailedCommit,
         Fault::Rollback,
@@ -33,6 +39,9 @@ impl Fault {
         Fault::DamagedRow,
         Fault::ClockSetBack,
         Fault::ExpiredLease,
+        Fault::Fork,
+        Fault::ForkInCommit,
+        Fault::ForkInClosure,
     ];
 }
 
@@ -101,10 +110,16 @@ impl Cell {
         self.fault != Fault::Rollback || self.relaxed
     }
 
+    /// Whether the store is on a file, with its locks, and not on a device that can be told to fail
+    /// or to wait.
+    pub fn on_a_file(&self) -> bool {
+        matches!(self.fault, Fault::Fork | Fault::ForkInClosure)
+    }
+
     /// Whether the newest commits may be lost, so that only what was flushed must be there.
     pub fn may_lose(&self) -> bool {
         let is_lost = matches!(self.fault, Fault::FailedCommit | Fault::Rollback)
-            || self.then == Then::AnotherProcess;
+            || (self.then == Then::AnotherProcess && !self.on_a_file());
         self.relaxed && is_lost
     }
 

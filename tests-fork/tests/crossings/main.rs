@@ -13,6 +13,7 @@
 mod cell;
 mod check;
 mod disk;
+mod forking;
 mod work;
 
 use std::panic::catch_unwind;

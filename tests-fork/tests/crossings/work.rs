@@ -11,6 +11,7 @@ use milepost::{
     Batch, Builder, Clock, Error, JobId, JobStatus, Lease, Leasing, ManualClock, NewJob, Store,
     Worker,
 };
+use milepost_tests_fork::Child;
 
 use crate::cell::{Cell, Fault, Then};
 use crate::check::{check, finish, in_another_process};
@@ -26,17 +27,19 @@ const NOON: &str = "2026-02-16T12:00:00Z";
 pub struct Scene {
     pub cell: Cell,
     pub path: PathBuf,
-    disk: Arc<Disk>,
+    pub disk: Arc<Disk>,
     clock: ManualClock,
+    /// A forked child that has inherited everything, and lives until the end.
+    pub child: Option<Child>,
     /// Where each job's cursor was acknowledged to be.
-    acknowledged: BTreeMap<JobId, u64>,
+    pub acknowledged: BTreeMap<JobId, u64>,
 }
 
 /// All handles of the store, dropped in this order.
-struct Fleet {
-    leases: Vec<Lease>,
-    worker: Worker,
-    store: Store,
+pub struct Fleet {
+    pub leases: Vec<Lease>,
+    pub worker: Worker,
+    pub store: Store,
 }
 
 pub fn run(cell: Cell) {
@@ -44,7 +47,8 @@ pub fn run(cell: Cell) {
     let path = folder.path().join("crossing.milepost");
     let clock = ManualClock::at(NOON.parse().unwrap());
     let disk = Arc::new(Disk::at(&path));
-    let mut scene = Scene { cell, path, disk, clock, acknowledged: BTreeMap::new() };
+    let acknowledged = BTreeMap::new();
+    let mut scene = Scene { cell, path, disk, clock, child: None, acknowledged };
     let jobs = scene.prepare();
 
     let mut fleet = scene.fleet(&jobs);
@@ -53,7 +57,7 @@ pub fn run(cell: Cell) {
     let flushed = scene.acknowledged.clone();
     scene.work(&mut fleet.leases, 2);
 
-    scene.fault(&mut fleet);
+    let fleet = scene.fault(fleet);
     let open = scene.follow(fleet);
     match cell.then {
         Then::AnotherProcess => in_another_process(&scene.path),
@@ -64,13 +68,17 @@ pub fn run(cell: Cell) {
             store.close().unwrap();
         }
     }
+    if let Some(mut child) = scene.child.take() {
+        child.tell(b'.');
+        child.join();
+    }
     check(&scene, &jobs, if cell.may_lose() { &flushed } else { &scene.acknowledged });
 }
 
 impl Scene {
     /// Makes the jobs, and damages the row of one job more if that is the fault.
     fn prepare(&self) -> Vec<JobId> {
-        let store = self.open();
+        let store = self.on_device().open().unwrap();
         let range = |n: u64| n * POSITIONS..(n + 1) * POSITIONS;
         // It comes first in the queue, so that every request for a lease meets it.
         let damaged = store.create_job(NewJob::new("crossing", range(99)).priority(9)).unwrap();
@@ -88,8 +96,15 @@ impl Scene {
     }
 
     fn open(&self) -> Store {
-        let builder = Builder::on_device(self.disk.clone()).clock(self.clock.clone());
-        builder.durability(self.cell.durability()).open().unwrap()
+        let builder = match self.cell.on_a_file() {
+            true => Store::builder(&self.path),
+            false => self.on_device(),
+        };
+        builder.clock(self.clock.clone()).durability(self.cell.durability()).open().unwrap()
+    }
+
+    fn on_device(&self) -> Builder {
+        Builder::on_device(self.disk.clone()).clock(self.clock.clone())
     }
 
     /// Opens the store, and leases every job.
@@ -116,8 +131,8 @@ impl Scene {
         }
     }
 
-    fn fault(&mut self, fleet: &mut Fleet) {
-        let Fleet { store, leases, .. } = fleet;
+    fn fault(&mut self, mut fleet: Fleet) -> Fleet {
+        let Fleet { store, leases, .. } = &mut fleet;
         match self.cell.fault {
             Fault::None | Fault::DamagedRow => {}
             Fault::FailedCommit => {
@@ -167,7 +182,11 @@ impl Scene {
                     lease.abandon();
                 }
             }
+            Fault::Fork => return self.fork(fleet),
+            Fault::ForkInCommit => return self.fork_in_commit(fleet),
+            Fault::ForkInClosure => return self.fork_in_closure(fleet),
         }
+        fleet
     }
 
     /// What comes after the fault. Returns the store if it is still open.
@@ -200,7 +219,7 @@ impl Scene {
                 None
             }
             Then::AnotherProcess => {
-                // As if it was killed: nothing is released, and nothing more reaches the file.
+                // As if it was killed: nothing is released, and nothing more reaches the device.
                 self.disk.fail(true);
                 leases.drain(..).for_each(Lease::abandon);
                 drop((worker, store));
