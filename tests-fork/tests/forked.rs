@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use milepost::storage::Table;
 use milepost::{
     Durability, Error, JobStatus, Lease, NewJob, Reader, Result, Sharing, Snapshot, Store, Worker,
 };
@@ -176,7 +175,7 @@ fn no_child_waits_for_a_snapshot_that_is_being_asked() {
         checkpoint(&mut lease).unwrap();
     }
     let view = store.snapshot().unwrap();
-    let since = view.newest_history(None, 200).unwrap()[199].finished_at;
+    let since = view.newest_history(None, 200).unwrap()[199].batch.finished_at;
     view.finished_since(since).unwrap();
 
     let stop = AtomicBool::new(false);
@@ -217,7 +216,7 @@ fn a_child_that_is_forked_while_rows_are_shown_gets_no_more_of_them() {
     fork_within(|fork| {
         let mut forked = false;
         let shown = view.dump(|table, _, _| {
-            if table == Table::History {
+            if table.name() == "history" {
                 forked |= rows == 0 && fork();
                 rows += 1;
             }
