@@ -12,7 +12,6 @@ use crate::config::Caps;
 use crate::query::Snapshot;
 use crate::rules::apply_all;
 use crate::schema::meta;
-use crate::schema::tables;
 use crate::schema::{key, tables};
 use crate::storage::{EngineSnapshot, MemoryEngine, Write};
 use crate::time::Timestamp;
