@@ -19,6 +19,9 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(60);
 /// With fewer known batches than this, a holder is not silent before its lease length has passed.
 const FEW_BATCHES: u64 = 5;
 
+/// How many of a holder's other batches are looked at. Each costs a look at its job.
+const MOST_OF_HOLDER: usize = 16;
+
 /// Whether the lease of a job that is stored as leased has expired.
 pub(super) fn has_expired(row: &JobRow, now: Timestamp) -> bool {
     row.deadline <= now
@@ -116,7 +119,8 @@ impl HeldJob {
     pub(super) fn add_of_holder(&mut self, batch: &PastBatch) {
         let Evidence::OfHolder { batches } = &mut self.evidence else { return };
         if !self.is_finished && batch.duration_us > 0 {
-            self.is_finished = !push(batches, Reported::of(batch));
+            let more = push(batches, Reported::of(batch));
+            self.is_finished = !more || batches.len() == MOST_OF_HOLDER;
         }
     }
 

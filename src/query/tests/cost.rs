@@ -14,7 +14,7 @@ use crate::query::{Scope, Snapshot};
 use crate::storage::Engine;
 use crate::store::Store;
 use crate::time::Timestamp;
-use crate::types::{Import, JobId, NewJob, WorkerId};
+use crate::types::{Batch, Import, JobId, NewJob, WorkerId};
 
 struct Fleet {
     engine: Arc<Counting>,
@@ -120,6 +120,28 @@ fn questions_about_the_fleet_use_the_same_sums() {
     let again = fleet.cost(|view| view.finished_since(since));
     assert!(again <= 60, "{again}");
     assert!(fleet.cost(|view| view.leaderboard(3)) <= 90);
+}
+
+#[test]
+fn a_rate_looks_at_a_few_batches_of_a_holder_that_has_not_moved_yet() {
+    let fleet = Fleet::new(1_000, 1);
+    let jobs = (0..100u64).map(|n| NewJob::new("p", n * 10..n * 10 + 10));
+    fleet.store.create_jobs(jobs).unwrap();
+    let worker = fleet.store.worker("pc-0", "pc").unwrap();
+    let take = || worker.lease(Duration::from_secs(3_600)).unwrap().leased().unwrap();
+    for _ in 0..99 {
+        let mut lease = take();
+        let range = lease.range();
+        lease.checkpoint(Batch::of(&range, Duration::from_secs(1))).unwrap();
+    }
+    let held = take();
+
+    let cost = fleet.cost(|view| view.fleet_rate());
+
+    assert!(cost <= 45, "{cost} rows");
+    let rate = fleet.store.snapshot().unwrap().fleet_rate().unwrap();
+    assert_eq!(rate.per_second(), Some(10.0));
+    held.abandon();
 }
 
 #[test]
