@@ -163,6 +163,8 @@ fn workers_that_slowed_down_by_more_than_a_share_are_found() {
 
     assert_eq!(found(0.0), [slow, half]);
     assert_eq!(found(0.5), [slow], "half as fast has not dropped by more than a half");
+    assert_eq!(view.slowed(0.0, 1).unwrap().len(), 1);
+    assert_eq!(view.slowed(0.0, 1).unwrap()[0].worker, slow);
     assert_eq!(found(0.875), [], "exactly the share is not more than the share");
     let standing = view.standing(half).unwrap();
     assert_eq!((standing.today.items, standing.lifetime.items, standing.drop), (10, 40, Some(0.5)));

@@ -105,6 +105,37 @@ fn a_worker_that_has_been_away_is_found_without_reading_what_others_did_since() 
 }
 
 #[test]
+fn every_batch_of_a_worker_is_found_once_however_old() {
+    let mut fleet = Fleet::new(100_000, 3);
+    fleet.grow(SIZES[0] + 600);
+    let view = fleet.store.snapshot().unwrap();
+
+    let found = (1..=3).map(|n| {
+        let records = view.newest_history_of_worker(WorkerId(n), None, usize::MAX).unwrap();
+        assert!(records.iter().all(|record| record.batch.worker == WorkerId(n)));
+        assert!(records.windows(2).all(|pair| pair[0].id > pair[1].id));
+        records.len() as u64
+    });
+
+    assert_eq!(found.sum::<u64>(), fleet.records);
+}
+
+#[test]
+fn a_batch_that_finished_at_the_time_asked_for_counts_and_an_earlier_one_does_not() {
+    let mut fleet = Fleet::new(100, 1);
+    fleet.grow(60);
+    let view = fleet.store.snapshot().unwrap();
+
+    for n in 0..60 {
+        let since = at("2026-01-01T00:00:00Z").after(n * MINUTE);
+
+        let finished = view.finished_since(since).unwrap().totals.batches;
+
+        assert_eq!(finished, u64::from(60 - n), "since {since}");
+    }
+}
+
+#[test]
 fn questions_about_the_fleet_use_the_same_sums() {
     let mut fleet = Fleet::new(50_000, 10);
     fleet.grow(45_000);
