@@ -100,7 +100,7 @@ fn watch_and_resume(out: &mut dyn Write) -> Result<()> {
 
     assert_eq!(acknowledged, KILLED_AFTER as u64 * BATCH);
     assert_eq!(resumed_at, acknowledged, "what was acknowledged is kept, and nothing is repeated");
-    let victim = store.find_worker("victim")?.ok_or("the victim is not known")?;
+    let victim = view.worker_named("victim")?.ok_or("the victim is not known")?;
     let of_victim = view.lifetime(victim.id)?.totals;
     let of_heir = view.lifetime(&worker)?.totals;
     assert_eq!(of_victim.items, u128::from(acknowledged));

@@ -16,7 +16,6 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use milepost::storage::Table;
 use milepost::{
     Batch, Clock, Day, DayStats, Durability, Lease, ManualClock, Month, MonthStats, NewJob, Scope,
     Snapshot, Store, Timestamp, Totals, WorkerId,
@@ -166,14 +165,14 @@ fn size(store: &Store, ledger: &Ledger) -> Result<[String; 8]> {
     let view = store.snapshot()?;
     let size = view.size()?;
     assert!(size.stored_bytes <= BOUND, "the file has grown to {} bytes", size.stored_bytes);
-    let rows = |tier| figure(size.rows(tier));
+    let rows = |tier| figure(size.tables[tier].rows);
     Ok([
         view.taken_at().day().to_string(),
         figure(ledger.batches),
-        rows(Table::History),
-        rows(Table::Daily),
-        rows(Table::Monthly),
-        rows(Table::Lifetime),
+        rows("history"),
+        rows("daily"),
+        rows("monthly"),
+        rows("lifetime"),
         bytes(size.stored_bytes),
         bytes(size.used_bytes),
     ])

@@ -9,6 +9,7 @@ use crate::config::{Caps, CapsChange, Durability, Sharing};
 use crate::error::{Error, Result};
 use crate::reader::Reader;
 use crate::rules::apply_all;
+use crate::schema::meta;
 use crate::schema::tables;
 use crate::storage::{Access, Device, Engine, Flush, MemoryEngine, RedbEngine, Source};
 use crate::store::Store;
@@ -164,8 +165,11 @@ impl Builder {
             }
         };
         let store = Store::start(committer, self.clock, path.clone(), is_shared, flusher);
-        if !wishes.is_empty() && wishes.apply(store.caps()?) != store.caps()? {
-            store.set_caps(wishes)?;
+        if !wishes.is_empty() {
+            let caps = store.snapshot()?.caps();
+            if wishes.apply(caps) != caps {
+                store.set_caps(wishes)?;
+            }
         }
         tracing::info!(path = %path.display(), sharing = ?self.sharing, durability = ?self.durability, "store opened");
         Ok(store)
@@ -205,16 +209,15 @@ impl Builder {
             Place::Device(device) => Source::Device(device.clone()),
             Place::Engine(engine) => {
                 if !read_only {
-                    engine
-                        .write(Flush::Now, &mut |txn| tables::initialize(txn, Caps::default()))?;
+                    engine.write(Flush::Now, &mut |txn| meta::initialize(txn, Caps::default()))?;
                 }
-                self.check_version(tables::format(&*engine.snapshot()?)?)?;
+                self.check_version(meta::format(&*engine.snapshot()?)?)?;
                 return Ok(engine.clone());
             }
         };
         let open = |access| {
             RedbEngine::open(source.clone(), access, &mut |txn| {
-                tables::initialize(txn, Caps::default())
+                meta::initialize(txn, Caps::default())
             })
         };
         // Opening a file for writing rewrites parts of it, even if it turns out not to be ours: so
@@ -231,19 +234,19 @@ impl Builder {
     }
 
     fn check_format(&self, engine: &RedbEngine) -> Result<()> {
-        if !engine.has_meta()? {
+        if !engine.has_table(tables::META)? {
             return Err(self.not_a_store());
         }
-        self.check_version(tables::format(&*engine.snapshot()?)?)
+        self.check_version(meta::format(&*engine.snapshot()?)?)
     }
 
     fn check_version(&self, found: Option<u64>) -> Result<()> {
         let found = found.ok_or_else(|| self.not_a_store())?;
-        if found != u64::from(tables::FORMAT) {
+        if found != u64::from(meta::FORMAT) {
             return Err(Error::FormatVersion {
                 path: self.path(),
                 found: u32::try_from(found).unwrap_or(u32::MAX),
-                supported: tables::FORMAT,
+                supported: meta::FORMAT,
             });
         }
         Ok(())

@@ -233,7 +233,7 @@ pub enum Error {
         /// The failure that stopped it.
         source: Cause,
     },
-    /// The store was closed.
+    /// The store was closed. A snapshot returns it also once the store was reopened: take another one.
     Closed,
     /// This process was forked from the one that opened the store, and cannot use it: open a store
     /// after the fork. Nothing was changed; what the parent does with the store is not disturbed.

@@ -78,7 +78,7 @@
 //! - `process`: telling a forked child from the process that opened a store.
 //! - `sync`: the locks, which tests replace by those of an explorer of schedules.
 //! - [`storage`]: the seam to the engine that keeps the bytes, with redb and memory behind it.
-//! - `schema`: tables, keys, rows and codec.
+//! - `schema`: [`tables`], keys, rows and codec.
 //! - `rules`: what each command does: creating, leasing, fencing, moving cursors, tiers, retention.
 //! - `commit`: group commit.
 //! - `query`, `verify`: reading a snapshot, and checking it.
@@ -112,6 +112,8 @@ pub use error::{Cause, Error, Lost, Result};
 pub use lease::Lease;
 pub use query::*;
 pub use reader::Reader;
+pub use schema::tables;
+pub use storage::TableSize;
 pub use store::Store;
 pub use time::{Day, Month, Timestamp};
 pub use types::{

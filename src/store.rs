@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use crate::clock::{Clock, ClockWatch};
 use crate::commit::{Committer, Flusher};
-use crate::config::{Caps, CapsChange};
+use crate::config::CapsChange;
 use crate::error::{Error, Result};
 use crate::keepalive::{Deadline, Keeper, KeptAlive};
 use crate::process::Process;
-use crate::query::{ChunkSums, Snapshot, WorkerInfo};
-use crate::schema::{key, rows, tables};
+use crate::query::{ChunkSums, Snapshot};
+use crate::schema::{access, key, rows};
 use crate::storage::Engine;
 use crate::sync::{Mutex, RwLock};
 use crate::time::Timestamp;
@@ -133,15 +133,7 @@ impl Store {
         }
     }
 
-    /// The caps that the file has.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
-    pub fn caps(&self) -> Result<Caps> {
-        Ok(self.snapshot()?.caps())
-    }
-
-    /// Changes caps; those left `None` stay. A lowered cap is reached in steps: the first is taken
+    /// Changes caps; those left `None` stay, and [`Snapshot::caps`] returns them all. A lowered cap is reached in steps: the first is taken
     /// at once, and one with every commit that follows. [`settle`](Store::settle) takes the rest.
     ///
     /// # Errors
@@ -176,14 +168,6 @@ impl Store {
         snapshot(committer.engine()?, self.now(), &chunk_sums)
             // Closed meanwhile: that is then the reason.
             .map_err(|error| committer.engine().err().unwrap_or(error))
-    }
-
-    /// What is known of the worker of this name; `None` if it never registered.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
-    pub fn find_worker(&self, name: &str) -> Result<Option<WorkerInfo>> {
-        self.snapshot()?.worker_named(name)
     }
 
     /// The time by the clock of the store.
@@ -304,7 +288,7 @@ impl Store {
     /// lease expires.
     pub(crate) fn lease_position(&self, job: JobId) -> Result<(u64, u64, Timestamp)> {
         let snapshot = self.inner.committer.engine()?.snapshot()?;
-        let row: Option<rows::JobRow> = tables::load(&*snapshot, &key::job(job))?;
+        let row: Option<rows::JobRow> = access::load(&*snapshot, &key::job(job))?;
         row.map(|row| (row.sequence, row.cursor, row.deadline)).ok_or(Error::UnknownJob(job))
     }
 }

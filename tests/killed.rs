@@ -177,9 +177,10 @@ impl Fleet {
             .collect();
         let mut sum = 0;
         for record in view.newest_history(None, usize::MAX).unwrap() {
-            let key = (record.job.map_or(0, JobId::number), record.start);
-            sum += record.end - record.start;
-            let value = (record.end, workers[&record.worker].clone());
+            let batch = record.batch;
+            let key = (batch.job.map_or(0, JobId::number), batch.start);
+            sum += batch.end - batch.start;
+            let value = (batch.end, workers[&batch.worker].clone());
             assert!(stored.insert(key, value).is_none(), "{what}: {key:?} is stored twice");
         }
         assert_eq!(u128::from(sum), all, "{what}");

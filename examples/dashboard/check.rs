@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use milepost::storage::Table;
 use milepost::{Scope, Snapshot};
 
 use crate::support::Result;
@@ -42,8 +41,11 @@ fn sums(view: &Snapshot, put_in: u128) -> Result<()> {
     let by_month: u128 = view.monthly(Scope::Fleet, ..)?.iter().map(|m| m.totals.items).sum();
     assert_eq!(by_month, put_in);
 
-    let live: u128 =
-        view.newest_history(None, usize::MAX)?.iter().map(|b| u128::from(b.items)).sum();
+    let live: u128 = view
+        .newest_history(None, usize::MAX)?
+        .iter()
+        .map(|record| u128::from(record.batch.items))
+        .sum();
     assert_eq!(view.archived().lifetime(Scope::Fleet)?.totals.items + live, put_in);
     Ok(())
 }
@@ -74,9 +76,9 @@ fn stored(view: &Snapshot) -> Result<()> {
     let mut dumped = 0;
     view.dump(|_, _, _| dumped += 1)?;
     let size = view.size()?;
-    let rows: u64 = size.tables.iter().map(|table| table.rows).sum();
+    let rows: u64 = size.tables.values().map(|table| table.rows).sum();
     assert_eq!(rows, view.verify()?.rows);
     // The newest day and month of each worker stand in its lifetime row.
-    assert_eq!(rows, dumped + 2 * size.rows(Table::Lifetime));
+    assert_eq!(rows, dumped + 2 * size.tables["lifetime"].rows);
     Ok(())
 }

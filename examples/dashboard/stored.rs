@@ -20,9 +20,9 @@ pub fn print(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
         *dumped.entry(table.name()).or_default() += key.len() + value.len();
     })?;
     let size = view.size()?;
-    let rows = size.tables.iter().filter(|table| table.rows > 0).map(|table| {
-        let dumped = dumped.get(table.name).copied().unwrap_or_default() as u64;
-        [table.name.to_string(), figure(table.rows), bytes(table.bytes), bytes(dumped)]
+    let rows = size.tables.iter().filter(|(_, size)| size.rows > 0).map(|(name, size)| {
+        let dumped = dumped.get(name).copied().unwrap_or_default() as u64;
+        [name.to_string(), figure(size.rows), bytes(size.bytes), bytes(dumped)]
     });
     let title = format!(
         "size() and dump(..): a file of {}, {} of it in use",

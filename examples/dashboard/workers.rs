@@ -75,10 +75,10 @@ fn print_history(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     print_batches(out, "newest_errors(None, 3)", &view.newest_errors(None, 3)?)
 }
 
-fn print_batches(out: &mut dyn Write, title: &str, batches: &[HistoryRecord]) -> Result<()> {
-    let rows = batches.iter().map(|batch| {
+fn print_batches(out: &mut dyn Write, title: &str, records: &[HistoryRecord]) -> Result<()> {
+    let rows = records.iter().map(|HistoryRecord { id, batch, .. }| {
         [
-            batch.id.to_string(),
+            id.to_string(),
             batch.worker.to_string(),
             or_dash(batch.job),
             figure(batch.start),

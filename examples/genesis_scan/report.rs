@@ -2,7 +2,6 @@
 
 use std::io::Write;
 
-use milepost::storage::Table;
 use milepost::{DayStats, Finding, MonthStats, Scope, Snapshot, Store, Totals, WorkerInfo};
 
 use crate::genesis_scan::header::{ANSWER, Hash, Puzzle};
@@ -25,8 +24,11 @@ pub fn check_totals(out: &mut dyn Write, store: &Store, puzzle: &Puzzle) -> Resu
     view.verify()?;
 
     let archived = view.archived().lifetime(Scope::Fleet)?.totals.items;
-    let live: u128 =
-        view.newest_history(None, usize::MAX)?.iter().map(|batch| u128::from(batch.items)).sum();
+    let live: u128 = view
+        .newest_history(None, usize::MAX)?
+        .iter()
+        .map(|record| u128::from(record.batch.items))
+        .sum();
     assert_eq!(
         archived + live,
         done,
@@ -83,22 +85,24 @@ fn print_jobs(out: &mut dyn Write, view: &Snapshot, puzzle: &Puzzle) -> Result<(
 
 fn print_tiers(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let (size, caps) = (view.size()?, view.caps());
-    let row = |tier: Table, cap: u32, of_whom: &str| {
-        [tier.name().to_string(), figure(size.rows(tier)), figure(cap), of_whom.to_string()]
+    let row = |tier: &str, cap: u32, of_whom: &str| {
+        let rows = figure(size.tables[tier].rows);
+        [tier.to_string(), rows, figure(cap), of_whom.to_string()]
     };
     let rows = [
-        row(Table::History, caps.history, "over all workers"),
-        row(Table::Daily, caps.daily, "of each worker"),
-        row(Table::Monthly, caps.monthly, "of each worker"),
-        row(Table::Lifetime, 1, "of each worker"),
+        row("history", caps.history, "over all workers"),
+        row("daily", caps.daily, "of each worker"),
+        row("monthly", caps.monthly, "of each worker"),
+        row("lifetime", 1, "of each worker"),
     ];
     print_table(out, "Tiers: rows as they are stored", ["tier", "rows", "at most", ""], rows)
 }
 
 fn print_history(out: &mut dyn Write, view: &Snapshot, workers: &[WorkerInfo]) -> Result<()> {
-    let rows = view.newest_history(None, 5)?.into_iter().map(|batch| {
+    let rows = view.newest_history(None, 5)?.into_iter().map(|record| {
+        let batch = record.batch;
         [
-            batch.id.to_string(),
+            record.id.to_string(),
             name(workers, batch.worker),
             or_dash(batch.job),
             figure(batch.start),
@@ -182,7 +186,7 @@ fn print_findings(
 
 fn print_size(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let size = view.size()?;
-    let rows: u64 = size.tables.iter().map(|table| table.rows).sum();
+    let rows: u64 = size.tables.values().map(|table| table.rows).sum();
     let row = [bytes(size.stored_bytes), bytes(size.used_bytes), figure(rows)];
     print_table(out, "Size", ["file", "in use", "rows"], [row])
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::lead::{LeftOver, patience_after};
 use super::*;
-use crate::schema::tables::ALL;
-use crate::storage::{EngineSnapshot, Fault, Flush, MemoryEngine, Order, Table};
+use crate::schema::access::ALL;
+use crate::schema::tables;
+use crate::storage::{EngineSnapshot, Fault, Flush, MemoryEngine, Order};
 use crate::time::Timestamp;
 use crate::types::command::Command;
 
@@ -29,7 +30,7 @@ fn store_name(
         let Command::Register { name, .. } = &stamped.command else {
             panic!("the tests send no {:?}", stamped.command)
         };
-        txn.put(Table::WorkerNames, name.as_bytes(), b"")?;
+        txn.put(tables::WORKER_NAMES, name.as_bytes(), b"")?;
         results.push(Ok(Answer::Done));
     }
     Ok(Effects::default())
@@ -65,7 +66,7 @@ impl Gate {
     fn names(&self) -> HashSet<String> {
         let mut names = HashSet::new();
         let view = self.memory.snapshot().unwrap();
-        view.scan(Table::WorkerNames, ALL, Order::Ascending, &mut |key, _| {
+        view.scan(tables::WORKER_NAMES, ALL, Order::Ascending, &mut |key, _| {
             names.insert(String::from_utf8(key.to_vec()).unwrap());
             ControlFlow::Continue(())
         })

@@ -12,9 +12,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::schema::rows::HistoryRow;
 use crate::time::{Day, Timestamp};
-use crate::types::{Totals, WorkerId};
+use crate::types::{PastBatch, Totals, WorkerId};
 
 /// How many records a chunk has: one of these. Each size is a multiple of the next, and a chunk
 /// begins at a multiple of its size.
@@ -55,9 +54,9 @@ pub(super) struct Adder {
 }
 
 impl Adder {
-    pub(super) fn add_record(&mut self, row: &HistoryRow) -> Result<()> {
-        let day = self.day_of(row.finished_at);
-        add(self.sums.entry((row.worker, day)).or_default(), &row.totals())
+    pub(super) fn add_record(&mut self, batch: &PastBatch) -> Result<()> {
+        let day = self.day_of(batch.finished_at);
+        add(self.sums.entry((batch.worker, day)).or_default(), &batch.totals())
     }
 
     pub(super) fn add_sums(&mut self, sums: &[Sum]) -> Result<()> {

@@ -8,10 +8,9 @@ use super::{Snapshot, rows};
 use crate::error::Result;
 use crate::schema::key;
 use crate::schema::rows::FindingRow;
-use crate::schema::tables::hex;
 use crate::storage::KeyRange;
 use crate::time::Timestamp;
-use crate::types::{JobId, WorkerId};
+use crate::types::{Hex, JobId, WorkerId};
 
 /// A result that was reported with a checkpoint, or late: after its worker had lost the job.
 ///
@@ -36,7 +35,7 @@ pub struct Finding {
 }
 
 fn as_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&hex(bytes))
+    serializer.collect_str(&Hex(bytes))
 }
 
 impl Snapshot {

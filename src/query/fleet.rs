@@ -9,10 +9,11 @@ use super::live::EVERYBODY;
 use super::{Snapshot, rows};
 use crate::error::Result;
 use crate::rules::tiers;
+use crate::schema::access::{ALL, load, load_from, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{HistoryRow, Number, WorkerRow};
-use crate::schema::tables::{ALL, load, load_from, undecodable};
-use crate::storage::{Order, Table};
+use crate::schema::tables;
+use crate::storage::Order;
 use crate::time::Timestamp;
 use crate::types::{Prefix, Totals, WorkerId};
 
@@ -75,7 +76,7 @@ impl Snapshot {
         let after = after.map(key::worker);
         let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
         let page: Vec<(WorkerId, WorkerRow)> =
-            self.collect((from, Bound::Unbounded), limit, rows::worker, |id, row| (id, row))?;
+            self.collect((from, Bound::Unbounded), limit, key::as_worker, |id, row| (id, row))?;
         let (Some((first, _)), Some((last, _))) = (page.first(), page.last()) else {
             return Ok(Vec::new());
         };
@@ -99,10 +100,10 @@ impl Snapshot {
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn worker_named(&self, name: &str) -> Result<Option<WorkerInfo>> {
         let key = name.as_bytes();
-        let number: Option<Number> = load_from(self.txn(), Table::WorkerNames, key)?;
+        let number: Option<Number> = load_from(self.txn(), tables::WORKER_NAMES, key)?;
         let Some(Number(number)) = number else { return Ok(None) };
         let number = u32::try_from(number)
-            .map_err(|_| undecodable(Table::WorkerNames, key, "its number is too large"))?;
+            .map_err(|_| undecodable(tables::WORKER_NAMES, key, "its number is too large"))?;
         self.worker(WorkerId(number))
     }
 
@@ -148,9 +149,9 @@ impl Snapshot {
         let mut totals = Totals::default();
         finished.values().try_for_each(|one| add(&mut totals, one))?;
         let mut reaches_back_to = None;
-        self.scan(Table::History, ALL, Order::Ascending, |key, value| {
-            let row: HistoryRow = rows::decoded(Table::History, key, value)?;
-            reaches_back_to = Some(row.finished_at);
+        self.scan(tables::HISTORY, ALL, Order::Ascending, |key, value| {
+            let row: HistoryRow = rows::decoded(tables::HISTORY, key, value)?;
+            reaches_back_to = Some(row.batch.finished_at);
             Ok(ControlFlow::Break(()))
         })?;
         Ok(FinishedSince { workers: finished.len() as u64, totals, reaches_back_to })
@@ -160,8 +161,8 @@ impl Snapshot {
     fn held_by(&self, worker: WorkerId) -> Result<u64> {
         let mut held = 0;
         let under = key::Under::new(key::worker(worker));
-        self.scan(Table::JobHolders, under.range(), Order::Ascending, |key, _| {
-            rows::parsed(Table::JobHolders, key, rows::holder)?;
+        self.scan(tables::JOB_HOLDERS, under.range(), Order::Ascending, |key, _| {
+            rows::parsed(tables::JOB_HOLDERS, key, key::as_holder)?;
             held += 1;
             Ok(ControlFlow::Continue(()))
         })?;

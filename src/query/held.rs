@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::schema::access::undecodable;
 use crate::schema::key;
-use crate::schema::rows::{HistoryRow, JobRow};
-use crate::schema::tables::undecodable;
-use crate::storage::Table;
+use crate::schema::rows::JobRow;
+use crate::schema::tables;
 use crate::time::Timestamp;
-use crate::types::{JobId, WorkerId};
+use crate::types::{JobId, PastBatch, WorkerId};
 
 /// How much time a rate rests on at most.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -18,6 +18,9 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// With fewer known batches than this, a holder is not silent before its lease length has passed.
 const FEW_BATCHES: u64 = 5;
+
+/// How many of a holder's other batches are looked at. Each costs a look at its job.
+const MOST_OF_HOLDER: usize = 16;
 
 /// Whether the lease of a job that is stored as leased has expired.
 pub(super) fn has_expired(row: &JobRow, now: Timestamp) -> bool {
@@ -58,11 +61,11 @@ struct Reported {
 }
 
 impl Reported {
-    fn of(row: &HistoryRow) -> Reported {
+    fn of(batch: &PastBatch) -> Reported {
         Reported {
-            finished: row.finished_at,
-            duration: Duration::from_micros(row.duration_us),
-            positions: row.end.saturating_sub(row.start),
+            finished: batch.finished_at,
+            duration: Duration::from_micros(batch.duration_us),
+            positions: batch.end.saturating_sub(batch.start),
         }
     }
 }
@@ -70,7 +73,7 @@ impl Reported {
 impl HeldJob {
     pub(super) fn new(id: JobId, row: &JobRow) -> Result<HeldJob> {
         let holder = row.holder.ok_or_else(|| {
-            undecodable(Table::Jobs, &key::job(id), "it is leased, but nobody holds it")
+            undecodable(tables::JOBS, &key::job(id), "it is leased, but nobody holds it")
         })?;
         let leased_at = row.leased_at.unwrap_or(row.created_at);
         let evidence = if row.cursor > row.leased_cursor {
@@ -98,25 +101,26 @@ impl HeldJob {
     }
 
     /// Adds one of its own batches.
-    pub(super) fn add_own(&mut self, row: &HistoryRow) {
+    pub(super) fn add_own(&mut self, batch: &PastBatch) {
         let Evidence::Own { batches, end, first } = &mut self.evidence else { return };
         // Its batches follow each other without a gap. Whatever else names it was imported.
-        if self.is_finished || row.worker != self.holder || row.end != *end {
+        if self.is_finished || batch.worker != self.holder || batch.end != *end {
             return;
         }
         let known = batches.len();
-        let more = push(batches, Reported::of(row));
+        let more = push(batches, Reported::of(batch));
         if batches.len() > known {
-            *end = row.start;
+            *end = batch.start;
         }
         self.is_finished = !more || end <= first;
     }
 
     /// Adds a batch of its holder on the same prefix.
-    pub(super) fn add_of_holder(&mut self, row: &HistoryRow) {
+    pub(super) fn add_of_holder(&mut self, batch: &PastBatch) {
         let Evidence::OfHolder { batches } = &mut self.evidence else { return };
-        if !self.is_finished && row.duration_us > 0 {
-            self.is_finished = !push(batches, Reported::of(row));
+        if !self.is_finished && batch.duration_us > 0 {
+            let more = push(batches, Reported::of(batch));
+            self.is_finished = !more || batches.len() == MOST_OF_HOLDER;
         }
     }
 

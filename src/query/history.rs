@@ -7,65 +7,26 @@ use serde::Serialize;
 use super::chunks::{Records, SIZES};
 use super::{Snapshot, rows};
 use crate::error::Result;
+use crate::schema::access::history_ends;
 use crate::schema::key;
 use crate::schema::rows::HistoryRow;
-use crate::schema::tables::history_ends;
-use crate::storage::{Order, Table};
-use crate::time::Timestamp;
-use crate::types::{JobId, WorkerId};
+use crate::schema::tables;
+use crate::storage::Order;
+use crate::types::{JobId, PastBatch, WorkerId};
 
-/// One batch, as stored in history.
+/// A record of history.
+///
+/// It serializes flat, with the fields of the batch beside its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HistoryRecord {
     /// Its number: records stored later have higher ones.
     pub id: u64,
-    /// Who did it.
-    pub worker: WorkerId,
-    /// Its job, which may have been deleted since; `None` for some imported batches.
-    pub job: Option<JobId>,
-    /// First position covered.
-    pub start: u64,
-    /// One past the last position covered.
-    pub end: u64,
-    /// Items handled.
-    pub items: u64,
-    /// Time it took, in microseconds.
-    pub duration_us: u64,
-    /// When it was finished.
-    pub finished_at: Timestamp,
-    /// Whether it completed its job.
+    /// The batch it stands for.
+    #[serde(flatten)]
+    pub batch: PastBatch,
+    /// Whether the batch completed its job; `false` for imported ones.
     pub completed: bool,
-    /// The error that the batch reported, if it did.
-    pub error: Option<String>,
-}
-
-impl HistoryRecord {
-    fn new(id: u64, row: HistoryRow) -> HistoryRecord {
-        let HistoryRow {
-            worker,
-            job,
-            start,
-            end,
-            items,
-            duration_us,
-            finished_at,
-            completed,
-            error,
-        } = row;
-        HistoryRecord {
-            id,
-            worker,
-            job,
-            start,
-            end,
-            items,
-            duration_us,
-            finished_at,
-            completed,
-            error,
-        }
-    }
 }
 
 impl Snapshot {
@@ -116,7 +77,7 @@ impl Snapshot {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>> {
-        self.newest(before, limit, |row| row.job == Some(job))
+        self.newest(before, limit, |batch| batch.job == Some(job))
     }
 
     /// The batches that reported an error, in pages as of
@@ -126,7 +87,7 @@ impl Snapshot {
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn newest_errors(&self, before: Option<u64>, limit: usize) -> Result<Vec<HistoryRecord>> {
-        self.newest(before, limit, |row| row.error.is_some())
+        self.newest(before, limit, |batch| batch.error.is_some())
     }
 
     /// The newest records that are wanted.
@@ -134,7 +95,7 @@ impl Snapshot {
         &self,
         before: Option<u64>,
         limit: usize,
-        wanted: impl Fn(&HistoryRow) -> bool,
+        wanted: impl Fn(&PastBatch) -> bool,
     ) -> Result<Vec<HistoryRecord>> {
         let mut records = Vec::new();
         if let Some(all) = self.history_before(before)? {
@@ -160,7 +121,7 @@ impl Snapshot {
         among: Records,
         limit: usize,
         mark: &[u8],
-        wanted: impl Fn(&HistoryRow) -> bool,
+        wanted: impl Fn(&PastBatch) -> bool,
         records: &mut Vec<HistoryRecord>,
     ) -> Result<()> {
         if records.len() >= limit {
@@ -168,12 +129,12 @@ impl Snapshot {
         }
         let (first, last) = (key::number(among.first), key::number(among.last));
         let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
-        self.scan(Table::History, range, Order::Descending, |key, value| {
+        self.scan(tables::HISTORY, range, Order::Descending, |key, value| {
             if value.starts_with(mark) {
-                let id = rows::parsed(Table::History, key, rows::number)?;
-                let row: HistoryRow = rows::decoded(Table::History, key, value)?;
-                if wanted(&row) {
-                    records.push(HistoryRecord::new(id, row));
+                let id = rows::parsed(tables::HISTORY, key, key::as_number)?;
+                let HistoryRow { batch, completed } = rows::decoded(tables::HISTORY, key, value)?;
+                if wanted(&batch) {
+                    records.push(HistoryRecord { id, batch, completed });
                 }
             }
             Ok(rows::go_on(records.len() < limit))

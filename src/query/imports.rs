@@ -2,8 +2,9 @@
 
 use super::Snapshot;
 use crate::error::Result;
+use crate::schema::access::load;
+use crate::schema::meta::import_key;
 use crate::schema::rows::ImportRow;
-use crate::schema::tables::{import_key, load};
 
 impl Snapshot {
     /// The number of the last [import](crate::Import) from a source; `None` if there was none. An

@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::{Snapshot, rows};
 use crate::config::limits;
 use crate::error::Result;
+use crate::schema::access::load;
 use crate::schema::key;
 use crate::schema::rows::{JobRow, Number, PrefixRow};
-use crate::schema::tables::load;
-use crate::storage::{Order, Table};
+use crate::schema::tables;
+use crate::storage::Order;
 use crate::time::Timestamp;
 use crate::types::{JobId, JobStatus, Prefix, Token, WorkerId};
 
@@ -170,7 +171,7 @@ impl Snapshot {
     pub fn jobs(&self, after: Option<JobId>, limit: usize) -> Result<Vec<Job>> {
         let after = after.map(key::job);
         let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
-        self.collect((from, Bound::Unbounded), limit, rows::job, Job::new)
+        self.collect((from, Bound::Unbounded), limit, key::as_job, Job::new)
     }
 
     /// The jobs of a prefix, in the order of their ranges: at most `limit` of them, from the first
@@ -239,9 +240,9 @@ impl Snapshot {
         let all = key::Under::new(key::of_prefix(prefix));
         let after = after.map(|start| key::job_range(prefix, start));
         let from = after.as_deref().map_or(all.range().0, Bound::Excluded);
-        self.scan(Table::JobRanges, (from, all.range().1), Order::Ascending, |key, value| {
-            rows::parsed(Table::JobRanges, key, rows::job_range)?;
-            let Number(id) = rows::decoded(Table::JobRanges, key, value)?;
+        self.scan(tables::JOB_RANGES, (from, all.range().1), Order::Ascending, |key, value| {
+            rows::parsed(tables::JOB_RANGES, key, key::as_job_range)?;
+            let Number(id) = rows::decoded(tables::JOB_RANGES, key, value)?;
             visit(JobId(id), self.job_row(JobId(id))?)
         })
     }
@@ -254,8 +255,8 @@ impl Snapshot {
     ) -> Result<()> {
         let after = after.map(|(worker, job)| key::holder(worker, job));
         let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
-        self.scan(Table::JobHolders, (from, Bound::Unbounded), Order::Ascending, |key, _| {
-            let (_, id) = rows::parsed(Table::JobHolders, key, rows::holder)?;
+        self.scan(tables::JOB_HOLDERS, (from, Bound::Unbounded), Order::Ascending, |key, _| {
+            let (_, id) = rows::parsed(tables::JOB_HOLDERS, key, key::as_holder)?;
             visit(id, self.job_row(id)?)
         })
     }

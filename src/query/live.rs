@@ -11,12 +11,13 @@ use std::sync::Arc;
 use super::chunks::{Adder, Records, SIZES, Sum, Sums, add};
 use super::{Snapshot, rows};
 use crate::error::Result;
+use crate::schema::access::history_ends;
 use crate::schema::key;
 use crate::schema::rows::HistoryRow;
-use crate::schema::tables::history_ends;
-use crate::storage::{Order, Table};
+use crate::schema::tables;
+use crate::storage::Order;
 use crate::time::Timestamp;
-use crate::types::{Totals, WorkerId};
+use crate::types::{PastBatch, Totals, WorkerId};
 
 /// Every worker.
 pub(super) const EVERYBODY: RangeInclusive<WorkerId> = WorkerId(0)..=WorkerId(u32::MAX);
@@ -38,6 +39,8 @@ impl Part {
 impl Snapshot {
     /// The parts of live history, the oldest first.
     pub(super) fn live_parts(&self) -> Result<&[Part]> {
+        // Parts that were found before lead to the sums, which are behind a lock.
+        self.inner.process.check()?;
         if let Some(parts) = self.inner.parts.get() {
             return Ok(parts);
         }
@@ -63,7 +66,9 @@ impl Snapshot {
         for part in self.live_parts()? {
             match &part.sums {
                 Some(sums) => live.add_sums(sums.of(workers))?,
-                None => self.each_record_of(workers, part.records, |row| live.add_record(row))?,
+                None => {
+                    self.each_record_of(workers, part.records, |batch| live.add_record(batch))?
+                }
             }
         }
         Ok(live.finish())
@@ -127,9 +132,9 @@ impl Snapshot {
                 }
                 Ok(())
             }
-            _ => self.each_record_of(workers, part.records, |row| {
-                if row.finished_at >= since {
-                    add(finished.entry(row.worker).or_default(), &row.totals())?;
+            _ => self.each_record_of(workers, part.records, |batch| {
+                if batch.finished_at >= since {
+                    add(finished.entry(batch.worker).or_default(), &batch.totals())?;
                 }
                 Ok(())
             }),
@@ -143,7 +148,7 @@ impl Snapshot {
 
     fn add_up(&self, records: Records) -> Result<Sums> {
         let mut sums = Adder::default();
-        self.each_record_of(&EVERYBODY, records, |row| sums.add_record(row))?;
+        self.each_record_of(&EVERYBODY, records, |batch| sums.add_record(batch))?;
         Ok(sums.finish())
     }
 
@@ -152,7 +157,7 @@ impl Snapshot {
         &self,
         workers: &RangeInclusive<WorkerId>,
         records: Records,
-        mut visit: impl FnMut(&HistoryRow) -> Result<()>,
+        mut visit: impl FnMut(&PastBatch) -> Result<()>,
     ) -> Result<()> {
         let mark = if workers.start() == workers.end() {
             HistoryRow::mark(*workers.start())
@@ -161,12 +166,12 @@ impl Snapshot {
         };
         let (first, last) = (key::number(records.first), key::number(records.last));
         let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
-        self.scan(Table::History, range, Order::Ascending, |key, value| {
+        self.scan(tables::HISTORY, range, Order::Ascending, |key, value| {
             if value.starts_with(&mark) {
-                rows::parsed(Table::History, key, rows::number)?;
-                let row: HistoryRow = rows::decoded(Table::History, key, value)?;
-                if workers.contains(&row.worker) {
-                    visit(&row)?;
+                rows::parsed(tables::HISTORY, key, key::as_number)?;
+                let HistoryRow { batch, .. } = rows::decoded(tables::HISTORY, key, value)?;
+                if workers.contains(&batch.worker) {
+                    visit(&batch)?;
                 }
             }
             Ok(ControlFlow::Continue(()))

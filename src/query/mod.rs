@@ -29,7 +29,7 @@ pub use jobs::{Job, JobCounts};
 pub use periods::{DayStats, LifetimeStats, MonthStats};
 pub use progress::Progress;
 pub use rate::Rate;
-pub use size::{Size, TableStats};
+pub use size::Size;
 pub use standings::{KindStats, LeaderboardEntry, Standing};
 
 pub(crate) use chunks::ChunkSums;
@@ -38,8 +38,11 @@ use live::Part;
 
 use crate::config::Caps;
 use crate::error::Result;
+use crate::process::Process;
+use crate::schema::access::ALL;
+use crate::schema::key;
+use crate::schema::meta;
 use crate::schema::rows::{Control, WorkerRow};
-use crate::schema::tables::{self, ALL};
 use crate::storage::EngineSnapshot;
 use crate::time::Timestamp;
 use crate::types::WorkerId;
@@ -95,7 +98,8 @@ use crate::types::WorkerId;
 ///
 /// Every method that reads returns [`Error::Storage`](crate::Error::Storage) if the database cannot
 /// be read, and [`Error::Corrupted`](crate::Error::Corrupted), which names the row, if a row cannot
-/// be decoded. Such rows are never skipped.
+/// be decoded. Such rows are never skipped. Once the store was closed or reopened, what the snapshot
+/// has not read yet is [`Error::Closed`](crate::Error::Closed).
 #[derive(Clone)]
 pub struct Snapshot {
     inner: Arc<Inner>,
@@ -103,6 +107,7 @@ pub struct Snapshot {
 }
 
 struct Inner {
+    process: Process,
     txn: Arc<dyn EngineSnapshot>,
     now: Timestamp,
     control: Control,
@@ -148,9 +153,10 @@ impl Snapshot {
         stored_bytes: u64,
         chunk_sums: Arc<ChunkSums>,
     ) -> Result<Snapshot> {
-        let control = tables::control(&*txn)?;
+        let control = meta::control(&*txn)?;
         let (parts, live) = (OnceLock::new(), OnceLock::new());
-        let inner = Inner { txn, now, control, stored_bytes, chunk_sums, parts, live };
+        let process = Process::current();
+        let inner = Inner { process, txn, now, control, stored_bytes, chunk_sums, parts, live };
         Ok(Snapshot { inner: Arc::new(inner), archived: false })
     }
 
@@ -201,7 +207,7 @@ impl Snapshot {
             self.live()?;
         }
         let mut workers = Vec::new();
-        self.each_row(ALL, rows::worker, |id, row: WorkerRow| {
+        self.each_row(ALL, key::as_worker, |id, row: WorkerRow| {
             if scope == Scope::Fleet || scope == Scope::Kind(&row.kind) {
                 workers.push(id);
             }

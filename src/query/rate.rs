@@ -14,20 +14,21 @@ use serde::{Serialize, Serializer};
 use super::held::{HeldJob, Measured, has_expired};
 use super::{Snapshot, rows};
 use crate::error::Result;
+use crate::schema::access::{ALL, load};
 use crate::schema::key;
 use crate::schema::rows::{HistoryRow, JobRow};
-use crate::schema::tables::{ALL, load};
-use crate::storage::{Order, Table};
+use crate::schema::tables;
+use crate::storage::Order;
 use crate::time::Timestamp;
-use crate::types::{JobId, WorkerId};
+use crate::types::{JobId, PastBatch, WorkerId};
 
 /// How fast jobs move, in positions per second of wall-clock time.
 ///
 /// It is the sum over the jobs that are held under a live lease and move. The rate of one job is
 /// taken over the 15 minutes up to the end of its newest batch, pauses between batches included. A
 /// batch that lies in them only in part counts in part. A job that has not moved under its present
-/// lease takes the rate of its holder's newest batches on other jobs of the prefix. Where live
-/// history has no such batches, the rate is that of all that was ever done of the job.
+/// lease takes the rate of its holder's newest batches on other jobs of the prefix, at most 16 of them.
+/// Where live history has no such batches, the rate is that of all that was ever done of the job.
 ///
 /// A job moves until its holder is silent: until its last checkpoint is longer ago than three times
 /// its longest known batch, and than a minute. While fewer than five batches are known, the holder
@@ -92,7 +93,7 @@ impl Snapshot {
             Ok(ControlFlow::Continue(()))
         })?;
         self.measure(&mut held)?;
-        let newest = self.newest_history(None, 1)?.pop().map(|batch| batch.finished_at);
+        let newest = self.newest_history(None, 1)?.pop().map(|record| record.batch.finished_at);
         Ok(Pace::of(&held, self.taken_at()).rate(newest))
     }
 
@@ -103,9 +104,10 @@ impl Snapshot {
         if search.unfinished == 0 {
             return Ok(());
         }
-        self.scan(Table::History, ALL, Order::Descending, |key, value| {
-            rows::parsed(Table::History, key, rows::number)?;
-            search.look_at(&rows::decoded(Table::History, key, value)?)?;
+        self.scan(tables::HISTORY, ALL, Order::Descending, |key, value| {
+            rows::parsed(tables::HISTORY, key, key::as_number)?;
+            let HistoryRow { batch, .. } = rows::decoded(tables::HISTORY, key, value)?;
+            search.look_at(&batch)?;
             looked_at += 1;
             Ok(rows::go_on(search.unfinished > 0 && looked_at < MOST_RECORDS))
         })
@@ -137,40 +139,40 @@ impl<'s> Search<'s> {
         Search { view, held, by_job, by_holder, prefixes: HashMap::new(), unfinished }
     }
 
-    fn look_at(&mut self, row: &HistoryRow) -> Result<()> {
-        let Some(job) = row.job else { return Ok(()) };
+    fn look_at(&mut self, batch: &PastBatch) -> Result<()> {
+        let Some(job) = batch.job else { return Ok(()) };
         if let Some(at) = self.by_job.get(&job) {
-            self.held[*at].add_own(row);
+            self.held[*at].add_own(batch);
             if self.held[*at].is_finished {
                 self.by_job.remove(&job);
                 self.unfinished -= 1;
             }
         }
-        if self.by_holder.contains_key(&row.worker) {
-            self.look_for_holder(job, row)?;
+        if self.by_holder.contains_key(&batch.worker) {
+            self.look_for_holder(job, batch)?;
         }
         Ok(())
     }
 
-    fn look_for_holder(&mut self, job: JobId, row: &HistoryRow) -> Result<()> {
+    fn look_for_holder(&mut self, job: JobId, batch: &PastBatch) -> Result<()> {
         if !self.prefixes.contains_key(&job) {
             // It may have been deleted since.
             let stored: Option<JobRow> = load(self.view.txn(), &key::job(job))?;
             self.prefixes.insert(job, stored.map(|stored| stored.prefix));
         }
         let Some(Some(prefix)) = self.prefixes.get(&job) else { return Ok(()) };
-        let Some(waiting) = self.by_holder.get_mut(&row.worker) else { return Ok(()) };
+        let Some(waiting) = self.by_holder.get_mut(&batch.worker) else { return Ok(()) };
         for at in waiting.iter() {
             let held = &mut self.held[*at];
             if held.prefix == *prefix {
-                held.add_of_holder(row);
+                held.add_of_holder(batch);
             }
         }
         let before = waiting.len();
         waiting.retain(|at| !self.held[*at].is_finished);
         self.unfinished -= before - waiting.len();
         if waiting.is_empty() {
-            self.by_holder.remove(&row.worker);
+            self.by_holder.remove(&batch.worker);
         }
         Ok(())
     }
@@ -223,7 +225,8 @@ impl Pace {
 
     pub(super) fn rate(&self, last_moved: Option<Timestamp>) -> Rate {
         if self.jobs > 0 {
-            let over = Duration::from_secs_f64(self.weighted / self.per_second);
+            let over = Duration::try_from_secs_f64(self.weighted / self.per_second);
+            let over = over.unwrap_or_default();
             Rate::Moving { per_second: self.per_second, jobs: self.jobs, over }
         } else if self.is_unknown {
             Rate::Unknown

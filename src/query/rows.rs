@@ -4,10 +4,11 @@ use std::ops::ControlFlow;
 
 use super::Snapshot;
 use crate::error::Result;
+use crate::schema::access::{self, load, missing, undecodable};
 use crate::schema::codec::{self, Decode};
 use crate::schema::key;
 use crate::schema::rows::{JobRow, Row};
-use crate::schema::tables::{self, load, missing, undecodable};
+use crate::schema::tables;
 use crate::storage::{KeyRange, Order, Table};
 use crate::types::JobId;
 
@@ -64,7 +65,7 @@ impl Snapshot {
     /// A job that another row refers to.
     pub(super) fn job_row(&self, id: JobId) -> Result<JobRow> {
         let key = key::job(id);
-        load(self.txn(), &key)?.ok_or_else(|| missing(Table::Jobs, &key).into())
+        load(self.txn(), &key)?.ok_or_else(|| missing(tables::JOBS, &key).into())
     }
 }
 
@@ -79,7 +80,7 @@ pub(crate) fn parsed<'k, K>(
     key: &'k [u8],
     parse: impl Fn(&'k [u8]) -> Option<K>,
 ) -> Result<K> {
-    Ok(tables::parsed(table, key, parse)?)
+    Ok(access::parsed(table, key, parse)?)
 }
 
 /// The record of a row.
@@ -87,17 +88,7 @@ pub(crate) fn decoded<R: Decode>(table: Table, key: &[u8], value: &[u8]) -> Resu
     codec::decode(value).map_err(|why| undecodable(table, key, &why).into())
 }
 
-// The parsers of keys, for rows that own what they are made of.
-
-pub(crate) use key::as_holder as holder;
-pub(crate) use key::as_job as job;
-pub(crate) use key::as_number as number;
-pub(crate) use key::as_worker as worker;
-
-pub(crate) fn job_range(key: &[u8]) -> Option<(Vec<u8>, u64)> {
-    key::as_job_range(key).map(|(prefix, start)| (prefix.to_vec(), start))
-}
-
+/// What the key of a finding stands for, for rows that own what they are made of.
 pub(crate) fn finding(key: &[u8]) -> Option<(JobId, Vec<u8>)> {
     key::as_finding(key).map(|(job, name)| (job, name.to_vec()))
 }

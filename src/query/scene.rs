@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Snapshot;
 use crate::builder::Builder;
 use crate::clock::ManualClock;
+use crate::schema::access;
 use crate::schema::rows::{Control, Row};
-use crate::schema::tables::{self};
 use crate::storage::{Engine, Flush, MemoryEngine, Table, Write};
 use crate::store::Store;
 use crate::time::{Day, Month, Timestamp};
@@ -97,7 +97,7 @@ impl Scene {
     }
 
     pub(crate) fn put<R: Row>(&self, key: &[u8], row: &R) {
-        self.tamper(|txn| tables::store(txn, key, row).unwrap());
+        self.tamper(|txn| access::store(txn, key, row).unwrap());
     }
 
     pub(crate) fn delete(&self, table: Table, key: &[u8]) {
@@ -106,9 +106,9 @@ impl Scene {
 
     pub(crate) fn edit<R: Row>(&self, key: &[u8], change: impl Fn(&mut R)) {
         self.tamper(|txn| {
-            let mut row = tables::load(txn, key).unwrap().expect("the row to be edited is there");
+            let mut row = access::load(txn, key).unwrap().expect("the row to be edited is there");
             change(&mut row);
-            tables::store(txn, key, &row).unwrap();
+            access::store(txn, key, &row).unwrap();
         });
     }
 

@@ -1,48 +1,31 @@
 //! The size of a store, and all of its rows.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::{Snapshot, rows};
+use super::Snapshot;
 use crate::error::Result;
+use crate::schema::access::ALL;
+use crate::schema::key;
 use crate::schema::rows::LifetimeRow;
-use crate::schema::tables::ALL;
-use crate::storage::{Order, Table};
+use crate::schema::tables;
+use crate::storage::{Order, Table, TableSize};
 
 /// How large a store is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Size {
-    /// Every table, in the order of [`Table::ALL`].
-    pub tables: Vec<TableStats>,
+    /// Every table by its name.
+    ///
+    /// The newest day and month of a worker are stored in its lifetime row. They count as rows of
+    /// `daily` and `monthly`, and their bytes as bytes of `lifetime`.
+    pub tables: BTreeMap<&'static str, TableSize>,
     /// Bytes of the file.
     pub stored_bytes: u64,
     /// Bytes of the file that the tables occupy; the rest is free to be reused.
     pub used_bytes: u64,
-}
-
-impl Size {
-    /// The rows of one table.
-    #[must_use]
-    pub fn rows(&self, table: Table) -> u64 {
-        self.tables.iter().find(|stats| stats.name == table.name()).map_or(0, |stats| stats.rows)
-    }
-}
-
-/// How large one table is.
-///
-/// The newest day and month of a worker are stored in its lifetime row. They count as rows of `daily`
-/// and `monthly`, and their bytes as bytes of `lifetime`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct TableStats {
-    /// Its name in the file.
-    pub name: &'static str,
-    /// Its number of rows.
-    pub rows: u64,
-    /// The bytes that its pages occupy.
-    pub bytes: u64,
 }
 
 impl Snapshot {
@@ -51,23 +34,34 @@ impl Snapshot {
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    /// let store = milepost::Store::in_memory()?;
+    /// let size = store.snapshot()?.size()?;
+    /// assert_eq!(size.tables["history"].rows, 0);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     pub fn size(&self) -> Result<Size> {
-        let mut tables = Vec::with_capacity(Table::ALL.len());
-        for table in Table::ALL {
-            let size = self.txn().table_size(table)?;
-            tables.push(TableStats { name: table.name(), rows: size.rows, bytes: size.bytes });
-        }
         // Not every day and month has a row of its own: each worker counts what it has.
         let (mut days, mut months) = (0, 0);
-        self.each_row(ALL, rows::worker, |_, life: LifetimeRow| {
+        self.each_row(ALL, key::as_worker, |_, life: LifetimeRow| {
             days += u64::from(life.days);
             months += u64::from(life.months);
             Ok(())
         })?;
-        tables[Table::Daily as usize].rows = days;
-        tables[Table::Monthly as usize].rows = months;
-        let used_bytes = tables.iter().map(|table| table.bytes).sum();
-        Ok(Size { tables, stored_bytes: self.inner.stored_bytes, used_bytes })
+        let mut sizes = BTreeMap::new();
+        for table in tables::ALL {
+            let mut size = self.txn().table_size(table)?;
+            match table {
+                tables::DAILY => size.rows = days,
+                tables::MONTHLY => size.rows = months,
+                _ => {}
+            }
+            sizes.insert(table.name(), size);
+        }
+        let used_bytes = sizes.values().map(|size| size.bytes).sum();
+        Ok(Size { tables: sizes, stored_bytes: self.inner.stored_bytes, used_bytes })
     }
 
     /// Shows every row of every table as its key and value, in order: for comparing whole stores.
@@ -76,7 +70,7 @@ impl Snapshot {
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn dump(&self, mut visit: impl FnMut(Table, &[u8], &[u8])) -> Result<()> {
-        for table in Table::ALL {
+        for table in tables::ALL {
             self.scan(table, ALL, Order::Ascending, |key, value| {
                 visit(table, key, value);
                 Ok(ControlFlow::Continue(()))

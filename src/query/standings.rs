@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::chunks::add;
-use super::{Scope, Snapshot, WorkerInfo, rows};
+use super::{Scope, Snapshot, WorkerInfo};
 use crate::error::{Error, Result};
+use crate::schema::access::ALL;
+use crate::schema::key;
 use crate::schema::rows::WorkerRow;
-use crate::schema::tables::ALL;
 use crate::types::{Totals, WorkerId};
 
 /// A place in the leaderboard.
@@ -84,7 +85,7 @@ impl Snapshot {
             self.live()?;
         }
         let mut kinds: BTreeMap<String, (u64, Totals)> = BTreeMap::new();
-        self.each_row(ALL, rows::worker, |id, row: WorkerRow| {
+        self.each_row(ALL, key::as_worker, |id, row: WorkerRow| {
             let (workers, totals) = kinds.entry(row.kind).or_default();
             *workers += 1;
             add(totals, &self.lifetime(id)?.totals)

@@ -15,6 +15,7 @@ use super::{Scope, Snapshot};
 use crate::error::Error;
 use crate::schema::key;
 use crate::schema::rows::LifetimeRow;
+use crate::schema::tables;
 use crate::storage::Table;
 use crate::time::Timestamp;
 use crate::types::{Batch, Import, NewJob, PastBatch, Totals, WorkerId};
@@ -162,6 +163,8 @@ fn workers_that_slowed_down_by_more_than_a_share_are_found() {
 
     assert_eq!(found(0.0), [slow, half]);
     assert_eq!(found(0.5), [slow], "half as fast has not dropped by more than a half");
+    assert_eq!(view.slowed(0.0, 1).unwrap().len(), 1);
+    assert_eq!(view.slowed(0.0, 1).unwrap()[0].worker, slow);
     assert_eq!(found(0.875), [], "exactly the share is not more than the share");
     let standing = view.standing(half).unwrap();
     assert_eq!((standing.today.items, standing.lifetime.items, standing.drop), (10, 40, Some(0.5)));
@@ -296,15 +299,19 @@ fn what_was_done_since_a_time_is_added_up_from_chunks_and_single_records() {
 
     for minutes in [0u64, 1, 26, 27, 100, 399, 400, 10_000] {
         for since in [start.before(minutes as u32 * MINUTE), finished(minutes.min(1_599))] {
-            let expected: Totals =
-                live.iter().filter(|batch| batch.finished_at >= since).map(totals).collect();
+            let expected: Totals = live
+                .iter()
+                .filter(|record| record.batch.finished_at >= since)
+                .map(totals)
+                .collect();
             assert_eq!(view.finished_since(since).unwrap().totals, expected, "since {since}");
         }
     }
 }
 
-fn totals(batch: &super::HistoryRecord) -> Totals {
-    Totals::of_batch(batch.items, batch.duration_us, false, batch.finished_at)
+fn totals(record: &super::HistoryRecord) -> Totals {
+    let PastBatch { items, duration_us, finished_at, .. } = record.batch;
+    Totals::of_batch(items, duration_us, false, finished_at)
 }
 
 #[test]
@@ -320,8 +327,9 @@ fn the_newest_history_is_that_of_the_worker_the_job_or_the_errors_asked_for() {
     of_b.checkpoint(failing).unwrap();
     let view = scene.view();
 
-    let items =
-        |records: Vec<super::HistoryRecord>| records.iter().map(|r| r.items).collect::<Vec<_>>();
+    let items = |records: Vec<super::HistoryRecord>| {
+        records.iter().map(|r| r.batch.items).collect::<Vec<_>>()
+    };
 
     assert_eq!(items(view.newest_history(None, 3).unwrap()), [4, 3, 2]);
     assert_eq!(items(view.newest_history_of_worker(a.id(), None, 9).unwrap()), [3, 1]);

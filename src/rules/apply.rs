@@ -6,7 +6,7 @@ use crate::rules::history::HistoryTail;
 use crate::rules::outcome::Applied;
 use crate::rules::retention;
 use crate::rules::{expiry, fencing, findings, imports, jobs, leasing, workers};
-use crate::schema::tables;
+use crate::schema::meta;
 use crate::storage::{EngineError, EngineResult, Write};
 use crate::types::command::{Answer, Command, Effects, Receipt, Stamped};
 
@@ -20,7 +20,7 @@ pub(crate) fn apply_all(
     results: &mut Results,
 ) -> EngineResult<Effects> {
     let txn = &mut Transaction::new(txn);
-    let control = match tables::control(txn) {
+    let control = match meta::control(txn) {
         Ok(control) => control,
         Err(EngineError::DamagedRow(what)) => {
             refuse(commands, results, &Error::Corrupted { what });
@@ -50,7 +50,7 @@ pub(crate) fn apply_all(
         }
     }
     if shared.control != before {
-        tables::store_control(txn, &shared.control)?;
+        meta::store_control(txn, &shared.control)?;
     }
     Ok(effects)
 }

@@ -118,7 +118,7 @@ impl Write for Transaction<'_> {
 mod tests {
     use super::*;
     use crate::config::Caps;
-    use crate::schema::tables;
+    use crate::schema::{access, tables};
     use crate::storage::{Engine, Fault, Flush, MemoryEngine};
 
     /// Runs something contained, and returns what became of it, whether the control was changed by
@@ -135,13 +135,13 @@ mod tests {
             result.clone().map(|_| ())
         });
         assert_eq!(written.is_ok(), result.is_ok());
-        let stored = engine.snapshot().unwrap().get(Table::Jobs, b"key", &mut |_| {}).unwrap();
+        let stored = engine.snapshot().unwrap().get(tables::JOBS, b"key", &mut |_| {}).unwrap();
         (result, shared.control.next_job != 1, stored)
     }
 
     fn write(txn: &mut dyn Write, shared: &mut Shared) {
         shared.control.next_job += 1;
-        txn.put(Table::Jobs, b"key", b"value").unwrap();
+        txn.put(tables::JOBS, b"key", b"value").unwrap();
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
         });
         let damaged = run(&MemoryEngine::new(), |txn, shared| {
             write(txn, shared);
-            Err(tables::missing(Table::Jobs, b"another").into())
+            Err(access::missing(tables::JOBS, b"another").into())
         });
 
         assert!(matches!(refused, (Ok(Err(Error::Invalid { .. })), false, false)), "{refused:?}");
@@ -188,7 +188,7 @@ mod tests {
         let engine = MemoryEngine::new();
         engine.fail_after(0, Fault::Call);
 
-        let failed = run(&engine, |txn, _| Ok(txn.put(Table::Jobs, b"key", b"value")?));
+        let failed = run(&engine, |txn, _| Ok(txn.put(tables::JOBS, b"key", b"value")?));
 
         assert!(matches!(failed, (Err(EngineError::Failed(_)), _, false)), "{failed:?}");
     }
@@ -199,7 +199,7 @@ mod tests {
         let engine = MemoryEngine::new();
         engine.fail_after(0, Fault::Panic);
 
-        let _ = run(&engine, |txn, _| Ok(txn.put(Table::Jobs, b"key", b"value")?));
+        let _ = run(&engine, |txn, _| Ok(txn.put(tables::JOBS, b"key", b"value")?));
     }
 
     /// Undoing is a call of the engine as well.

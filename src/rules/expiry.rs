@@ -9,10 +9,11 @@ use std::time::Duration;
 use crate::rules::index::change;
 use crate::rules::index::load_job;
 use crate::rules::outcome::{Applied, split_damage, step};
+use crate::schema::access::{ALL, parsed, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{Control, JobRow};
-use crate::schema::tables::{ALL, parsed, undecodable};
-use crate::storage::{EngineResult, KeyRange, Order, Read, Table, Write};
+use crate::schema::tables;
+use crate::storage::{EngineResult, KeyRange, Order, Read, Write};
 use crate::time::Timestamp;
 use crate::types::{JobId, JobStatus};
 
@@ -107,8 +108,8 @@ fn entries(
     most: usize,
 ) -> EngineResult<Vec<(Timestamp, JobId)>> {
     let mut entries = Vec::new();
-    txn.scan(Table::JobLeases, range, Order::Ascending, &mut |key, _| {
-        match parsed(Table::JobLeases, key, key::as_lease) {
+    txn.scan(tables::JOB_LEASES, range, Order::Ascending, &mut |key, _| {
+        match parsed(tables::JOB_LEASES, key, key::as_lease) {
             Ok(entry) => entries.push(entry),
             Err(error) => tracing::error!(%error, "an entry of the lease index is passed over"),
         }
@@ -122,7 +123,7 @@ fn held_job(txn: &dyn Write, indexed: Timestamp, id: JobId) -> EngineResult<JobR
     let row = load_job(txn, id)?;
     if row.status != JobStatus::Leased || row.indexed != indexed {
         let why = "its job is not held under this deadline";
-        return Err(undecodable(Table::JobLeases, &key::lease(indexed, id), why));
+        return Err(undecodable(tables::JOB_LEASES, &key::lease(indexed, id), why));
     }
     Ok(row)
 }

@@ -10,14 +10,15 @@ use crate::rules::index::{AVAILABLE, change, ended};
 use crate::rules::jobs::end;
 use crate::rules::outcome::Applied;
 use crate::rules::workers::touch_worker;
+use crate::schema::access::{store, undecodable};
 use crate::schema::codec;
 use crate::schema::key;
 use crate::schema::rows::{Control, HistoryRow, JobRow};
-use crate::schema::tables::{store, undecodable};
-use crate::storage::{EngineResult, Table, Write};
+use crate::schema::tables;
+use crate::storage::{EngineResult, Write};
 use crate::time::Timestamp;
 use crate::types::command::{Action, Effect, LeaseCommand, Receipt};
-use crate::types::{Batch, JobId, JobStatus, Token, WorkerId};
+use crate::types::{Batch, JobId, JobStatus, PastBatch, Token, WorkerId};
 
 /// Applies a lease command: the next one of its lease, or a repetition of the last one. A
 /// checkpoint also returns the record for history.
@@ -35,7 +36,7 @@ pub(super) fn held(
         return Ok((first_receipt, Effect::default(), None));
     }
     let holder =
-        row.holder.ok_or_else(|| undecodable(Table::Jobs, &key::job(id), "nobody holds it"))?;
+        row.holder.ok_or_else(|| undecodable(tables::JOBS, &key::job(id), "nobody holds it"))?;
     row.sequence = *sequence;
     row.digest = digest;
     match action {
@@ -150,7 +151,7 @@ fn advance(
     batch: &Batch,
 ) -> EngineResult<(Receipt, Effect, HistoryRow)> {
     let completed = batch.end == row.end;
-    let record = HistoryRow {
+    let batch = PastBatch {
         worker,
         job: Some(id),
         start: batch.start,
@@ -158,19 +159,19 @@ fn advance(
         items: batch.items,
         duration_us: batch.duration_us(),
         finished_at: now,
-        completed,
         error: batch.error.clone(),
     };
+    let record = HistoryRow { batch, completed };
     if !completed {
         let receipt = renew(txn, control, now, id, row, |row| {
-            add_batch(row, &record);
+            add_batch(row, &record.batch);
             let (cursor, deadline) = (row.cursor, row.deadline);
             issue(row, Receipt::Moved { cursor, deadline })
         })?;
         return Ok((receipt, Effect::default(), record));
     }
     change(txn, control, id, &mut row, |row| {
-        add_batch(row, &record);
+        add_batch(row, &record.batch);
         row.receipt = Some(Receipt::Completed);
         end(row, JobStatus::Completed, now);
     })?;
@@ -178,7 +179,7 @@ fn advance(
     Ok((Receipt::Completed, ended(txn, id, &row.prefix)?, record))
 }
 
-fn add_batch(row: &mut JobRow, batch: &HistoryRow) {
+fn add_batch(row: &mut JobRow, batch: &PastBatch) {
     row.cursor = batch.end;
     row.batches += 1;
     row.items += u128::from(batch.items);

@@ -3,10 +3,11 @@
 use crate::rules::index::known_job;
 use crate::rules::outcome::Applied;
 use crate::rules::workers::known_worker;
+use crate::schema::access::{keys, load, store, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{Control, FindingRow, JobRow};
-use crate::schema::tables::{keys, load, store, undecodable};
-use crate::storage::{EngineResult, Order, Table, Write};
+use crate::schema::tables;
+use crate::storage::{EngineResult, Order, Write};
 use crate::time::Timestamp;
 use crate::types::{JobId, NewFinding, WorkerId};
 
@@ -39,13 +40,13 @@ pub(super) fn insert_finding(
     late: bool,
 ) -> EngineResult<bool> {
     let key = key::finding(job, &finding.key);
-    if txn.get(Table::Findings, &key, &mut |_| {})? {
+    if txn.get(tables::FINDINGS, &key, &mut |_| {})? {
         return Ok(false);
     }
     let stored = FindingRow { payload: finding.payload.clone(), worker, found_at: now, late };
     store(txn, &key, &stored)?;
-    txn.put(Table::FindingsByTime, &key::finding_by_time(now, job, &finding.key), &[])?;
-    txn.put(Table::FindingsByKey, &key::finding_by_key(&finding.key, job), &[])?;
+    txn.put(tables::FINDINGS_BY_TIME, &key::finding_by_time(now, job, &finding.key), &[])?;
+    txn.put(tables::FINDINGS_BY_KEY, &key::finding_by_key(&finding.key, job), &[])?;
     row.findings += 1;
     Ok(true)
 }
@@ -53,12 +54,12 @@ pub(super) fn insert_finding(
 /// Removes a finding by its key in the table of findings.
 fn remove_finding(txn: &mut dyn Write, key: &[u8]) -> EngineResult<()> {
     let (job, name) =
-        key::as_finding(key).ok_or_else(|| undecodable(Table::Findings, key, key::MALFORMED))?;
+        key::as_finding(key).ok_or_else(|| undecodable(tables::FINDINGS, key, key::MALFORMED))?;
     if let Some(row) = load::<FindingRow>(txn, key)? {
-        txn.delete(Table::FindingsByTime, &key::finding_by_time(row.found_at, job, name))?;
+        txn.delete(tables::FINDINGS_BY_TIME, &key::finding_by_time(row.found_at, job, name))?;
     }
-    txn.delete(Table::FindingsByKey, &key::finding_by_key(name, job))?;
-    txn.delete(Table::Findings, key)
+    txn.delete(tables::FINDINGS_BY_KEY, &key::finding_by_key(name, job))?;
+    txn.delete(tables::FINDINGS, key)
 }
 
 /// Removes up to `most` findings of deleted jobs.
@@ -72,7 +73,7 @@ pub(super) fn sweep_findings(
         && let Some(id) = control.deleting.last().copied()
     {
         let under = key::Under::new(key::job(id));
-        let found = keys(txn, Table::Findings, under.range(), Order::Ascending, left)?;
+        let found = keys(txn, tables::FINDINGS, under.range(), Order::Ascending, left)?;
         for key in &found {
             remove_finding(txn, key)?;
         }

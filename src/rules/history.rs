@@ -3,9 +3,9 @@
 use crate::config::Caps;
 use crate::rules::outcome::STEP;
 use crate::rules::tiers::{self, Fold, RowCounts};
+use crate::schema::access::{history_ends, store};
 use crate::schema::key;
 use crate::schema::rows::HistoryRow;
-use crate::schema::tables::{history_ends, store};
 use crate::storage::{EngineResult, Write};
 use crate::types::WorkerId;
 

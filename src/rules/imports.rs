@@ -8,11 +8,12 @@ use crate::rules::history::HistoryTail;
 use crate::rules::outcome::Applied;
 use crate::rules::tiers::Fold;
 use crate::rules::workers::known_worker;
+use crate::schema::access::{load, store};
 use crate::schema::codec;
+use crate::schema::meta;
 use crate::schema::rows::{Control, HistoryRow, ImportRow, ImportedRow};
-use crate::schema::tables::{self, load, store};
 use crate::storage::Write;
-use crate::types::{Import, ImportOutcome, ImportRecord, PastBatch, Totals, WorkerId};
+use crate::types::{Import, ImportOutcome, ImportRecord, Totals, WorkerId};
 
 /// Adds records from elsewhere to the tiers, unless their source has reached their number already.
 pub(crate) fn import(
@@ -22,7 +23,7 @@ pub(crate) fn import(
     import: &Import,
 ) -> Applied<ImportOutcome> {
     let digest = codec::digest(import);
-    let key = tables::import_key(&import.source);
+    let key = meta::import_key(&import.source);
     if let Some(last) = load::<ImportRow>(txn, &key)?
         && import.number <= last.number
     {
@@ -33,12 +34,12 @@ pub(crate) fn import(
         return Ok(ImportOutcome::AlreadyApplied);
     }
     let folds = add_up(txn, &import.records)?;
-    let ImportedRow(before) = load(txn, tables::IMPORTED_KEY)?.unwrap_or_default();
+    let ImportedRow(before) = load(txn, meta::IMPORTED_KEY)?.unwrap_or_default();
     let imported = import.records.iter().filter_map(ImportRecord::totals).try_fold(before, with)?;
 
     for record in &import.records {
         if let ImportRecord::History(batch) = record {
-            tail.append(txn, &history_row(batch))?;
+            tail.append(txn, &HistoryRow { batch: batch.clone(), completed: false })?;
         }
     }
     for (worker, fold) in &folds {
@@ -47,7 +48,7 @@ pub(crate) fn import(
         }
     }
     if imported != before {
-        store(txn, tables::IMPORTED_KEY, &ImportedRow(imported))?;
+        store(txn, meta::IMPORTED_KEY, &ImportedRow(imported))?;
     }
     store(txn, &key, &ImportRow { number: import.number, digest })?;
     Ok(ImportOutcome::Applied)
@@ -72,20 +73,6 @@ fn add_up(txn: &dyn Write, records: &[ImportRecord]) -> Applied<BTreeMap<WorkerI
         }
     }
     Ok(folds)
-}
-
-fn history_row(batch: &PastBatch) -> HistoryRow {
-    HistoryRow {
-        worker: batch.worker,
-        job: batch.job,
-        start: batch.start,
-        end: batch.end,
-        items: batch.items,
-        duration_us: batch.duration_us,
-        finished_at: batch.finished_at,
-        completed: false,
-        error: batch.error.clone(),
-    }
 }
 
 /// What the totals of all imports together may reach: half of what fits. The other half is more

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::rules::outcome::Applied;
+use crate::schema::access::{first_key, load, missing, store, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{Control, JobRow, PrefixRow};
-use crate::schema::tables::{first_key, load, missing, store, undecodable};
+use crate::schema::tables;
 use crate::storage::{EngineResult, Order, Read, Table, Write};
 use crate::types::command::Effect;
 use crate::types::{JobId, JobStatus};
 
 /// A job that an index refers to.
 pub(super) fn load_job(txn: &(impl Read + ?Sized), id: JobId) -> EngineResult<JobRow> {
-    load(txn, &key::job(id))?.ok_or_else(|| missing(Table::Jobs, &key::job(id)))
+    load(txn, &key::job(id))?.ok_or_else(|| missing(tables::JOBS, &key::job(id)))
 }
 
 /// A job that a caller named.
@@ -98,7 +99,7 @@ pub(super) fn remove(
     leave(txn, control, &mut sums, id, row)?;
     sums.positions = sums.positions.saturating_sub(u128::from(row.positions()));
     if sums.jobs == [0; 5] {
-        txn.delete(Table::Prefixes, &row.prefix)
+        txn.delete(tables::PREFIXES, &row.prefix)
     } else {
         store(txn, &row.prefix, &sums)
     }
@@ -121,18 +122,18 @@ fn enter(
     match row.status {
         JobStatus::Pending => {
             let key = key::queue_by_prefix(&row.prefix, row.priority, id);
-            txn.put(Table::JobQueueByPrefix, &key, &[])
+            txn.put(tables::JOB_QUEUE_BY_PREFIX, &key, &[])
         }
         JobStatus::Leased => {
             let Some(holder) = row.holder else {
-                return Err(undecodable(Table::Jobs, &key::job(id), "it is leased to nobody"));
+                return Err(undecodable(tables::JOBS, &key::job(id), "it is leased to nobody"));
             };
             row.indexed = row.deadline;
-            txn.put(Table::JobLeases, &key::lease(row.indexed, id), &[])?;
-            txn.put(Table::JobHolders, &key::holder(holder, id), &[])
+            txn.put(tables::JOB_LEASES, &key::lease(row.indexed, id), &[])?;
+            txn.put(tables::JOB_HOLDERS, &key::holder(holder, id), &[])
         }
         JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => {
-            txn.put(Table::JobsEnded, &ended_key(id, row)?, &[])
+            txn.put(tables::JOBS_ENDED, &ended_key(id, row)?, &[])
         }
     }
 }
@@ -145,8 +146,8 @@ fn leave(
     id: JobId,
     row: &JobRow,
 ) -> EngineResult<()> {
-    count_down(&mut control.jobs, row.status, Table::Meta, b"control")?;
-    count_down(&mut sums.jobs, row.status, Table::Prefixes, &row.prefix)?;
+    count_down(&mut control.jobs, row.status, tables::META, b"control")?;
+    count_down(&mut sums.jobs, row.status, tables::PREFIXES, &row.prefix)?;
     if row.status != JobStatus::Leased {
         sums.done = sums.done.saturating_sub(u128::from(row.done()));
         sums.busy_us = sums.busy_us.saturating_sub(row.duration_us);
@@ -154,15 +155,15 @@ fn leave(
     match row.status {
         JobStatus::Pending => {
             let key = key::queue_by_prefix(&row.prefix, row.priority, id);
-            txn.delete(Table::JobQueueByPrefix, &key)
+            txn.delete(tables::JOB_QUEUE_BY_PREFIX, &key)
         }
         JobStatus::Leased => {
-            txn.delete(Table::JobLeases, &key::lease(row.indexed, id))?;
+            txn.delete(tables::JOB_LEASES, &key::lease(row.indexed, id))?;
             row.holder
-                .map_or(Ok(()), |holder| txn.delete(Table::JobHolders, &key::holder(holder, id)))
+                .map_or(Ok(()), |holder| txn.delete(tables::JOB_HOLDERS, &key::holder(holder, id)))
         }
         JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => {
-            txn.delete(Table::JobsEnded, &ended_key(id, row)?)
+            txn.delete(tables::JOBS_ENDED, &ended_key(id, row)?)
         }
     }
 }
@@ -183,7 +184,7 @@ fn count_down(
 fn ended_key(id: JobId, row: &JobRow) -> EngineResult<Vec<u8>> {
     let ended_at = row.ended_at.ok_or_else(|| {
         let why = format!("it is {}, but not since any time", row.status);
-        undecodable(Table::Jobs, &key::job(id), &why)
+        undecodable(tables::JOBS, &key::job(id), &why)
     })?;
     Ok(key::job_ended(&row.prefix, row.status, ended_at, id))
 }
@@ -193,20 +194,20 @@ fn refresh_head(txn: &mut dyn Write, prefix: &[u8], sums: &mut PrefixRow) -> Eng
     let under = key::Under::new(key::of_prefix(prefix));
     let first = match sums.paused {
         true => None,
-        false => first_key(txn, Table::JobQueueByPrefix, under.range(), Order::Ascending)?,
+        false => first_key(txn, tables::JOB_QUEUE_BY_PREFIX, under.range(), Order::Ascending)?,
     };
     let head = first.map(|first| {
         key::as_queue_by_prefix(&first)
             .map(|(_, priority, id)| (priority, id))
-            .ok_or_else(|| undecodable(Table::JobQueueByPrefix, &first, key::MALFORMED))
+            .ok_or_else(|| undecodable(tables::JOB_QUEUE_BY_PREFIX, &first, key::MALFORMED))
     });
     let head = head.transpose()?;
     if head != sums.head {
         if let Some((priority, id)) = sums.head {
-            txn.delete(Table::JobQueue, &key::queue(priority, id))?;
+            txn.delete(tables::JOB_QUEUE, &key::queue(priority, id))?;
         }
         if let Some((priority, id)) = head {
-            txn.put(Table::JobQueue, &key::queue(priority, id), prefix)?;
+            txn.put(tables::JOB_QUEUE, &key::queue(priority, id), prefix)?;
         }
         sums.head = head;
     }

@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 use crate::error::Error;
 use crate::rules::index::{NewJobs, change, ended, known_job, load_job, remove};
 use crate::rules::outcome::{Applied, Failure};
+use crate::schema::access::{first_key, load_from, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{Control, JobRow, Number};
-use crate::schema::tables::{first_key, load_from, undecodable};
-use crate::storage::{Order, Table, Write};
+use crate::schema::tables;
+use crate::storage::{Order, Write};
 use crate::time::Timestamp;
 use crate::types::command::Effect;
 use crate::types::{JobId, JobStatus, NewJob, Token};
@@ -41,7 +42,7 @@ pub(crate) fn find_or_create(
     job: &NewJob,
 ) -> Applied<(JobId, bool)> {
     let found: Option<Number> =
-        load_from(txn, Table::JobRanges, &key::job_range(&job.prefix, job.start))?;
+        load_from(txn, tables::JOB_RANGES, &key::job_range(&job.prefix, job.start))?;
     if let Some(Number(number)) = found
         && load_job(txn, JobId(number))?.end == job.end
     {
@@ -82,12 +83,12 @@ fn check_neighbours(txn: &dyn Write, job: &NewJob) -> Applied<()> {
     let within = (Included(&at[..]), Excluded(&last[..]));
     for (range, order) in [(before, Order::Descending), (within, Order::Ascending)] {
         let mut neighbour = None;
-        txn.scan(Table::JobRanges, range, order, &mut |key, value| {
+        txn.scan(tables::JOB_RANGES, range, order, &mut |key, value| {
             neighbour = Some((key.to_vec(), crate::schema::codec::decode::<Number>(value)));
             ControlFlow::Break(())
         })?;
         let Some((key, id)) = neighbour else { continue };
-        let id = JobId(id.map_err(|why| undecodable(Table::JobRanges, &key, &why))?.0);
+        let id = JobId(id.map_err(|why| undecodable(tables::JOB_RANGES, &key, &why))?.0);
         let other = load_job(txn, id)?;
         if other.start < job.end && job.start < other.end {
             return Err(Failure::Rejected(Error::Overlap {
@@ -143,7 +144,7 @@ fn insert(
         last_error: None,
     };
     txn.put(
-        Table::JobRanges,
+        tables::JOB_RANGES,
         &key::job_range(&job.prefix, job.start),
         &crate::schema::codec::encode(&Number(id.0)),
     )?;
@@ -196,10 +197,10 @@ pub(crate) fn delete(txn: &mut dyn Write, control: &mut Control, id: JobId) -> A
         .into());
     }
     remove(txn, control, id, &row)?;
-    txn.delete(Table::Jobs, &key::job(id))?;
-    txn.delete(Table::JobRanges, &key::job_range(&row.prefix, row.start))?;
+    txn.delete(tables::JOBS, &key::job(id))?;
+    txn.delete(tables::JOB_RANGES, &key::job_range(&row.prefix, row.start))?;
     let findings = key::Under::new(key::job(id));
-    if first_key(txn, Table::Findings, findings.range(), Order::Ascending)?.is_some() {
+    if first_key(txn, tables::FINDINGS, findings.range(), Order::Ascending)?.is_some() {
         control.deleting.push(id);
     }
     Ok(())

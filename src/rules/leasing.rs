@@ -12,10 +12,11 @@ use crate::rules::index::{known_job, load_job};
 use crate::rules::jobs::end;
 use crate::rules::outcome::{Applied, Failure, split_damage};
 use crate::rules::workers::known_worker;
+use crate::schema::access::{ALL, first_key, parsed, store, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{Control, JobRow, WorkerRow};
-use crate::schema::tables::{ALL, first_key, parsed, store, undecodable};
-use crate::storage::{EngineError, EngineResult, KeyRange, Order, Table, Write};
+use crate::schema::tables;
+use crate::storage::{EngineError, EngineResult, KeyRange, Order, Write};
 use crate::time::Timestamp;
 use crate::types::command::{Effect, Grant, LeaseAnswer, LeaseRequest, Stamped, Wanted};
 use crate::types::{JobId, JobStatus, Token};
@@ -101,7 +102,7 @@ fn next_candidate(
                 return Ok(Some(candidate));
             }
             let mut prefixes: Vec<Vec<u8>> = Vec::new();
-            txn.scan(Table::JobQueue, ALL, Order::Ascending, &mut |_, prefix| {
+            txn.scan(tables::JOB_QUEUE, ALL, Order::Ascending, &mut |_, prefix| {
                 prefixes.push(prefix.to_vec());
                 if prefixes.len() < CANDIDATES {
                     ControlFlow::Continue(())
@@ -129,7 +130,7 @@ fn first_readable(
     let mut next = key::queue_by_prefix(wanted, priority, head);
     let under = key::Under::new(key::of_prefix(wanted));
     for _ in 0..CANDIDATES {
-        let (_, _, id) = parsed(Table::JobQueueByPrefix, &next, key::as_queue_by_prefix)?;
+        let (_, _, id) = parsed(tables::JOB_QUEUE_BY_PREFIX, &next, key::as_queue_by_prefix)?;
         match split_damage(waiting_job(txn, id))? {
             Ok(row) => return Ok(Some((id, row))),
             Err(error) => {
@@ -138,7 +139,7 @@ fn first_readable(
             }
         }
         let rest: KeyRange<'_> = (Bound::Excluded(&next), under.range().1);
-        match first_key(txn, Table::JobQueueByPrefix, rest, Order::Ascending)? {
+        match first_key(txn, tables::JOB_QUEUE_BY_PREFIX, rest, Order::Ascending)? {
             Some(key) => next = key,
             None => break,
         }
@@ -151,7 +152,7 @@ fn waiting_job(txn: &dyn Write, id: JobId) -> EngineResult<JobRow> {
     let row = load_job(txn, id)?;
     if row.status != JobStatus::Pending {
         let why = format!("it is queued, but {}", row.status);
-        return Err(undecodable(Table::Jobs, &key::job(id), &why));
+        return Err(undecodable(tables::JOBS, &key::job(id), &why));
     }
     Ok(row)
 }
@@ -195,15 +196,15 @@ fn own_lease(
     loop {
         let from = after.as_ref().map_or(under.range().0, |key| Bound::Excluded(key));
         let Some(key) =
-            first_key(txn, Table::JobHolders, (from, under.range().1), Order::Ascending)?
+            first_key(txn, tables::JOB_HOLDERS, (from, under.range().1), Order::Ascending)?
         else {
             return Ok(None);
         };
-        let (_, id) = parsed(Table::JobHolders, &key, key::as_holder)?;
+        let (_, id) = parsed(tables::JOB_HOLDERS, &key, key::as_holder)?;
         match split_damage(load_job(txn, id))? {
             Ok(row) if row.status != JobStatus::Leased || row.holder != Some(request.worker) => {
                 let why = "its job is not held by this worker";
-                return Err(undecodable(Table::JobHolders, &key, why));
+                return Err(undecodable(tables::JOB_HOLDERS, &key, why));
             }
             Ok(row) if is_wanted(&request.wanted, id, &row) && row.deadline > now => {
                 return Ok(Some((id, row)));

@@ -16,10 +16,11 @@ use crate::rules::contain::{Shared, Transaction, contained};
 use crate::rules::findings::sweep_findings;
 use crate::rules::history::{Cost, HistoryTail};
 use crate::rules::tiers::{self, Fold};
+use crate::schema::access::{ALL, each, first_key, parsed, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{Control, HistoryRow};
-use crate::schema::tables::{ALL, each, first_key, parsed, undecodable};
-use crate::storage::{EngineError, EngineResult, KeyRange, Order, Table, Write};
+use crate::schema::tables;
+use crate::storage::{EngineError, EngineResult, KeyRange, Order, Write};
 use crate::types::WorkerId;
 
 /// Brings history within its cap (or closer to it, where a lowered cap is being reached), and
@@ -94,7 +95,7 @@ fn evict_oldest(
     let (first, next) = tail.ends(txn)?;
     let Oldest { folds, end, damage } = fold_oldest(txn, first, wanted)?;
     for id in first..end {
-        txn.delete(Table::History, &key::number(id))?;
+        txn.delete(tables::HISTORY, &key::number(id))?;
     }
     tail.ends = Some((end, next));
     tail.rows.removed += (end - first) as usize;
@@ -124,12 +125,12 @@ fn fold_oldest(txn: &dyn Write, first: u64, wanted: u64) -> EngineResult<Oldest>
     if wanted == 0 {
         return Ok(Oldest { folds, end, damage: None });
     }
-    let scanned = each(txn, ALL, Order::Ascending, |key, row: HistoryRow| {
+    let scanned = each(txn, ALL, Order::Ascending, |key, HistoryRow { batch, .. }| {
         if key::as_number(key) != Some(end) {
             return ControlFlow::Break(());
         }
         end += 1;
-        folds.entry(row.worker).or_default().add_day(row.finished_at.day(), &row.totals());
+        folds.entry(batch.worker).or_default().add_day(batch.finished_at.day(), &batch.totals());
         if end == first + wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let damage = match scanned {
@@ -137,7 +138,7 @@ fn fold_oldest(txn: &dyn Write, first: u64, wanted: u64) -> EngineResult<Oldest>
         Err(error) => return Err(error),
         Ok(()) if end == first + wanted => None,
         Ok(()) => {
-            Some(undecodable(Table::History, &key::number(end), "it is missing: ids have a gap"))
+            Some(undecodable(tables::HISTORY, &key::number(end), "it is missing: ids have a gap"))
         }
     };
     Ok(Oldest { folds, end, damage })
@@ -174,10 +175,10 @@ fn worker_after(txn: &dyn Write, worker: WorkerId) -> EngineResult<Option<Worker
 
 /// The first worker of a range that has a lifetime.
 fn first_with_lifetime(txn: &dyn Write, range: KeyRange<'_>) -> EngineResult<Option<WorkerId>> {
-    let Some(key) = first_key(txn, Table::Lifetime, range, Order::Ascending)? else {
+    let Some(key) = first_key(txn, tables::LIFETIME, range, Order::Ascending)? else {
         return Ok(None);
     };
-    parsed(Table::Lifetime, &key, key::as_worker).map(Some)
+    parsed(tables::LIFETIME, &key, key::as_worker).map(Some)
 }
 
 /// Takes other caps. Lowered ones are reached in steps that begin with this transaction.

@@ -11,9 +11,11 @@ use proptest::test_runner::{Config, TestRunner};
 use super::apply_all;
 use crate::config::{Caps, CapsChange};
 use crate::error::{Error, Result};
+use crate::schema::access::{self, ALL};
 use crate::schema::key;
+use crate::schema::meta;
 use crate::schema::rows::JobRow;
-use crate::schema::tables::{self, ALL};
+use crate::schema::tables;
 use crate::storage::{Engine, Flush, MemoryEngine, Order, Table};
 use crate::time::Timestamp;
 use crate::types::command::{Action, Answer, Command, LeaseCommand, LeaseRequest, Stamped, Wanted};
@@ -55,7 +57,7 @@ type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 fn rows(engine: &MemoryEngine) -> Rows {
     let view = engine.snapshot().unwrap();
     let mut rows = Rows::new();
-    for table in Table::ALL {
+    for table in tables::ALL {
         view.scan(table, ALL, Order::Ascending, &mut |key, value| {
             rows.insert((table, key.to_vec()), value.to_vec());
             ControlFlow::Continue(())
@@ -68,7 +70,7 @@ fn rows(engine: &MemoryEngine) -> Rows {
 /// Damages a row, but not those that every command needs. An entry without a value is removed.
 fn spoil(engine: &MemoryEngine, damage: Damage) {
     let all = rows(engine);
-    let others = || all.iter().filter(|((table, _), _)| *table != Table::Meta);
+    let others = || all.iter().filter(|((table, _), _)| *table != tables::META);
     let Some(((table, key), value)) = others().nth(damage.row % others().count()) else { return };
     let spoilt = match damage.how {
         0 => [value, &[0][..]].concat(),
@@ -110,7 +112,7 @@ fn command(engine: &MemoryEngine, step: Step, now: Timestamp) -> Stamped {
     let (job, worker) = (JobId(number), WorkerId(worker));
     let held = |action: fn(&JobRow, u64) -> Action| {
         let view = engine.snapshot().unwrap();
-        let row = tables::load::<JobRow>(&*view, &key::job(job)).ok().flatten();
+        let row = access::load::<JobRow>(&*view, &key::job(job)).ok().flatten();
         row.map_or(Command::Flush, |row| {
             let action = action(&row, n);
             let (token, sequence) = (row.token, row.sequence + 1);
@@ -187,7 +189,7 @@ fn is_damage(answer: &Result<Answer>) -> bool {
 fn compare(before: &[Step], damages: &[Damage], groups: &[Vec<Step>]) -> (u64, u64) {
     let engine = MemoryEngine::new();
     let caps = Caps { history: 6, daily: 3, monthly: 2 };
-    engine.write(Flush::Now, &mut |txn| tables::initialize(txn, caps)).unwrap();
+    engine.write(Flush::Now, &mut |txn| meta::initialize(txn, caps)).unwrap();
     let mut now: Timestamp = "2026-02-16T12:00:00Z".parse().unwrap();
     let mut pass = || {
         now = now.after(std::time::Duration::from_secs(5 * HOUR));

@@ -11,9 +11,9 @@ mod rows;
 use std::collections::BTreeMap;
 
 use crate::config::Caps;
+use crate::schema::access::store;
 use crate::schema::key;
 use crate::schema::rows::{DailyRow, MonthlyRow, Rolled};
-use crate::schema::tables::store;
 use crate::storage::{EngineResult, Write};
 use crate::time::{Day, Month};
 use crate::types::{Totals, WorkerId};

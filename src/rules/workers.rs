@@ -2,10 +2,11 @@
 
 use crate::error::Error;
 use crate::rules::outcome::Applied;
+use crate::schema::access::{load, load_from, missing, store, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{Control, Number, WorkerRow};
-use crate::schema::tables::{load, load_from, missing, store, undecodable};
-use crate::storage::{EngineResult, Read, Table, Write};
+use crate::schema::tables;
+use crate::storage::{EngineResult, Read, Write};
 use crate::time::Timestamp;
 use crate::types::WorkerId;
 
@@ -17,7 +18,7 @@ pub(crate) fn register(
     name: &str,
     kind: &str,
 ) -> Applied<WorkerId> {
-    let known: Option<Number> = load_from(txn, Table::WorkerNames, name.as_bytes())?;
+    let known: Option<Number> = load_from(txn, tables::WORKER_NAMES, name.as_bytes())?;
     let Some(Number(number)) = known else {
         let worker = WorkerId(control.next_worker);
         control.next_worker = control
@@ -32,16 +33,16 @@ pub(crate) fn register(
             last_prefix: None,
         };
         txn.put(
-            Table::WorkerNames,
+            tables::WORKER_NAMES,
             name.as_bytes(),
             &crate::schema::codec::encode(&Number(worker.0.into())),
         )?;
         store(txn, &key::worker(worker), &row)?;
         return Ok(worker);
     };
-    let worker = u32::try_from(number)
-        .map(WorkerId)
-        .map_err(|_| undecodable(Table::WorkerNames, name.as_bytes(), "its number is too large"))?;
+    let worker = u32::try_from(number).map(WorkerId).map_err(|_| {
+        undecodable(tables::WORKER_NAMES, name.as_bytes(), "its number is too large")
+    })?;
     let mut row = load_worker(txn, worker)?;
     row.kind = kind.to_string();
     row.last_seen = row.last_seen.max(now);
@@ -51,7 +52,7 @@ pub(crate) fn register(
 
 /// A worker that other rows refer to.
 pub(super) fn load_worker(txn: &(impl Read + ?Sized), worker: WorkerId) -> EngineResult<WorkerRow> {
-    load(txn, &key::worker(worker))?.ok_or_else(|| missing(Table::Workers, &key::worker(worker)))
+    load(txn, &key::worker(worker))?.ok_or_else(|| missing(tables::WORKERS, &key::worker(worker)))
 }
 
 /// A worker that a caller named.

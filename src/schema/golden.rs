@@ -7,14 +7,15 @@ use std::fmt::Debug;
 use crate::config::Caps;
 use crate::schema::codec::{Decode, Encode, decode, encode};
 use crate::schema::key;
+use crate::schema::meta;
 use crate::schema::rows::{
     Control, DailyRow, FindingRow, HistoryRow, ImportRow, ImportedRow, JobRow, LifetimeRow,
     MonthlyRow, Newest, Number, PrefixRow, Rolled, WorkerRow,
 };
-use crate::schema::tables::{self, hex};
+use crate::schema::tables;
 use crate::storage::Table;
 use crate::time::Timestamp;
-use crate::types::{JobId, JobStatus, Receipt, Token, Totals, WorkerId};
+use crate::types::{Hex, JobId, JobStatus, PastBatch, Receipt, Token, Totals, WorkerId};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -69,7 +70,7 @@ fn job() -> JobRow {
 
 #[track_caller]
 fn check<T: Encode + Decode + PartialEq + Debug>(record: &T, golden: &str) {
-    assert_eq!(hex(&encode(record)), golden, "the bytes of {record:?}");
+    assert_eq!(Hex(&encode(record)).to_string(), golden, "the bytes of {record:?}");
     assert_eq!(decode::<T>(&encode(record)).as_ref(), Ok(record));
 }
 
@@ -118,15 +119,17 @@ fn records_keep_their_bytes() {
     );
     check(
         &HistoryRow {
-            worker: WorkerId(7),
-            job: Some(JobId(300)),
-            start: 60_000,
-            end: 70_000,
-            items: 9_999,
-            duration_us: 20_000,
-            finished_at: at("2026-02-16T12:00:00Z"),
+            batch: PastBatch {
+                worker: WorkerId(7),
+                job: Some(JobId(300)),
+                start: 60_000,
+                end: 70_000,
+                items: 9_999,
+                duration_us: 20_000,
+                finished_at: at("2026-02-16T12:00:00Z"),
+                error: Some("timeout".into()),
+            },
             completed: true,
-            error: Some("timeout".into()),
         },
         "010701fb2c01e0d403904e8f4ea09c0180c0f99bf6bba50601010774696d656f7574",
     );
@@ -191,16 +194,16 @@ fn keys_keep_their_bytes() {
             "80064aefb1bf3000000000000000012c6e6f6e6365",
         ),
         (key::finding_by_key(b"nonce", job), "056e6f6e6365000000000000012c"),
-        (tables::import_key("x"), "696d706f72742f78"),
-        (tables::IMPORTED_KEY.to_vec(), "696d706f72746564"),
+        (meta::import_key("x"), "696d706f72742f78"),
+        (meta::IMPORTED_KEY.to_vec(), "696d706f72746564"),
     ] {
-        assert_eq!(hex(&key), golden);
+        assert_eq!(Hex(&key).to_string(), golden);
     }
 }
 
 #[test]
 fn tables_keep_their_names() {
-    let names = Table::ALL.map(Table::name).join(" ");
+    let names = tables::ALL.map(Table::name).join(" ");
     assert_eq!(
         names,
         "meta workers worker_names jobs job_ranges prefixes job_queue job_queue_by_prefix job_leases \

@@ -1,9 +1,11 @@
 //! How records become rows: tables, keys, codec.
 
+pub(crate) mod access;
 pub(crate) mod codec;
 mod fields;
 #[cfg(test)]
 mod golden;
 pub(crate) mod key;
+pub(crate) mod meta;
 pub(crate) mod rows;
-pub(crate) mod tables;
+pub mod tables;

@@ -7,9 +7,10 @@ use crate::schema::codec::{
     self, Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, Leb128, record,
 };
 use crate::schema::fields::{leb128_time, time};
+use crate::schema::tables;
 use crate::storage::Table;
 use crate::time::Timestamp;
-use crate::types::{JobId, JobStatus, Receipt, Token, Totals, WorkerId};
+use crate::types::{JobId, JobStatus, PastBatch, Receipt, Token, Totals, WorkerId};
 
 pub(crate) use tiers::{DailyRow, LifetimeRow, MonthlyRow, Newest, Rolled};
 
@@ -61,7 +62,7 @@ record! {
 }
 
 impl Row for Control {
-    const TABLE: Table = Table::Meta;
+    const TABLE: Table = tables::META;
 }
 
 impl Control {
@@ -98,7 +99,7 @@ record! {
 }
 
 impl Row for WorkerRow {
-    const TABLE: Table = Table::Workers;
+    const TABLE: Table = tables::WORKERS;
 }
 
 record! {
@@ -148,7 +149,7 @@ record! {
 }
 
 impl Row for JobRow {
-    const TABLE: Table = Table::Jobs;
+    const TABLE: Table = tables::JOBS;
 }
 
 impl JobRow {
@@ -186,33 +187,27 @@ record! {
 }
 
 impl Row for PrefixRow {
-    const TABLE: Table = Table::Prefixes;
+    const TABLE: Table = tables::PREFIXES;
 }
 
 /// One batch. The worker stands first, so that a scan can pass over other workers' rows without
 /// decoding them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HistoryRow {
-    pub(crate) worker: WorkerId,
-    pub(crate) job: Option<JobId>,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    pub(crate) items: u64,
-    pub(crate) duration_us: u64,
-    pub(crate) finished_at: Timestamp,
+    pub(crate) batch: PastBatch,
     /// Whether this batch completed its job.
     pub(crate) completed: bool,
-    pub(crate) error: Option<String>,
 }
 
 /// The worker stands first, as bincode writes it: see [`HistoryRow::mark`].
 impl Encode for HistoryRow {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        (self.worker, self.job, Leb128(self.start)).encode(encoder)?;
+        let HistoryRow { batch, completed } = self;
+        (batch.worker, batch.job, Leb128(batch.start)).encode(encoder)?;
         // A range is checked before it comes here; kept this way, any range survives.
-        Leb128(self.end.wrapping_sub(self.start)).encode(encoder)?;
-        (Leb128(self.items), Leb128(self.duration_us)).encode(encoder)?;
-        (leb128_time(self.finished_at), self.completed, &self.error).encode(encoder)
+        Leb128(batch.end.wrapping_sub(batch.start)).encode(encoder)?;
+        (Leb128(batch.items), Leb128(batch.duration_us)).encode(encoder)?;
+        (leb128_time(batch.finished_at), *completed, &batch.error).encode(encoder)
     }
 }
 
@@ -224,29 +219,16 @@ impl Decode for HistoryRow {
         let finished_at = time(Decode::decode(decoder)?)?;
         let (completed, error) = Decode::decode(decoder)?;
         let end = start.wrapping_add(length);
-        Ok(HistoryRow {
-            worker,
-            job,
-            start,
-            end,
-            items,
-            duration_us,
-            finished_at,
-            completed,
-            error,
-        })
+        let batch = PastBatch { worker, job, start, end, items, duration_us, finished_at, error };
+        Ok(HistoryRow { batch, completed })
     }
 }
 
 impl Row for HistoryRow {
-    const TABLE: Table = Table::History;
+    const TABLE: Table = tables::HISTORY;
 }
 
 impl HistoryRow {
-    pub(crate) fn totals(&self) -> Totals {
-        Totals::of_batch(self.items, self.duration_us, self.error.is_some(), self.finished_at)
-    }
-
     /// What the value of every row of this worker starts with.
     pub(crate) fn mark(worker: WorkerId) -> Vec<u8> {
         codec::encode(&worker)
@@ -264,7 +246,7 @@ record! {
 }
 
 impl Row for FindingRow {
-    const TABLE: Table = Table::Findings;
+    const TABLE: Table = tables::FINDINGS;
 }
 
 record! {
@@ -277,7 +259,7 @@ record! {
 }
 
 impl Row for ImportRow {
-    const TABLE: Table = Table::Meta;
+    const TABLE: Table = tables::META;
 }
 
 /// The totals of all imports, single batches aside.
@@ -287,7 +269,7 @@ pub(crate) struct ImportedRow(pub(crate) Totals);
 wraps!(ImportedRow(Totals));
 
 impl Row for ImportedRow {
-    const TABLE: Table = Table::Meta;
+    const TABLE: Table = tables::META;
 }
 
 /// A number as the whole of a row: a job id, a worker number, the format.

@@ -1,177 +1,74 @@
-//! Typed reading and writing of rows.
+//! The tables of a store.
+//!
+//! For engines, which are passed one with each call, and for tests that look into a store with
+//! [`Snapshot::dump`](crate::Snapshot::dump). Which tables there are, their keys and their records
+//! belong to the format of the file, and not to the API.
 
-use std::ops::{Bound, ControlFlow};
+use crate::storage::Table;
 
-use crate::config::Caps;
-use crate::error::Error;
-use crate::schema::codec::{self, Decode};
-use crate::schema::key;
-use crate::schema::rows::{Control, Number, Row};
-use crate::storage::{EngineError, EngineResult, KeyRange, Order, Read, Table, Write};
+/// Format, caps, counters and import ids.
+pub const META: Table = Table::new(0, "meta");
+/// Workers by number.
+pub const WORKERS: Table = Table::new(1, "workers");
+/// Worker numbers by name.
+pub const WORKER_NAMES: Table = Table::new(2, "worker_names");
+/// Jobs by id.
+pub const JOBS: Table = Table::new(3, "jobs");
+/// Job ids by prefix and start.
+pub const JOB_RANGES: Table = Table::new(4, "job_ranges");
+/// Prefixes: their jobs by status, and sums over those that nobody holds.
+pub const PREFIXES: Table = Table::new(5, "prefixes");
+/// The first waiting job of each prefix, by priority and age.
+pub const JOB_QUEUE: Table = Table::new(6, "job_queue");
+/// Waiting jobs by prefix, priority and age.
+pub const JOB_QUEUE_BY_PREFIX: Table = Table::new(7, "job_queue_by_prefix");
+/// Leased jobs by deadline.
+pub const JOB_LEASES: Table = Table::new(8, "job_leases");
+/// Leased jobs by worker.
+pub const JOB_HOLDERS: Table = Table::new(9, "job_holders");
+/// Jobs that have ended by prefix, status and time.
+pub const JOBS_ENDED: Table = Table::new(10, "jobs_ended");
+/// Batches, oldest first.
+pub const HISTORY: Table = Table::new(11, "history");
+/// Totals by worker and day.
+pub const DAILY: Table = Table::new(12, "daily");
+/// Totals by worker and month.
+pub const MONTHLY: Table = Table::new(13, "monthly");
+/// Totals by worker.
+pub const LIFETIME: Table = Table::new(14, "lifetime");
+/// Findings by job and key.
+pub const FINDINGS: Table = Table::new(15, "findings");
+/// Findings by time.
+pub const FINDINGS_BY_TIME: Table = Table::new(16, "findings_by_time");
+/// Findings by key.
+pub const FINDINGS_BY_KEY: Table = Table::new(17, "findings_by_key");
 
-/// The format of the file: what tables there are, their keys and their records.
-pub(crate) const FORMAT: u32 = 1;
+/// Every table, at the place of its number.
+pub const ALL: [Table; 18] = [
+    META,
+    WORKERS,
+    WORKER_NAMES,
+    JOBS,
+    JOB_RANGES,
+    PREFIXES,
+    JOB_QUEUE,
+    JOB_QUEUE_BY_PREFIX,
+    JOB_LEASES,
+    JOB_HOLDERS,
+    JOBS_ENDED,
+    HISTORY,
+    DAILY,
+    MONTHLY,
+    LIFETIME,
+    FINDINGS,
+    FINDINGS_BY_TIME,
+    FINDINGS_BY_KEY,
+];
 
-const FORMAT_KEY: &[u8] = b"format";
-const CONTROL_KEY: &[u8] = b"control";
-const IMPORT_KEY: &[u8] = b"import/";
-/// The key of what all imports add up to.
-pub(crate) const IMPORTED_KEY: &[u8] = b"imported";
-
-/// Fills an empty store. Does nothing to one that has a format: somebody else may have been faster.
-pub(crate) fn initialize(txn: &mut dyn Write, caps: Caps) -> EngineResult<()> {
-    if txn.get(Table::Meta, FORMAT_KEY, &mut |_| ())? {
-        return Ok(());
+const _: () = {
+    let mut place = 0;
+    while place < ALL.len() {
+        assert!(ALL[place].number() == place, "a table is not at the place of its number");
+        place += 1;
     }
-    txn.put(Table::Meta, FORMAT_KEY, &codec::encode(&Number(FORMAT.into())))?;
-    store(txn, CONTROL_KEY, &Control::new(caps))?;
-    for table in Table::ALL {
-        // Touching a table creates it, so that readers find it.
-        txn.delete(table, b"")?;
-    }
-    Ok(())
-}
-
-/// The format version of a store; `None` if this is not one.
-pub(crate) fn format(txn: &(impl Read + ?Sized)) -> EngineResult<Option<u64>> {
-    let mut found = None;
-    txn.get(Table::Meta, FORMAT_KEY, &mut |bytes| found = codec::decode::<Number>(bytes).ok())?;
-    Ok(found.map(|number| number.0))
-}
-
-pub(crate) fn control(txn: &(impl Read + ?Sized)) -> EngineResult<Control> {
-    load(txn, CONTROL_KEY)?.ok_or_else(|| missing(Table::Meta, CONTROL_KEY))
-}
-
-pub(crate) fn store_control(txn: &mut dyn Write, control: &Control) -> EngineResult<()> {
-    store(txn, CONTROL_KEY, control)
-}
-
-/// The key of the last import of a source.
-pub(crate) fn import_key(source: &str) -> Vec<u8> {
-    [IMPORT_KEY, source.as_bytes()].concat()
-}
-
-/// The source of the key of an import.
-pub(crate) fn import_source(key: &[u8]) -> Option<&str> {
-    str::from_utf8(key.strip_prefix(IMPORT_KEY)?).ok()
-}
-
-/// Reads one row.
-pub(crate) fn load<R: Row>(txn: &(impl Read + ?Sized), key: &[u8]) -> EngineResult<Option<R>> {
-    load_from(txn, R::TABLE, key)
-}
-
-/// Reads one row of a table that holds rows of several types.
-pub(crate) fn load_from<R: Decode>(
-    txn: &(impl Read + ?Sized),
-    table: Table,
-    key: &[u8],
-) -> EngineResult<Option<R>> {
-    let mut found = None;
-    txn.get(table, key, &mut |bytes| found = Some(codec::decode(bytes)))?;
-    found.transpose().map_err(|why| undecodable(table, key, &why))
-}
-
-/// Writes one row.
-pub(crate) fn store<R: Row>(txn: &mut dyn Write, key: &[u8], row: &R) -> EngineResult<()> {
-    txn.put(R::TABLE, key, &codec::encode(row))
-}
-
-/// Shows every row of a range, in order, until `visit` breaks off.
-pub(crate) fn each<R: Row>(
-    txn: &(impl Read + ?Sized),
-    range: KeyRange<'_>,
-    order: Order,
-    mut visit: impl FnMut(&[u8], R) -> ControlFlow<()>,
-) -> EngineResult<()> {
-    let mut broken = None;
-    txn.scan(R::TABLE, range, order, &mut |key, bytes| match codec::decode(bytes) {
-        Ok(row) => visit(key, row),
-        Err(why) => {
-            broken = Some(undecodable(R::TABLE, key, &why));
-            ControlFlow::Break(())
-        }
-    })?;
-    broken.map_or(Ok(()), Err)
-}
-
-/// The first keys of a range, at most `most` of them.
-pub(crate) fn keys(
-    txn: &(impl Read + ?Sized),
-    table: Table,
-    range: KeyRange<'_>,
-    order: Order,
-    most: usize,
-) -> EngineResult<Vec<Vec<u8>>> {
-    let mut keys = Vec::new();
-    if most > 0 {
-        txn.scan(table, range, order, &mut |key, _| {
-            keys.push(key.to_vec());
-            if keys.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-    }
-    Ok(keys)
-}
-
-/// The first key of a range.
-pub(crate) fn first_key(
-    txn: &(impl Read + ?Sized),
-    table: Table,
-    range: KeyRange<'_>,
-    order: Order,
-) -> EngineResult<Option<Vec<u8>>> {
-    Ok(keys(txn, table, range, order, 1)?.pop())
-}
-
-/// The ids of the oldest and newest history record. Ids have no gaps, since only the oldest leave.
-pub(crate) fn history_ends(txn: &(impl Read + ?Sized)) -> EngineResult<Option<(u64, u64)>> {
-    let end = |order| -> EngineResult<Option<u64>> {
-        first_key(txn, Table::History, ALL, order)?
-            .map(|key| {
-                key::as_number(&key)
-                    .ok_or_else(|| undecodable(Table::History, &key, "its key is no number"))
-            })
-            .transpose()
-    };
-    Ok(end(Order::Ascending)?.zip(end(Order::Descending)?))
-}
-
-/// What a key of a table stands for.
-pub(crate) fn parsed<'k, K>(
-    table: Table,
-    key: &'k [u8],
-    parse: impl Fn(&'k [u8]) -> Option<K>,
-) -> EngineResult<K> {
-    parse(key).ok_or_else(|| undecodable(table, key, key::MALFORMED))
-}
-
-/// Every key of a table.
-pub(crate) const ALL: KeyRange<'static> = (Bound::Unbounded, Bound::Unbounded);
-
-pub(crate) fn missing(table: Table, key: &[u8]) -> EngineError {
-    EngineError::DamagedRow(format!("the {} table has no row {}", table.name(), hex(key)))
-}
-
-pub(crate) fn undecodable(table: Table, key: &[u8], why: &str) -> EngineError {
-    EngineError::DamagedRow(format!("row {} of the {} table: {why}", hex(key), table.name()))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-impl From<EngineError> for Error {
-    fn from(error: EngineError) -> Error {
-        match error {
-            EngineError::Failed(source) => Error::Storage { source },
-            EngineError::Uncertain(source) => Error::Uncertain { source },
-            EngineError::Corrupted(what) | EngineError::DamagedRow(what) => {
-                Error::Corrupted { what }
-            }
-            EngineError::TooLarge => Error::TooLarge,
-            EngineError::InUse(what) => Error::InUse { what },
-            EngineError::Forked => Error::Forked,
-        }
-    }
-}
+};

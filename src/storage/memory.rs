@@ -13,6 +13,9 @@ use super::{
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// The tables, each at the place of its number.
+type Maps = [Map; Table::MOST];
+
 /// A store in memory that behaves as the strictest engine might.
 ///
 /// It can run each transaction twice (as an optimistic engine does after a conflict), refuse
@@ -20,7 +23,7 @@ type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 /// transaction is committed costs one copy of the store.
 #[derive(Debug, Default)]
 pub struct MemoryEngine {
-    tables: Mutex<Arc<Vec<Map>>>,
+    tables: Mutex<Arc<Maps>>,
     faults: Mutex<Faults>,
     rerun: bool,
     max_operations: Option<usize>,
@@ -50,10 +53,7 @@ impl MemoryEngine {
     /// An empty store without limits.
     #[must_use]
     pub fn new() -> MemoryEngine {
-        MemoryEngine {
-            tables: Mutex::new(Arc::new(vec![Map::new(); Table::ALL.len()])),
-            ..Self::default()
-        }
+        MemoryEngine::default()
     }
 
     /// Runs every transaction once in vain before it counts.
@@ -155,11 +155,11 @@ fn uncertain() -> EngineError {
     }
 }
 
-struct MemorySnapshot(Arc<Vec<Map>>);
+struct MemorySnapshot(Arc<Maps>);
 
 impl Read for MemorySnapshot {
     fn get(&self, table: Table, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> EngineResult<bool> {
-        Ok(get(&self.0[table as usize], key, visit))
+        Ok(get(&self.0[table.number()], key, visit))
     }
 
     fn scan(
@@ -169,14 +169,14 @@ impl Read for MemorySnapshot {
         order: Order,
         visit: Visit<'_>,
     ) -> EngineResult<()> {
-        scan(&self.0[table as usize], range, order, visit);
+        scan(&self.0[table.number()], range, order, visit);
         Ok(())
     }
 }
 
 impl EngineSnapshot for MemorySnapshot {
     fn table_size(&self, table: Table) -> EngineResult<TableSize> {
-        let map = &self.0[table as usize];
+        let map = &self.0[table.number()];
         Ok(TableSize {
             rows: map.len() as u64,
             bytes: map.iter().map(|(k, v)| (k.len() + v.len()) as u64).sum(),
@@ -187,7 +187,7 @@ impl EngineSnapshot for MemorySnapshot {
 /// A transaction that changes the maps in place and undoes that unless it is committed.
 struct MemoryWrite<'e> {
     engine: &'e MemoryEngine,
-    tables: &'e mut Vec<Map>,
+    tables: &'e mut Maps,
     undo: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
     /// How much was written when the savepoint was set: entries of `undo`, and bytes.
     savepoint: Option<(usize, usize)>,
@@ -214,7 +214,7 @@ impl MemoryWrite<'_> {
     /// Undoes all but the first `kept` writes.
     fn undo_to(&mut self, kept: usize) {
         for (table, key, value) in self.undo.drain(kept..).rev() {
-            let map = &mut self.tables[table as usize];
+            let map = &mut self.tables[table.number()];
             match value {
                 Some(value) => map.insert(key, value),
                 None => map.remove(&key),
@@ -232,7 +232,7 @@ impl Drop for MemoryWrite<'_> {
 impl Read for MemoryWrite<'_> {
     fn get(&self, table: Table, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> EngineResult<bool> {
         self.call()?;
-        Ok(get(&self.tables[table as usize], key, visit))
+        Ok(get(&self.tables[table.number()], key, visit))
     }
 
     fn scan(
@@ -243,7 +243,7 @@ impl Read for MemoryWrite<'_> {
         visit: Visit<'_>,
     ) -> EngineResult<()> {
         self.call()?;
-        scan(&self.tables[table as usize], range, order, visit);
+        scan(&self.tables[table.number()], range, order, visit);
         Ok(())
     }
 }
@@ -251,14 +251,14 @@ impl Read for MemoryWrite<'_> {
 impl Write for MemoryWrite<'_> {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> EngineResult<()> {
         self.charge(key.len() + value.len())?;
-        let old = self.tables[table as usize].insert(key.to_vec(), value.to_vec());
+        let old = self.tables[table.number()].insert(key.to_vec(), value.to_vec());
         self.undo.push((table, key.to_vec(), old));
         Ok(())
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) -> EngineResult<()> {
         self.charge(key.len())?;
-        let old = self.tables[table as usize].remove(key);
+        let old = self.tables[table.number()].remove(key);
         self.undo.push((table, key.to_vec(), old));
         Ok(())
     }

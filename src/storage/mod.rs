@@ -20,96 +20,38 @@ use std::sync::Arc;
 pub use memory::{Fault, MemoryEngine};
 pub(crate) use redb::{Access, RedbEngine, Source};
 
-use crate::error::Cause;
+use crate::error::{Cause, Error};
 
-/// The tables of a store.
+/// A table: to an engine, a number and a name.
+///
+/// Engines know none in advance: those of a store are listed in [`tables`](crate::tables). No two of
+/// them share a number or a name. The name is what stands in a file; numbers may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Table {
-    /// Format, caps, counters and import ids.
-    Meta,
-    /// Workers by number.
-    Workers,
-    /// Worker numbers by name.
-    WorkerNames,
-    /// Jobs by id.
-    Jobs,
-    /// Job ids by prefix and start.
-    JobRanges,
-    /// Prefixes: their jobs by status, and sums over those that nobody holds.
-    Prefixes,
-    /// The first waiting job of each prefix, by priority and age.
-    JobQueue,
-    /// Waiting jobs by prefix, priority and age.
-    JobQueueByPrefix,
-    /// Leased jobs by deadline.
-    JobLeases,
-    /// Leased jobs by worker.
-    JobHolders,
-    /// Jobs that have ended by prefix, status and time.
-    JobsEnded,
-    /// Batches, oldest first.
-    History,
-    /// Totals by worker and day.
-    Daily,
-    /// Totals by worker and month.
-    Monthly,
-    /// Totals by worker.
-    Lifetime,
-    /// Findings by job and key.
-    Findings,
-    /// Findings by time.
-    FindingsByTime,
-    /// Findings by key.
-    FindingsByKey,
+pub struct Table {
+    number: u8,
+    name: &'static str,
 }
 
 impl Table {
-    /// Every table.
-    pub const ALL: [Table; 18] = [
-        Table::Meta,
-        Table::Workers,
-        Table::WorkerNames,
-        Table::Jobs,
-        Table::JobRanges,
-        Table::Prefixes,
-        Table::JobQueue,
-        Table::JobQueueByPrefix,
-        Table::JobLeases,
-        Table::JobHolders,
-        Table::JobsEnded,
-        Table::History,
-        Table::Daily,
-        Table::Monthly,
-        Table::Lifetime,
-        Table::Findings,
-        Table::FindingsByTime,
-        Table::FindingsByKey,
-    ];
+    /// Numbers are below this, so that an engine can keep what it has for each table in an array.
+    pub const MOST: usize = 32;
 
-    /// The name of the table in the file.
+    /// For constants only, in which a number that is too large does not compile.
+    pub(crate) const fn new(number: u8, name: &'static str) -> Table {
+        assert!((number as usize) < Table::MOST, "the number of a table is too large");
+        Table { number, name }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        self.number as usize
+    }
+
+    /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Table::Meta => "meta",
-            Table::Workers => "workers",
-            Table::WorkerNames => "worker_names",
-            Table::Jobs => "jobs",
-            Table::JobRanges => "job_ranges",
-            Table::Prefixes => "prefixes",
-            Table::JobQueue => "job_queue",
-            Table::JobQueueByPrefix => "job_queue_by_prefix",
-            Table::JobLeases => "job_leases",
-            Table::JobHolders => "job_holders",
-            Table::JobsEnded => "jobs_ended",
-            Table::History => "history",
-            Table::Daily => "daily",
-            Table::Monthly => "monthly",
-            Table::Lifetime => "lifetime",
-            Table::Findings => "findings",
-            Table::FindingsByTime => "findings_by_time",
-            Table::FindingsByKey => "findings_by_key",
-        }
+        self.name
     }
 }
 
@@ -130,6 +72,8 @@ pub enum EngineError {
     TooLarge,
     /// Something else has to end first.
     InUse(&'static str),
+    /// The engine was closed, or reopened, since the snapshot was taken.
+    Closed,
     /// This process was forked from the one that opened the engine.
     Forked,
 }
@@ -141,6 +85,9 @@ impl fmt::Display for EngineError {
             EngineError::Corrupted(what) | EngineError::DamagedRow(what) => f.write_str(what),
             EngineError::TooLarge => f.write_str("the transaction is too large"),
             EngineError::InUse(what) => f.write_str(what),
+            EngineError::Closed => {
+                f.write_str("the storage was closed since the snapshot was taken")
+            }
             EngineError::Forked => {
                 f.write_str("the storage was opened before this process was forked")
             }
@@ -156,6 +103,22 @@ impl EngineError {
         EngineError::Failed(Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(
             what.into(),
         )))
+    }
+}
+
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Error {
+        match error {
+            EngineError::Failed(source) => Error::Storage { source },
+            EngineError::Uncertain(source) => Error::Uncertain { source },
+            EngineError::Corrupted(what) | EngineError::DamagedRow(what) => {
+                Error::Corrupted { what }
+            }
+            EngineError::TooLarge => Error::TooLarge,
+            EngineError::InUse(what) => Error::InUse { what },
+            EngineError::Closed => Error::Closed,
+            EngineError::Forked => Error::Forked,
+        }
     }
 }
 
@@ -190,8 +153,11 @@ pub type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// Reading within a snapshot or a write transaction.
 ///
-/// Entries are passed to a closure by reference, so that an engine need not copy them. If the closure panics, the
-/// panic passes through to whoever called the engine, which works on.
+/// A table comes into being with the first [`put`](Write::put) or [`delete`](Write::delete) in it.
+/// Before that it is empty for a write transaction, and for a snapshot it is empty or an error.
+///
+/// Entries are passed to a closure by reference, so that an engine need not copy them. If the closure
+/// panics, the panic passes through to whoever called the engine, which works on.
 pub trait Read {
     /// Shows the value of a key to `visit`; `false` if there is none.
     ///

@@ -69,7 +69,9 @@ mod tests {
 
     type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
-    const TABLES: [Table; 2] = [Table::Jobs, Table::Findings];
+    const ROWS: Table = Table::new(0, "rows");
+    const LAST: Table = Table::new(Table::MOST as u8 - 1, "last");
+    const TABLES: [Table; 2] = [ROWS, LAST];
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -173,13 +175,13 @@ mod tests {
         let engine = MemoryEngine::new().limits(2, 100);
 
         let full = engine.write(Flush::Now, &mut |txn| {
-            txn.put(Table::Jobs, b"a", b"kept")?;
+            txn.put(ROWS, b"a", b"kept")?;
             txn.savepoint();
-            txn.put(Table::Jobs, b"b", &[0; 90])?;
+            txn.put(ROWS, b"b", &[0; 90])?;
             txn.rollback()?;
             assert_eq!(txn.room(), 1);
-            txn.put(Table::Jobs, b"c", &[0; 90])?;
-            txn.put(Table::Jobs, b"d", b"")
+            txn.put(ROWS, b"c", &[0; 90])?;
+            txn.put(ROWS, b"d", b"")
         });
 
         assert!(matches!(full, Err(EngineError::TooLarge)), "{full:?}");
@@ -196,7 +198,7 @@ mod tests {
         engine
             .write(Flush::Now, &mut |txn| {
                 txn.savepoint();
-                txn.put(Table::Jobs, b"a", b"b")?;
+                txn.put(ROWS, b"a", b"b")?;
                 txn.rollback()
             })
             .unwrap();

@@ -1,10 +1,14 @@
-//! What a worker did between two checkpoints.
+//! What a worker did between two checkpoints, while it does it and once it is done.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use crate::config::limits;
 use crate::error::{Result, check_length};
+use crate::time::Timestamp;
+use crate::types::{JobId, Totals, WorkerId};
 
 /// A result worth keeping, to be stored under a key that is unique within its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +165,33 @@ impl Batch {
         }
         check_length("list of findings", self.findings.len(), 0, limits::FINDINGS)?;
         self.findings.iter().try_for_each(NewFinding::check)
+    }
+}
+
+/// A batch that was done: one that stands in history, or one that is imported into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PastBatch {
+    /// Who did it.
+    pub worker: WorkerId,
+    /// Its job. That of a stored batch may have been deleted since; an imported one needs none.
+    pub job: Option<JobId>,
+    /// First position covered.
+    pub start: u64,
+    /// One past the last position covered.
+    pub end: u64,
+    /// Items handled.
+    pub items: u64,
+    /// Time it took, in microseconds.
+    pub duration_us: u64,
+    /// When it was finished.
+    pub finished_at: Timestamp,
+    /// What went wrong, if anything did.
+    pub error: Option<String>,
+}
+
+impl PastBatch {
+    pub(crate) fn totals(&self) -> Totals {
+        Totals::of_batch(self.items, self.duration_us, self.error.is_some(), self.finished_at)
     }
 }
 

@@ -73,10 +73,19 @@ impl fmt::Display for Prefix {
                 f.pad(text)
             }
             _ => {
-                f.write_str("0x")?;
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                write!(f, "0x{}", Hex(&self.0))
             }
         }
+    }
+}
+
+/// Bytes that display as hexadecimal digits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hex<'b>(pub(crate) &'b [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

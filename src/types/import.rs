@@ -3,7 +3,7 @@
 use crate::config::limits;
 use crate::error::{Error, Result, check_length};
 use crate::time::{Day, Month, Timestamp};
-use crate::types::{JobId, Totals, WorkerId};
+use crate::types::{PastBatch, Totals, WorkerId};
 
 /// Records from elsewhere, to be added to the tiers in one transaction: for backfills, migrations
 /// and logs of other systems.
@@ -73,27 +73,6 @@ pub(crate) enum ImportRecord {
     Daily(WorkerId, Day, Totals),
     Monthly(WorkerId, Month, Totals),
     Lifetime(WorkerId, Totals),
-}
-
-/// A batch that was done elsewhere, or earlier.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PastBatch {
-    /// Who did it.
-    pub worker: WorkerId,
-    /// The job it belonged to, if there is one here.
-    pub job: Option<JobId>,
-    /// First position covered.
-    pub start: u64,
-    /// One past the last position covered.
-    pub end: u64,
-    /// Items handled.
-    pub items: u64,
-    /// Time it took, in microseconds.
-    pub duration_us: u64,
-    /// When it was finished.
-    pub finished_at: Timestamp,
-    /// What went wrong, if anything did.
-    pub error: Option<String>,
 }
 
 impl Import {

@@ -9,11 +9,12 @@ pub(crate) mod status;
 mod totals;
 
 pub(crate) use batch::short;
-pub use batch::{Batch, NewFinding};
+pub use batch::{Batch, NewFinding, PastBatch};
 pub use command::{Action, LeaseCommand, Receipt};
+pub(crate) use ids::Hex;
 pub use ids::{JobId, Prefix, Token, WorkerId};
 pub(crate) use import::ImportRecord;
-pub use import::{Import, ImportOutcome, PastBatch};
+pub use import::{Import, ImportOutcome};
 pub use job::NewJob;
 pub use status::JobStatus;
 pub use totals::Totals;

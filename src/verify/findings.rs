@@ -4,33 +4,34 @@ use super::{Check, ensure};
 use crate::config::limits;
 use crate::error::Result;
 use crate::query::rows;
+use crate::schema::access::ALL;
 use crate::schema::key;
 use crate::schema::rows::FindingRow;
-use crate::schema::tables::{self, ALL};
+use crate::schema::tables;
 use crate::storage::Table;
-use crate::types::JobId;
+use crate::types::{Hex, JobId};
 
 impl Check<'_> {
     /// Findings against their jobs and their indexes; returns how many there are.
     pub(super) fn findings(&self) -> Result<u64> {
         let mut job_before = None;
         let findings = self.each_row(ALL, rows::finding, |(job, name), row: FindingRow| {
-            let finding = format_args!("finding 0x{} of job {job}", tables::hex(&name));
+            let finding = format_args!("finding 0x{} of job {job}", Hex(&name));
             let fits = (1..=limits::FINDING_KEY).contains(&name.len());
-            ensure(fits, Table::Findings, finding, "its key has a length that is taken")?;
-            self.ensure_worker(Table::Findings, finding, row.worker)?;
+            ensure(fits, tables::FINDINGS, finding, "its key has a length that is taken")?;
+            self.ensure_worker(tables::FINDINGS, finding, row.worker)?;
             let by_time = key::finding_by_time(row.found_at, job, &name);
             ensure(
-                self.has(Table::FindingsByTime, &by_time)?
-                    && self.has(Table::FindingsByKey, &key::finding_by_key(&name, job))?,
-                Table::Findings,
+                self.has(tables::FINDINGS_BY_TIME, &by_time)?
+                    && self.has(tables::FINDINGS_BY_KEY, &key::finding_by_key(&name, job))?,
+                tables::FINDINGS,
                 finding,
                 "it is in both indexes of findings",
             )?;
             if job_before != Some(job) {
                 ensure(
                     self.may_have_findings(job)?,
-                    Table::Findings,
+                    tables::FINDINGS,
                     finding,
                     "its job is one there is",
                 )?;
@@ -38,31 +39,30 @@ impl Check<'_> {
             }
             Ok(())
         })?;
-        let has = |job, name: &[u8]| self.has(Table::Findings, &key::finding(job, name));
-        self.each_entry(Table::FindingsByTime, |key, value| {
-            let (_, job, name) = rows::parsed(Table::FindingsByTime, key, key::as_finding_by_time)?;
-            let finding = format_args!("finding 0x{} of job {job}", tables::hex(name));
-            ensure(
-                value.is_empty() && has(job, name)?,
-                Table::FindingsByTime,
-                finding,
-                "its finding is there",
-            )
+        self.index_of_findings(tables::FINDINGS_BY_TIME, |key| {
+            key::as_finding_by_time(key).map(|(_, job, name)| (job, name))
         })?;
-        self.each_entry(Table::FindingsByKey, |key, value| {
-            let (name, job) = rows::parsed(Table::FindingsByKey, key, key::as_finding_by_key)?;
-            let finding = format_args!("finding 0x{} of job {job}", tables::hex(name));
-            ensure(
-                value.is_empty() && has(job, name)?,
-                Table::FindingsByKey,
-                finding,
-                "its finding is there",
-            )
+        self.index_of_findings(tables::FINDINGS_BY_KEY, |key| {
+            key::as_finding_by_key(key).map(|(name, job)| (job, name))
         })?;
         Ok(findings)
     }
 
+    /// The entries of an index of findings against the findings that their keys name.
+    fn index_of_findings(
+        &self,
+        table: Table,
+        parse: impl Fn(&[u8]) -> Option<(JobId, &[u8])>,
+    ) -> Result<()> {
+        self.each_entry(table, |key, value| {
+            let (job, name) = rows::parsed(table, key, &parse)?;
+            let is_there = self.has(tables::FINDINGS, &key::finding(job, name))?;
+            let finding = format_args!("finding 0x{} of job {job}", Hex(name));
+            ensure(value.is_empty() && is_there, table, finding, "its finding is there")
+        })
+    }
+
     fn may_have_findings(&self, job: JobId) -> Result<bool> {
-        Ok(self.control().deleting.contains(&job) || self.has(Table::Jobs, &key::job(job))?)
+        Ok(self.control().deleting.contains(&job) || self.has(tables::JOBS, &key::job(job))?)
     }
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use super::{Check, ensure};
 use crate::error::Result;
 use crate::query::rows;
+use crate::schema::access::{ALL, first_key, load};
 use crate::schema::key;
 use crate::schema::rows::{JobRow, PrefixRow};
-use crate::schema::tables::{ALL, first_key, load};
+use crate::schema::tables;
 use crate::storage::{Order, Table};
 use crate::types::{JobId, JobStatus, Prefix};
 
@@ -17,19 +18,20 @@ impl Check<'_> {
     pub(super) fn is_indexed(&self, id: JobId, row: &JobRow) -> Result<()> {
         let has = |table: Table, key: &[u8]| {
             let rule = format_args!("it is in {} while it is {}", table.name(), row.status);
-            ensure(self.has(table, key)?, Table::Jobs, format_args!("job {id}"), rule)
+            ensure(self.has(table, key)?, tables::JOBS, format_args!("job {id}"), rule)
         };
-        has(Table::JobRanges, &key::job_range(&row.prefix, row.start))?;
+        has(tables::JOB_RANGES, &key::job_range(&row.prefix, row.start))?;
         match (row.status, row.holder, row.ended_at) {
-            (JobStatus::Pending, ..) => {
-                has(Table::JobQueueByPrefix, &key::queue_by_prefix(&row.prefix, row.priority, id))
-            }
+            (JobStatus::Pending, ..) => has(
+                tables::JOB_QUEUE_BY_PREFIX,
+                &key::queue_by_prefix(&row.prefix, row.priority, id),
+            ),
             (JobStatus::Leased, Some(holder), _) => {
-                has(Table::JobLeases, &key::lease(row.indexed, id))?;
-                has(Table::JobHolders, &key::holder(holder, id))
+                has(tables::JOB_LEASES, &key::lease(row.indexed, id))?;
+                has(tables::JOB_HOLDERS, &key::holder(holder, id))
             }
             (_, _, Some(at)) => {
-                has(Table::JobsEnded, &key::job_ended(&row.prefix, row.status, at, id))
+                has(tables::JOBS_ENDED, &key::job_ended(&row.prefix, row.status, at, id))
             }
             _ => Ok(()),
         }
@@ -39,7 +41,7 @@ impl Check<'_> {
     pub(super) fn indexes(&self) -> Result<()> {
         let is_held = |row: &JobRow| row.status == JobStatus::Leased;
         self.index(
-            Table::JobQueueByPrefix,
+            tables::JOB_QUEUE_BY_PREFIX,
             |key| Some(key::as_queue_by_prefix(key)?.2),
             "its job waits, with this prefix and priority",
             |id, row, key| {
@@ -48,13 +50,13 @@ impl Check<'_> {
             },
         )?;
         self.index(
-            Table::JobLeases,
+            tables::JOB_LEASES,
             |key| Some(key::as_lease(key)?.1),
             "its job is held, indexed under this deadline",
             |id, row, key| is_held(row) && key == key::lease(row.indexed, id),
         )?;
         self.index(
-            Table::JobHolders,
+            tables::JOB_HOLDERS,
             |key| Some(key::as_holder(key)?.1),
             "its job is held by this worker",
             |id, row, key| {
@@ -62,7 +64,7 @@ impl Check<'_> {
             },
         )?;
         self.index(
-            Table::JobsEnded,
+            tables::JOBS_ENDED,
             |key| Some(key::as_job_ended(key)?.3),
             "its job ended so, at this time",
             |id, row, key| {
@@ -94,7 +96,7 @@ impl Check<'_> {
             |key| key::as_prefix(key).map(<[u8]>::to_vec),
             |prefix, row: PrefixRow| {
                 let name = format_args!("prefix {}", Prefix(prefix.clone()));
-                let rule = |holds, rule: &str| ensure(holds, Table::Prefixes, name, rule);
+                let rule = |holds, rule: &str| ensure(holds, tables::PREFIXES, name, rule);
                 let empty = PrefixRow::default();
                 let sum = sums.get(&prefix).unwrap_or(&empty);
                 rule(row.jobs == sum.jobs, "it counts its jobs by status")?;
@@ -109,14 +111,14 @@ impl Check<'_> {
             },
         )?;
         let rule = format_args!("{prefixes} rows for {} prefixes that have jobs", sums.len());
-        ensure(prefixes == sums.len() as u64, Table::Prefixes, "the last prefix", rule)?;
-        self.each_entry(Table::JobQueue, |key, value| {
-            let (priority, id) = rows::parsed(Table::JobQueue, key, key::as_queue)?;
+        ensure(prefixes == sums.len() as u64, tables::PREFIXES, "the last prefix", rule)?;
+        self.each_entry(tables::JOB_QUEUE, |key, value| {
+            let (priority, id) = rows::parsed(tables::JOB_QUEUE, key, key::as_queue)?;
             let row: Option<PrefixRow> = load(self.view.txn(), value)?;
             let fits = row.is_some_and(|row| row.head == Some((priority, id)));
             ensure(
                 fits,
-                Table::JobQueue,
+                tables::JOB_QUEUE,
                 format_args!("job {id}"),
                 "its job is the head of its prefix",
             )
@@ -127,16 +129,20 @@ impl Check<'_> {
     fn head(&self, prefix: &[u8], row: &PrefixRow) -> Result<()> {
         let name = format_args!("prefix {}", Prefix(prefix.to_vec()));
         let under = key::Under::new(key::of_prefix(prefix));
-        let first =
-            first_key(self.view.txn(), Table::JobQueueByPrefix, under.range(), Order::Ascending)?;
+        let first = first_key(
+            self.view.txn(),
+            tables::JOB_QUEUE_BY_PREFIX,
+            under.range(),
+            Order::Ascending,
+        )?;
         let head = first
             .filter(|_| !row.paused)
             .and_then(|key| key::as_queue_by_prefix(&key).map(|(_, priority, id)| (priority, id)));
-        ensure(row.head == head, Table::Prefixes, name, "its head is its first waiting job")?;
+        ensure(row.head == head, tables::PREFIXES, name, "its head is its first waiting job")?;
         match row.head {
             Some((priority, id)) => {
-                let listed = self.has(Table::JobQueue, &key::queue(priority, id))?;
-                ensure(listed, Table::Prefixes, name, "its head is in job_queue")
+                let listed = self.has(tables::JOB_QUEUE, &key::queue(priority, id))?;
+                ensure(listed, tables::PREFIXES, name, "its head is in job_queue")
             }
             None => Ok(()),
         }

@@ -6,10 +6,10 @@ use super::{Check, ensure};
 use crate::config::limits;
 use crate::error::Result;
 use crate::query::rows;
+use crate::schema::access::{ALL, load};
 use crate::schema::key;
 use crate::schema::rows::{JobRow, Number, PrefixRow};
-use crate::schema::tables::{ALL, load};
-use crate::storage::Table;
+use crate::schema::tables;
 use crate::types::{JobId, JobStatus, Prefix};
 
 impl Check<'_> {
@@ -26,7 +26,7 @@ impl Check<'_> {
         let counted = self.control().jobs;
         let rule =
             format_args!("it counts the jobs of each status, {counts:?} and not {counted:?}");
-        ensure(counts == counted, Table::Meta, "control", rule)?;
+        ensure(counts == counted, tables::META, "control", rule)?;
 
         self.ranges()?;
         self.indexes()?;
@@ -37,7 +37,7 @@ impl Check<'_> {
     /// One job by itself, and that it stands in its indexes.
     fn job(&self, id: JobId, row: &JobRow) -> Result<()> {
         let rule =
-            |holds: bool, rule: &str| ensure(holds, Table::Jobs, format_args!("job {id}"), rule);
+            |holds: bool, rule: &str| ensure(holds, tables::JOBS, format_args!("job {id}"), rule);
         let is_held = row.status == JobStatus::Leased;
         let has_ended = !is_held && row.status != JobStatus::Pending;
 
@@ -74,20 +74,20 @@ impl Check<'_> {
     /// The entries of job_ranges against their jobs; neighbours among them must not overlap.
     fn ranges(&self) -> Result<()> {
         let mut before: Option<(JobId, JobRow)> = None;
-        self.each_entry(Table::JobRanges, |key, value| {
-            let (prefix, start) = rows::parsed(Table::JobRanges, key, rows::job_range)?;
-            let Number(number) = rows::decoded(Table::JobRanges, key, value)?;
+        self.each_entry(tables::JOB_RANGES, |key, value| {
+            let (prefix, start) = rows::parsed(tables::JOB_RANGES, key, key::as_job_range)?;
+            let Number(number) = rows::decoded(tables::JOB_RANGES, key, value)?;
             let id = JobId(number);
             let row: Option<JobRow> = load(self.view.txn(), &key::job(id))?;
             let Some(row) = row.filter(|row| row.prefix == prefix && row.start == start) else {
-                let name = format_args!("prefix {} from {start}", Prefix(prefix));
+                let name = format_args!("prefix {} from {start}", Prefix(prefix.to_vec()));
                 let rule = format_args!("its job, {id}, has this prefix and start");
-                return ensure(false, Table::JobRanges, name, rule);
+                return ensure(false, tables::JOB_RANGES, name, rule);
             };
             if let Some((other, other_row)) = &before {
                 let apart = other_row.prefix != row.prefix || other_row.end <= row.start;
                 let rule = format_args!("it does not overlap job {other} of the same prefix");
-                ensure(apart, Table::Jobs, format_args!("job {id}"), rule)?;
+                ensure(apart, tables::JOBS, format_args!("job {id}"), rule)?;
             }
             before = Some((id, row));
             Ok(())

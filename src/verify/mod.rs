@@ -17,9 +17,11 @@ use serde::Serialize;
 use crate::config::limits;
 use crate::error::{Error, Result};
 use crate::query::{Snapshot, rows};
+use crate::schema::access::{ALL, load, load_from};
 use crate::schema::key;
+use crate::schema::meta;
 use crate::schema::rows::{Control, HistoryRow, ImportRow, ImportedRow, Number, Row, WorkerRow};
-use crate::schema::tables::{self, ALL, load, load_from};
+use crate::schema::tables;
 use crate::storage::{KeyRange, Order, Table};
 use crate::types::WorkerId;
 
@@ -148,35 +150,35 @@ impl Check<'_> {
     fn meta(&self) -> Result<u64> {
         let control = self.control();
         let caps = [control.caps.history, control.caps.daily, control.caps.monthly];
-        ensure(!caps.contains(&0), Table::Meta, "control", "every cap is at least 1")?;
+        ensure(!caps.contains(&0), tables::META, "control", "every cap is at least 1")?;
         for job in &control.deleting {
-            let is_gone = !self.has(Table::Jobs, &key::job(*job))?;
+            let is_gone = !self.has(tables::JOBS, &key::job(*job))?;
             ensure(
                 is_gone,
-                Table::Meta,
+                tables::META,
                 "control",
                 format_args!("job {job}, which was deleted, has no row"),
             )?;
         }
-        let format = tables::format(self.view.txn())?;
-        let is_ours = format == Some(tables::FORMAT.into());
-        ensure(is_ours, Table::Meta, "format", format_args!("the format is {}", tables::FORMAT))?;
+        let format = meta::format(self.view.txn())?;
+        let is_ours = format == Some(meta::FORMAT.into());
+        ensure(is_ours, tables::META, "format", format_args!("the format is {}", meta::FORMAT))?;
 
         let mut sources = 0;
-        self.each_entry(Table::Meta, |key, value| {
-            if let Some(source) = tables::import_source(key) {
+        self.each_entry(tables::META, |key, value| {
+            if let Some(source) = meta::import_source(key) {
                 sources += 1;
-                rows::decoded::<ImportRow>(Table::Meta, key, value)?;
+                rows::decoded::<ImportRow>(tables::META, key, value)?;
                 let fits = (1..=limits::IMPORT_SOURCE).contains(&source.len());
                 let name = format_args!("import source {source:?}");
-                return ensure(fits, Table::Meta, name, "its name has 1 to 64 bytes");
+                return ensure(fits, tables::META, name, "its name has 1 to 64 bytes");
             }
-            if key == tables::IMPORTED_KEY {
-                rows::decoded::<ImportedRow>(Table::Meta, key, value)?;
+            if key == meta::IMPORTED_KEY {
+                rows::decoded::<ImportedRow>(tables::META, key, value)?;
                 return Ok(());
             }
             let known = [&b"format"[..], b"control"].contains(&key);
-            rows::parsed(Table::Meta, key, |_| known.then_some(()))
+            rows::parsed(tables::META, key, |_| known.then_some(()))
         })?;
         Ok(sources)
     }
@@ -184,50 +186,50 @@ impl Check<'_> {
     /// Workers against their names, both ways.
     fn known_workers(&self) -> Result<HashSet<WorkerId>> {
         let mut workers = HashSet::new();
-        self.each_row(ALL, rows::worker, |id, row: WorkerRow| {
+        self.each_row(ALL, key::as_worker, |id, row: WorkerRow| {
             let worker = format_args!("worker {id}");
             let given_out = (1..self.control().next_worker).contains(&id.0);
-            ensure(given_out, Table::Workers, worker, "its number was given out")?;
+            ensure(given_out, tables::WORKERS, worker, "its number was given out")?;
             let named: Option<Number> =
-                load_from(self.view.txn(), Table::WorkerNames, row.name.as_bytes())?;
+                load_from(self.view.txn(), tables::WORKER_NAMES, row.name.as_bytes())?;
             let fits = named == Some(Number(id.0.into()));
-            ensure(fits, Table::Workers, worker, "its name leads to its number")?;
+            ensure(fits, tables::WORKERS, worker, "its name leads to its number")?;
             workers.insert(id);
             Ok(())
         })?;
-        self.each_entry(Table::WorkerNames, |name, value| {
-            let Number(number) = rows::decoded(Table::WorkerNames, name, value)?;
+        self.each_entry(tables::WORKER_NAMES, |name, value| {
+            let Number(number) = rows::decoded(tables::WORKER_NAMES, name, value)?;
             let row: Option<WorkerRow> = match u32::try_from(number) {
                 Ok(id) => load(self.view.txn(), &key::worker(WorkerId(id)))?,
                 Err(_) => None,
             };
             let fits = row.is_some_and(|row| row.name.as_bytes() == name);
             let name = format_args!("name {:?}", String::from_utf8_lossy(name));
-            ensure(fits, Table::WorkerNames, name, "it leads to the worker of this name")
+            ensure(fits, tables::WORKER_NAMES, name, "it leads to the worker of this name")
         })?;
         Ok(workers)
     }
 
     fn history(&self) -> Result<u64> {
         let mut expected = None;
-        let records = self.each_row(ALL, rows::number, |id, row: HistoryRow| {
+        let records = self.each_row(ALL, key::as_number, |id, HistoryRow { batch, .. }| {
             let record = format_args!("record {id}");
             let follows = expected.is_none_or(|expected| expected == Some(id));
-            ensure(follows, Table::History, record, "it follows the one before without a gap")?;
+            ensure(follows, tables::HISTORY, record, "it follows the one before without a gap")?;
             expected = Some(id.checked_add(1));
             ensure(
-                row.start <= row.end,
-                Table::History,
+                batch.start <= batch.end,
+                tables::HISTORY,
                 record,
                 "its end is not before its start",
             )?;
-            self.ensure_worker(Table::History, record, row.worker)
+            self.ensure_worker(tables::HISTORY, record, batch.worker)
         })?;
         let cap = self.control().caps.history;
         let within = records <= cap.into() || self.control().history_settling;
         ensure(
             within,
-            Table::History,
+            tables::HISTORY,
             "the newest record",
             format_args!("{records} records are within the cap of {cap}"),
         )?;

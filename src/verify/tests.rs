@@ -7,11 +7,12 @@ use crate::error::Error;
 use crate::query::scene::{Scene, batch, day, month};
 use crate::schema::codec::encode;
 use crate::schema::key;
+use crate::schema::meta;
 use crate::schema::rows::{
     FindingRow, HistoryRow, ImportRow, ImportedRow, LifetimeRow, MonthlyRow, Number, Rolled,
     WorkerRow,
 };
-use crate::schema::tables::{self};
+use crate::schema::tables;
 use crate::storage::Table;
 use crate::types::{Import, JobId, NewJob, WorkerId};
 
@@ -80,7 +81,7 @@ fn a_store_in_order_is_found_in_order() {
     );
     assert_eq!(counts, (3, 5, 4, 1, 3));
     assert_eq!((verified.days, verified.months), (6, 4));
-    let rows: u64 = scene.view().size().unwrap().tables.iter().map(|table| table.rows).sum();
+    let rows: u64 = scene.view().size().unwrap().tables.values().map(|table| table.rows).sum();
     assert_eq!(verified.rows, rows);
     assert_eq!(scene.view().archived().verify().unwrap(), verified);
 }
@@ -122,8 +123,8 @@ fn check(cases: &[Case]) {
 fn rows_that_belong_to_nobody_are_named() {
     check(&[
         (
-            |scene| scene.delete(Table::Lifetime, &key::worker(ANNE)),
-            (Table::Daily, "worker 1 at 2026-02-14", "has a lifetime"),
+            |scene| scene.delete(tables::LIFETIME, &key::worker(ANNE)),
+            (tables::DAILY, "worker 1 at 2026-02-14", "has a lifetime"),
         ),
         (
             |scene| {
@@ -133,18 +134,18 @@ fn rows_that_belong_to_nobody_are_named() {
                 };
                 scene.put(&key::month(NOBODY, month("2026-01")), &row);
             },
-            (Table::Monthly, "worker 9 at 2026-01", "has a lifetime"),
+            (tables::MONTHLY, "worker 9 at 2026-01", "has a lifetime"),
         ),
         (
             |scene| scene.put(&key::worker(NOBODY), &LifetimeRow::default()),
-            (Table::Lifetime, "worker 9", "worker, 9, is one there is"),
+            (tables::LIFETIME, "worker 9", "worker, 9, is one there is"),
         ),
         (
             |scene| {
                 let newest = scene.view().newest_history(None, 1).unwrap()[0].id;
-                scene.edit(&key::number(newest), |row: &mut HistoryRow| row.worker = NOBODY);
+                scene.edit(&key::number(newest), |row: &mut HistoryRow| row.batch.worker = NOBODY);
             },
-            (Table::History, "record 13", "worker, 9, is one there is"),
+            (tables::HISTORY, "record 13", "worker, 9, is one there is"),
         ),
         (
             |scene| {
@@ -152,7 +153,7 @@ fn rows_that_belong_to_nobody_are_named() {
                     row.worker = NOBODY
                 })
             },
-            (Table::Findings, "finding 0x6b6579 of job 3", "worker, 9, is one there is"),
+            (tables::FINDINGS, "finding 0x6b6579 of job 3", "worker, 9, is one there is"),
         ),
         (
             |scene| {
@@ -164,7 +165,7 @@ fn rows_that_belong_to_nobody_are_named() {
                 };
                 put_finding(scene, NO_JOB, b"key", &row);
             },
-            (Table::Findings, "finding 0x6b6579 of job 99", "its job is one there is"),
+            (tables::FINDINGS, "finding 0x6b6579 of job 99", "its job is one there is"),
         ),
         (
             |scene| {
@@ -176,7 +177,7 @@ fn rows_that_belong_to_nobody_are_named() {
                 };
                 put_finding(scene, COMPLETED, b"", &row);
             },
-            (Table::Findings, "finding 0x of job 3", "key has a length that is taken"),
+            (tables::FINDINGS, "finding 0x of job 3", "key has a length that is taken"),
         ),
     ]);
 }
@@ -184,34 +185,34 @@ fn rows_that_belong_to_nobody_are_named() {
 #[test]
 fn workers_and_names_that_disagree_are_named() {
     fn name(scene: &Scene, name: &[u8], number: u64) {
-        scene.tamper(|txn| txn.put(Table::WorkerNames, name, &encode(&Number(number))).unwrap());
+        scene.tamper(|txn| txn.put(tables::WORKER_NAMES, name, &encode(&Number(number))).unwrap());
     }
     check(&[
         (
-            |scene| scene.delete(Table::WorkerNames, b"pc-anne"),
-            (Table::Workers, "worker 1", "name leads to its number"),
+            |scene| scene.delete(tables::WORKER_NAMES, b"pc-anne"),
+            (tables::WORKERS, "worker 1", "name leads to its number"),
         ),
         (
             |scene| name(scene, b"pc-anne", 2),
-            (Table::Workers, "worker 1", "name leads to its number"),
+            (tables::WORKERS, "worker 1", "name leads to its number"),
         ),
         (
             |scene| name(scene, b"pc-carl", 2),
-            (Table::WorkerNames, "name \"pc-carl\"", "worker of this name"),
+            (tables::WORKER_NAMES, "name \"pc-carl\"", "worker of this name"),
         ),
         (
             |scene| name(scene, b"pc-carl", 1 << 32),
-            (Table::WorkerNames, "name \"pc-carl\"", "worker of this name"),
+            (tables::WORKER_NAMES, "name \"pc-carl\"", "worker of this name"),
         ),
         (
             |scene| {
                 scene.edit(&key::worker(BERT), |row: &mut WorkerRow| row.name = "pc-carl".into())
             },
-            (Table::Workers, "worker 2", "name leads to its number"),
+            (tables::WORKERS, "worker 2", "name leads to its number"),
         ),
         (
             |scene| scene.control(|control| control.next_worker = 3),
-            (Table::Workers, "worker 3", "number was given out"),
+            (tables::WORKERS, "worker 3", "number was given out"),
         ),
     ]);
 }
@@ -219,33 +220,36 @@ fn workers_and_names_that_disagree_are_named() {
 #[test]
 fn rows_of_meta_that_are_wrong_are_named() {
     fn source(scene: &Scene, name: &str) {
-        scene.put(&tables::import_key(name), &ImportRow { number: 1, digest: 0 });
+        scene.put(&meta::import_key(name), &ImportRow { number: 1, digest: 0 });
     }
     check(&[
-        (|scene| source(scene, ""), (Table::Meta, "import source \"\"", "has 1 to 64 bytes")),
+        (|scene| source(scene, ""), (tables::META, "import source \"\"", "has 1 to 64 bytes")),
         (
             |scene| {
                 source(scene, "a name of 65 bytes, one more than the source of imports may have.")
             },
             (
-                Table::Meta,
+                tables::META,
                 "import source \"a name of 65 bytes, one more than the source of imports may have.\"",
                 "has 1 to 64 bytes",
             ),
         ),
         (
             |scene| {
-                scene.edit(tables::IMPORTED_KEY, |row: &mut ImportedRow| row.0.batches += 1_000);
+                scene.edit(meta::IMPORTED_KEY, |row: &mut ImportedRow| row.0.batches += 1_000);
             },
-            (Table::Meta, "imported", "all lifetimes together are no less"),
+            (tables::META, "imported", "all lifetimes together are no less"),
         ),
-        (|scene| scene.delete(Table::Meta, b"format"), (Table::Meta, "format", "the format is 1")),
+        (
+            |scene| scene.delete(tables::META, b"format"),
+            (tables::META, "format", "the format is 1"),
+        ),
     ]);
 }
 
 #[test]
 fn a_key_or_a_record_that_cannot_be_read_is_named_in_every_table() {
-    for table in Table::ALL {
+    for table in tables::ALL {
         let mut entries = Vec::new();
         scene()
             .view()
@@ -255,16 +259,16 @@ fn a_key_or_a_record_that_cannot_be_read_is_named_in_every_table() {
         // Names and finding keys may be any bytes, so there only a record can be unreadable;
         // indexes have none.
         let has_free_keys =
-            matches!(table, Table::WorkerNames | Table::Findings | Table::FindingsByTime);
+            matches!(table, tables::WORKER_NAMES | tables::FINDINGS | tables::FINDINGS_BY_TIME);
         let has_no_record = matches!(
             table,
-            Table::JobQueue
-                | Table::JobQueueByPrefix
-                | Table::JobLeases
-                | Table::JobHolders
-                | Table::JobsEnded
-                | Table::FindingsByTime
-                | Table::FindingsByKey
+            tables::JOB_QUEUE
+                | tables::JOB_QUEUE_BY_PREFIX
+                | tables::JOB_LEASES
+                | tables::JOB_HOLDERS
+                | tables::JOBS_ENDED
+                | tables::FINDINGS_BY_TIME
+                | tables::FINDINGS_BY_KEY
         );
         let long_key = [&key[..], b"!"].concat();
         for (broken, applies) in [(long_key, !has_free_keys), (key, !has_no_record)] {
@@ -285,8 +289,8 @@ fn a_key_or_a_record_that_cannot_be_read_is_named_in_every_table() {
 fn put_finding(scene: &Scene, job: JobId, name: &[u8], row: &FindingRow) {
     scene.put(&key::finding(job, name), row);
     scene.tamper(|txn| {
-        txn.put(Table::FindingsByTime, &key::finding_by_time(row.found_at, job, name), &[])
+        txn.put(tables::FINDINGS_BY_TIME, &key::finding_by_time(row.found_at, job, name), &[])
             .unwrap();
-        txn.put(Table::FindingsByKey, &key::finding_by_key(name, job), &[]).unwrap();
+        txn.put(tables::FINDINGS_BY_KEY, &key::finding_by_key(name, job), &[]).unwrap();
     });
 }

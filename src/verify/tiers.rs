@@ -8,10 +8,12 @@ use super::{Check, ensure};
 use crate::error::Result;
 use crate::query::rows;
 use crate::rules::tiers::{self, Period};
+use crate::schema::access::{ALL, first_key, load};
 use crate::schema::key;
+use crate::schema::meta;
 use crate::schema::rows::{ImportedRow, LifetimeRow, Row};
-use crate::schema::tables::{self, ALL, first_key, load};
-use crate::storage::{Order, Table};
+use crate::schema::tables;
+use crate::storage::Order;
 use crate::time::{Day, Month};
 use crate::types::{Totals, WorkerId};
 
@@ -20,27 +22,27 @@ impl Check<'_> {
     pub(super) fn tiers(&self) -> Result<(u64, u64)> {
         let (mut days, mut months) = (0, 0);
         let mut fleet = Totals::default();
-        self.each_row(ALL, rows::worker, |worker, life: LifetimeRow| {
+        self.each_row(ALL, key::as_worker, |worker, life: LifetimeRow| {
             let name = format_args!("worker {worker}");
-            self.ensure_worker(Table::Lifetime, name, worker)?;
+            self.ensure_worker(tables::LIFETIME, name, worker)?;
             let (more_days, more_months) = self.tiers_of(worker, &life)?;
             days += more_days;
             months += more_months;
             let sum = fleet.checked_add(&life.totals);
-            ensure(sum.is_some(), Table::Lifetime, name, "the sum over all workers fits")?;
+            ensure(sum.is_some(), tables::LIFETIME, name, "the sum over all workers fits")?;
             fleet = sum.unwrap_or(fleet);
             Ok(())
         })?;
         self.ensure_lifetimes::<Day>()?;
         self.ensure_lifetimes::<Month>()?;
-        let imported: Option<ImportedRow> = load(self.view.txn(), tables::IMPORTED_KEY)?;
+        let imported: Option<ImportedRow> = load(self.view.txn(), meta::IMPORTED_KEY)?;
         let holds = imported.is_none_or(|ImportedRow(imported)| {
             imported.batches <= fleet.batches
                 && imported.errors <= fleet.errors
                 && imported.items <= fleet.items
                 && imported.duration_us <= fleet.duration_us
         });
-        ensure(holds, Table::Meta, "imported", "all lifetimes together are no less")?;
+        ensure(holds, tables::META, "imported", "all lifetimes together are no less")?;
         Ok((days, months))
     }
 
@@ -61,7 +63,7 @@ impl Check<'_> {
             let name = format_args!("worker {worker} in {month}");
             ensure(
                 sum == row.totals,
-                Table::Monthly,
+                tables::MONTHLY,
                 name,
                 "its totals are its rolled part plus its days",
             )
@@ -69,14 +71,14 @@ impl Check<'_> {
         if let Some((day, _)) = sums.into_values().next() {
             ensure(
                 false,
-                Table::Daily,
+                tables::DAILY,
                 format_args!("worker {worker} on {day}"),
                 "no day outlives its month",
             )?;
         }
 
         let rule = |holds: bool, rule: &dyn Display| {
-            ensure(holds, Table::Lifetime, format_args!("worker {worker}"), rule)
+            ensure(holds, tables::LIFETIME, format_args!("worker {worker}"), rule)
         };
         rule(whole == life.totals, &"its totals are its rolled part plus its months")?;
         rule(days == u64::from(life.days), &format_args!("it counts its days, {days}"))?;
@@ -127,7 +129,7 @@ impl Check<'_> {
         };
         while let Some(key) = after(&behind)? {
             let (worker, period) = rows::parsed(table, &key, P::parse)?;
-            let has_lifetime = self.has(Table::Lifetime, &key::worker(worker))?;
+            let has_lifetime = self.has(tables::LIFETIME, &key::worker(worker))?;
             let name = format_args!("worker {worker} at {period}");
             ensure(has_lifetime, table, name, "its worker has a lifetime")?;
             behind = Bound::Excluded([&key::worker(worker)[..], &[u8::MAX; 4]].concat());

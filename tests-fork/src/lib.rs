@@ -4,11 +4,15 @@
 //! threads it lacks, so it reports through a pipe and ends by `_exit`.
 #![cfg(unix)]
 
+mod ask;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
+
+pub use ask::{ask_lease, ask_snapshot, ask_store, ask_worker, assert_forked, assert_locked};
 
 /// How long a child may take before it counts as deadlocked.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,23 +38,60 @@ fn pipe() -> (File, File) {
     unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) }
 }
 
-/// Runs a closure in a forked child, which ends with it. The two can send each other bytes.
-pub fn fork(run: impl FnOnce(&mut Parent)) -> Child {
+/// What `fork` returns on each side.
+enum Side {
+    Parent(Child),
+    Child(Parent),
+}
+
+fn split() -> Side {
     let (from_child, to_parent) = pipe();
     let (from_parent, to_child) = pipe();
-    // SAFETY: the child runs the closure and ends without returning into anything that needs the
-    // threads it lacks.
+    // SAFETY: the callers see to it that the child ends without returning into anything that needs
+    // the threads it lacks.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "a process can be forked");
     if pid > 0 {
         drop((from_parent, to_parent));
-        return Child { pid, from_child, to_child };
+        Side::Parent(Child { pid, from_child, to_child })
+    } else {
+        drop((from_child, to_child));
+        Side::Child(Parent { from_parent, to_parent })
     }
-    drop((from_child, to_child));
-    let mut parent = Parent { from_parent, to_parent };
-    let ended = catch_unwind(AssertUnwindSafe(|| run(&mut parent)));
+}
+
+fn end(failed: bool) -> ! {
     // SAFETY: this only ends the process.
-    unsafe { libc::_exit(i32::from(ended.is_err())) }
+    unsafe { libc::_exit(i32::from(failed)) }
+}
+
+/// Runs a closure in a forked child, which ends with it. The two can send each other bytes.
+pub fn fork(run: impl FnOnce(&mut Parent)) -> Child {
+    match split() {
+        Side::Parent(child) => child,
+        Side::Child(mut parent) => {
+            end(catch_unwind(AssertUnwindSafe(|| run(&mut parent))).is_err())
+        }
+    }
+}
+
+/// Runs a closure and has the process forked within, by the function that the closure is given and
+/// calls once. It returns true in the child, which returns or unwinds through the closure as the
+/// parent does, and ends with it. Waits until the child has ended well.
+#[track_caller]
+pub fn fork_within(run: impl FnOnce(&mut dyn FnMut() -> bool)) {
+    let mut side = None;
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        run(&mut || matches!(side.insert(split()), Side::Child(_)));
+    }));
+    match side {
+        Some(Side::Child(_)) => end(ran.is_err()),
+        Some(Side::Parent(child)) => child.join(),
+        None => assert!(ran.is_err(), "the closure forks"),
+    }
+    if let Err(panic) = ran {
+        resume_unwind(panic);
+    }
 }
 
 /// Runs a closure in a forked child, and waits until it has ended well.

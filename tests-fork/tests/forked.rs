@@ -4,16 +4,18 @@
 #![allow(missing_docs)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use milepost::{
-    Batch, Durability, Error, Import, JobStatus, Lease, LeaseCommand, NewJob, Reader, Result,
-    Sharing, Snapshot, Store, Worker,
+    Durability, Error, JobStatus, Lease, NewJob, Reader, Result, Sharing, Snapshot, Store, Worker,
 };
-use milepost_tests_fork::{fork, give_to_child, in_child};
+use milepost_tests_fork::{
+    ask_lease, ask_snapshot, ask_store, ask_worker, assert_forked, assert_locked, fork,
+    fork_within, give_to_child, in_child,
+};
 use tempfile::TempDir;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -44,60 +46,8 @@ impl Fleet {
     }
 }
 
-#[track_caller]
-fn assert_forked<T>(result: Result<T>) {
-    match result {
-        Err(Error::Forked) => {}
-        Err(error) => panic!("another error: {error:?}"),
-        Ok(_) => panic!("it was done"),
-    }
-}
-
-#[track_caller]
-fn assert_locked(path: &Path) {
-    let error = Store::open(path).expect_err("it is open elsewhere");
-    assert!(matches!(error, Error::Locked { .. }), "{error:?}");
-}
-
 fn checkpoint(lease: &mut Lease) -> Result<u64> {
     lease.checkpoint(lease.next_batch(1).expect("positions are left"))
-}
-
-fn ask_store(store: &Store, lease: &Lease) {
-    assert_forked(store.worker("x", "pc"));
-    assert_forked(store.create_job(NewJob::new("b", 0..10)));
-    assert_forked(store.find_or_create_job(NewJob::new("b", 0..10)));
-    assert_forked(store.cancel_job(lease.job()));
-    assert_forked(store.retry_job(lease.job()));
-    assert_forked(store.delete_job(lease.job()));
-    assert_forked(store.release_stale(MINUTE));
-    let renewal = LeaseCommand {
-        job: lease.job(),
-        token: lease.token(),
-        sequence: 1,
-        action: milepost::Action::Renew,
-    };
-    assert_forked(store.submit(renewal.clone()));
-    store.submit_many([renewal.clone(), renewal]).into_iter().for_each(assert_forked);
-    assert_forked(store.import(Import::new("log", 1)));
-    assert_forked(store.caps());
-    assert_forked(store.set_caps(milepost::Caps::default()));
-    assert_forked(store.settle());
-    assert_forked(store.snapshot());
-    assert_forked(store.find_worker("w"));
-    assert_forked(store.flush());
-    assert_forked(store.compact());
-    assert_forked(store.reopen());
-    assert_forked(store.close());
-}
-
-fn ask_snapshot(view: &Snapshot) {
-    assert_forked(view.jobs(None, 10));
-    assert_forked(view.workers(None, 10));
-    assert_forked(view.newest_history(None, 10));
-    assert_forked(view.size());
-    assert_forked(view.verify());
-    assert_forked(view.dump(|_, _, _| ()));
 }
 
 /// Calls everything, and drops everything.
@@ -106,16 +56,10 @@ fn use_in_child(fleet: Fleet) {
     // The folder belongs to the parent.
     std::mem::forget(folder);
 
-    ask_store(&store, &lease);
-    ask_snapshot(&view);
-    assert_forked(worker.lease(MINUTE));
-    assert_forked(worker.late_finding(lease.job(), "key", "payload"));
-    let (cursor, deadline) = (lease.cursor(), lease.deadline());
-    assert_forked(checkpoint(&mut lease));
-    assert_forked(lease.renew());
-    assert_forked(lease.fail("no"));
-    assert_forked(lease.release());
-    assert_eq!((lease.cursor(), lease.deadline()), (cursor, deadline));
+    ask_store(&store, lease.job(), lease.token());
+    ask_worker(&worker, lease.job());
+    ask_lease(&mut lease);
+    ask_snapshot(&view, lease.job(), &worker);
     assert!(format!("{store:?}{worker:?}{lease:?}{view:?}").contains("scan.milepost"));
 
     drop(view);
@@ -166,6 +110,15 @@ fn a_child_that_panics_unwinds_through_the_store_of_its_parent() {
     checkpoint(&mut fleet.lease).unwrap();
 }
 
+/// Has threads end, also when a child has failed.
+struct StopOnDrop<'s>(&'s AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Locks are held by threads that the child lacks, wherever they were at the time of the fork.
 #[test]
 fn no_child_waits_for_a_thread_that_it_lacks() {
@@ -188,17 +141,17 @@ fn no_child_waits_for_a_thread_that_it_lacks() {
         };
 
         thread::scope(|threads| {
+            let _stop = StopOnDrop(&stop);
             (0..3).for_each(|n| drop(threads.spawn(move || busy(n))));
             for _ in 0..100 {
                 in_child(|| {
-                    ask_store(store, &fleet.lease);
-                    ask_snapshot(view);
-                    assert_forked(worker.lease(MINUTE));
+                    ask_store(store, fleet.lease.job(), fleet.lease.token());
+                    ask_worker(worker, fleet.lease.job());
+                    ask_snapshot(view, fleet.lease.job(), worker);
                     assert!(fleet.lease.next_batch(1).is_some());
                 });
                 assert_locked(path);
             }
-            stop.store(true, Ordering::SeqCst);
         });
 
         let Fleet { store, worker, lease, view, path, _folder } = fleet;
@@ -210,6 +163,72 @@ fn no_child_waits_for_a_thread_that_it_lacks() {
         let done = view.jobs(None, 10).unwrap().iter().map(|job| job.cursor).sum::<u64>();
         assert_eq!(done, acknowledged.load(Ordering::SeqCst), "{durability:?}");
     }
+}
+
+/// A store keeps sums of what its snapshots read, under a lock. What a snapshot has added up before,
+/// it finds without reading.
+#[test]
+fn no_child_waits_for_a_snapshot_that_is_being_asked() {
+    let Fleet { store, worker, mut lease, view: _, path: _, _folder } = Fleet::new(RELAXED);
+    // So many that the sums of some chunks are looked up for each question.
+    for _ in 0..600 {
+        checkpoint(&mut lease).unwrap();
+    }
+    let view = store.snapshot().unwrap();
+    let since = view.newest_history(None, 200).unwrap()[199].batch.finished_at;
+    view.finished_since(since).unwrap();
+
+    let stop = AtomicBool::new(false);
+    thread::scope(|threads| {
+        let _stop = StopOnDrop(&stop);
+        for _ in 0..2 {
+            threads.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    view.finished_since(since).unwrap();
+                }
+            });
+        }
+        for _ in 0..300 {
+            in_child(|| {
+                assert_forked(view.finished_since(since));
+                ask_snapshot(&view, lease.job(), &worker);
+            });
+        }
+    });
+}
+
+/// redb has to read on in the child, and cannot.
+#[test]
+fn a_child_that_is_forked_while_rows_are_shown_gets_no_more_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scan.milepost");
+    // Nothing is cached, so that each page is read from the file.
+    let store = Store::builder(&path).durability(RELAXED).cache_bytes(0).open().unwrap();
+    store.create_job(NewJob::new("a", 0..1_000)).unwrap();
+    let worker = store.worker("w", "pc").unwrap();
+    let mut lease = worker.lease(MINUTE).unwrap().leased().unwrap();
+    for _ in 0..600 {
+        checkpoint(&mut lease).unwrap();
+    }
+    let view = store.snapshot().unwrap();
+
+    let mut rows = 0;
+    fork_within(|fork| {
+        let mut forked = false;
+        let shown = view.dump(|table, _, _| {
+            if table.name() == "history" {
+                forked |= rows == 0 && fork();
+                rows += 1;
+            }
+        });
+        match forked {
+            true => assert_forked(shown),
+            false => shown.unwrap(),
+        }
+    });
+
+    assert_eq!(rows, 600, "the parent is shown all of them");
+    view.verify().unwrap();
 }
 
 /// The defect that this file is about: a second opener wrote beside the parent.
@@ -306,14 +325,15 @@ fn a_child_leaves_the_locks_of_a_shared_file_to_its_parent() {
     let path = folder.path().join("scan.milepost");
     let shared = || Store::builder(&path).sharing(Sharing::SingleWriter);
     let store = shared().open().unwrap();
-    store.create_job(NewJob::new("a", 0..10)).unwrap();
+    let job = store.create_job(NewJob::new("a", 0..10)).unwrap();
+    let worker = store.worker("w", "pc").unwrap();
     let reader: Reader = shared().open_read_only().unwrap();
     let view = reader.snapshot().unwrap();
 
     let parts = (store, reader, view);
     let (store, reader, view) = give_to_child(parts, |(store, reader, view)| {
         assert_forked(reader.snapshot());
-        ask_snapshot(&view);
+        ask_snapshot(&view, job, &worker);
         drop((view, reader, store));
     });
 
@@ -355,9 +375,8 @@ fn a_store_in_memory_is_refused_in_a_child_as_well() {
     let lease = worker.lease(MINUTE).unwrap().leased().unwrap();
 
     let mut lease = give_to_child(lease, |mut lease| {
-        ask_store(&store, &lease);
-        let batch = Batch::of(&(0..1), MINUTE);
-        assert_forked(lease.checkpoint(batch));
+        ask_store(&store, lease.job(), lease.token());
+        ask_lease(&mut lease);
     });
 
     checkpoint(&mut lease).unwrap();

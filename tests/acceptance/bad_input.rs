@@ -57,7 +57,7 @@ fn an_overlong_worker_name_or_kind_is_refused_and_one_at_the_limit_is_taken() {
     assert_length(&scene, || scene.worker("a", &over), text);
 
     let worker = scene.worker(&name, &kind).unwrap();
-    assert_eq!(scene.find_worker(&name).unwrap().unwrap().id, worker.id());
+    assert_eq!(scene.snapshot().unwrap().worker_named(&name).unwrap().unwrap().id, worker.id());
 }
 
 /// Promise 13.
@@ -168,7 +168,7 @@ fn a_worker_that_never_registered_is_not_found_and_has_no_statistics() {
     let view = scene.snapshot().unwrap();
     let unknown = WorkerId::from_number(4_711);
 
-    assert_eq!(scene.find_worker("nobody").unwrap(), None);
+    assert_eq!(scene.snapshot().unwrap().worker_named("nobody").unwrap(), None);
     assert_eq!(view.worker(unknown).unwrap(), None);
     assert!(view.lifetime(unknown).unwrap().totals.is_empty());
 }
@@ -237,7 +237,7 @@ fn an_overlong_error_text_is_cut_and_not_refused() {
 
     let view = scene.snapshot().unwrap();
     assert_eq!(
-        view.newest_errors(None, 1).unwrap()[0].error.as_ref().unwrap().len(),
+        view.newest_errors(None, 1).unwrap()[0].batch.error.as_ref().unwrap().len(),
         limits::ERROR
     );
     assert_eq!(view.job(job).unwrap().unwrap().last_error, Some("x".repeat(limits::ERROR)));

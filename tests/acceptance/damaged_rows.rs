@@ -9,7 +9,7 @@ use std::sync::Arc;
 use milepost::storage::{Engine, Flush, MemoryEngine, Table};
 use milepost::{
     Action, Batch, CapsChange, Error, Import, JobId, Lease, LeaseCommand, NewJob, Result, Scope,
-    Store, Totals, Worker,
+    Store, Totals, Worker, tables,
 };
 use redb::TableDefinition;
 
@@ -94,7 +94,7 @@ impl Fleet {
     }
 
     fn history(&self) -> u64 {
-        self.engine.snapshot().unwrap().table_size(Table::History).unwrap().rows
+        self.engine.snapshot().unwrap().table_size(tables::HISTORY).unwrap().rows
     }
 
     /// Work on job 2, until it is completed.
@@ -126,12 +126,12 @@ fn totals(store: &Store) -> Vec<Totals> {
 /// Whether job 2 could not do without the row: the job itself, its worker, and the caps and
 /// counters that every command needs.
 fn is_ours((table, key, _): &(Table, Vec<u8>, Vec<u8>)) -> bool {
-    match table {
-        Table::Meta => [&b"control"[..], b"format"].contains(&&key[..]),
-        Table::Jobs => key[..] == 2u64.to_be_bytes(),
-        Table::Workers => key[..] == 2u32.to_be_bytes(),
+    match *table {
+        tables::META => [&b"control"[..], b"format"].contains(&&key[..]),
+        tables::JOBS => key[..] == 2u64.to_be_bytes(),
+        tables::WORKERS => key[..] == 2u32.to_be_bytes(),
         // Job 2 is counted there, with all others of its prefix, when its status changes.
-        Table::Prefixes => key == b"a",
+        tables::PREFIXES => key == b"a",
         _ => false,
     }
 }
@@ -139,7 +139,7 @@ fn is_ours((table, key, _): &(Table, Vec<u8>, Vec<u8>)) -> bool {
 fn rows_of_others(fleet: &Fleet) -> Dump {
     let rows: Dump = dump(&fleet.scene).into_iter().filter(|row| !is_ours(row)).collect();
     let empty = |table: &&Table| !rows.iter().any(|row| row.0 == **table);
-    let empty: Vec<&Table> = Table::ALL.iter().filter(empty).collect();
+    let empty: Vec<&Table> = tables::ALL.iter().filter(empty).collect();
     assert!(empty.is_empty(), "nothing to damage in {empty:?}");
     rows
 }
@@ -189,7 +189,7 @@ fn whichever_row_is_missing_the_holders_of_other_jobs_go_on() {
 #[test]
 fn the_holder_of_a_damaged_job_gets_an_error_that_names_the_row_until_it_is_mended() {
     let mut fleet = Fleet::new();
-    let bytes = fleet.damage(Table::Jobs, &1u64.to_be_bytes());
+    let bytes = fleet.damage(tables::JOBS, &1u64.to_be_bytes());
 
     for _ in 0..2 {
         let error = refused(&fleet.scene, || fleet.theirs.renew());
@@ -200,7 +200,7 @@ fn the_holder_of_a_damaged_job_gets_an_error_that_names_the_row_until_it_is_mend
         fleet.scene.reopen().unwrap();
     }
 
-    fleet.put(Table::Jobs, &1u64.to_be_bytes(), &bytes);
+    fleet.put(tables::JOBS, &1u64.to_be_bytes(), &bytes);
     advance(&mut fleet.theirs, 10);
 }
 
@@ -208,7 +208,7 @@ fn the_holder_of_a_damaged_job_gets_an_error_that_names_the_row_until_it_is_mend
 #[test]
 fn a_command_that_fails_after_its_first_write_is_undone_alone() {
     let mut fleet = Fleet::new();
-    let bytes = fleet.damage(Table::Workers, &1u32.to_be_bytes());
+    let bytes = fleet.damage(tables::WORKERS, &1u32.to_be_bytes());
     let command = |lease: &Lease, sequence, action| LeaseCommand {
         job: lease.job(),
         token: lease.token(),
@@ -235,7 +235,7 @@ fn a_command_that_fails_after_its_first_write_is_undone_alone() {
     let view = fleet.scene.snapshot().unwrap();
     let cursor = |lease: &Lease| view.job(lease.job()).unwrap().unwrap().cursor;
     assert_eq!((cursor(&fleet.theirs), cursor(&fleet.ours)), (40, 1_050));
-    fleet.put(Table::Workers, &1u32.to_be_bytes(), &bytes);
+    fleet.put(tables::WORKERS, &1u32.to_be_bytes(), &bytes);
     fleet.theirs.abandon();
     fleet.ours.abandon();
 }
@@ -243,7 +243,7 @@ fn a_command_that_fails_after_its_first_write_is_undone_alone() {
 #[test]
 fn history_that_cannot_leave_stays_over_its_cap_until_it_is_mended() {
     for (table, key) in
-        [(Table::History, third_oldest_record()), (Table::Lifetime, 1u32.to_be_bytes().to_vec())]
+        [(tables::HISTORY, third_oldest_record()), (tables::LIFETIME, 1u32.to_be_bytes().to_vec())]
     {
         let mut fleet = Fleet::new();
         let bytes = fleet.damage(table, &key);
@@ -270,20 +270,20 @@ fn history_that_cannot_leave_stays_over_its_cap_until_it_is_mended() {
 fn third_oldest_record() -> Vec<u8> {
     let fleet = Fleet::new();
     let rows = dump(&fleet.scene);
-    rows.iter().filter(|row| row.0 == Table::History).nth(2).unwrap().1.clone()
+    rows.iter().filter(|row| row.0 == tables::HISTORY).nth(2).unwrap().1.clone()
 }
 
 /// Every command needs the row of caps and counters, but a sync does not.
 #[test]
 fn without_its_control_row_a_store_refuses_commands_and_still_syncs() {
     let mut fleet = Fleet::new();
-    let bytes = fleet.damage(Table::Meta, b"control");
+    let bytes = fleet.damage(tables::META, b"control");
 
     let error = fleet.ours.renew().unwrap_err();
 
     assert!(matches!(&error, Error::Corrupted { what } if what.contains("meta")), "{error:?}");
     fleet.scene.flush().unwrap();
-    fleet.put(Table::Meta, b"control", &bytes);
+    fleet.put(tables::META, b"control", &bytes);
     fleet.ours.renew().unwrap();
     fleet.theirs.abandon();
 }
@@ -317,7 +317,7 @@ fn under_relaxed_a_refused_command_takes_no_earlier_commit_along() {
     scene.close().unwrap();
     // Not the number of a record. Whoever adds one finds out, once the job has been written.
     let stray = [255; 9];
-    edit_file(&scene.path, Table::History, &stray, Some(&[]));
+    edit_file(&scene.path, tables::HISTORY, &stray, Some(&[]));
     scene.reopen_with(relaxed);
     let submit = |sequence, action| scene.submit(LeaseCommand { job, token, sequence, action });
 
@@ -330,7 +330,7 @@ fn under_relaxed_a_refused_command_takes_no_earlier_commit_along() {
     let found = scene.snapshot().unwrap().job(job).unwrap().unwrap();
     assert_eq!(found.cursor, 1_030);
     scene.close().unwrap();
-    edit_file(&scene.path, Table::History, &stray, None);
+    edit_file(&scene.path, tables::HISTORY, &stray, None);
     scene.reopen_with(relaxed);
 }
 
@@ -345,7 +345,7 @@ fn under_relaxed_what_retention_undoes_takes_no_commit_along() {
     ours.abandon();
     scene.close().unwrap();
     let key = 2u32.to_be_bytes();
-    let bytes = edit_file(&scene.path, Table::Lifetime, &key, Some(&[77])).unwrap();
+    let bytes = edit_file(&scene.path, tables::LIFETIME, &key, Some(&[77])).unwrap();
     scene.reopen_with(relaxed);
 
     for n in 0..10 {
@@ -356,7 +356,7 @@ fn under_relaxed_what_retention_undoes_takes_no_commit_along() {
     }
 
     scene.close().unwrap();
-    edit_file(&scene.path, Table::Lifetime, &key, Some(&bytes));
+    edit_file(&scene.path, tables::LIFETIME, &key, Some(&bytes));
     scene.reopen_with(relaxed);
     scene.settle().unwrap();
     let view = scene.snapshot().unwrap();
@@ -370,7 +370,7 @@ fn under_relaxed_what_retention_undoes_takes_no_commit_along() {
 fn deleting_a_job_does_not_fail_for_a_row_that_is_not_its_own() {
     let fleet = Fleet::new();
     let key = third_oldest_record();
-    let bytes = fleet.damage(Table::History, &key);
+    let bytes = fleet.damage(tables::HISTORY, &key);
     fleet.scene.set_caps(CapsChange { history: Some(1), ..Default::default() }).unwrap();
     let view = fleet.scene.snapshot().unwrap();
     let ended = view.jobs(None, 10).unwrap().into_iter().find(|job| job.batches == 1).unwrap();
@@ -379,7 +379,7 @@ fn deleting_a_job_does_not_fail_for_a_row_that_is_not_its_own() {
     fleet.scene.delete_job(ended.id).unwrap();
 
     assert!(fleet.scene.snapshot().unwrap().job(ended.id).unwrap().is_none());
-    fleet.put(Table::History, &key, &bytes);
+    fleet.put(tables::HISTORY, &key, &bytes);
     fleet.scene.settle().unwrap();
     fleet.theirs.abandon();
     fleet.ours.abandon();

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use milepost::storage::{Engine, EngineResult, EngineSnapshot, Flush, MemoryEngine, Table, Write};
+use milepost::storage::{Engine, EngineResult, EngineSnapshot, Flush, MemoryEngine, Write};
 use milepost::{
     Action, Batch, Builder, Caps, CapsChange, Error, Import, JobStatus, LeaseCommand, NewJob,
+    tables,
 };
 
 use crate::ledger::{Ledger, past, totals_of_day};
@@ -24,7 +25,7 @@ fn engines() -> [(&'static str, Scene); 4] {
     let both = MemoryEngine::new().rerun().limits(OPERATIONS, BYTES);
     [
         ("in memory", Scene::in_memory()),
-        ("run again", Scene::on(Arc::new(MemoryEngine::new().rerun()))),
+        ("run again", Scene::on(Arc::new(MemoryEngine::default().rerun()))),
         ("limited", Scene::on(Arc::new(limited))),
         ("limited and run again", Scene::on(Arc::new(both))),
     ]
@@ -97,7 +98,7 @@ fn retention_comes_out_the_same_on_every_engine() {
             scene.import(import.daily(worker, nth_day(n), totals)).unwrap();
         }
         ledger.assert_conserved(scene);
-        vec![format!("{:?}", scene.caps())]
+        vec![format!("{:?}", scene.snapshot().map(|view| view.caps()))]
     });
 }
 
@@ -141,9 +142,9 @@ fn lowered_caps_are_met_within_the_limits_of_the_engine() {
         scene.set_caps(milepost::Caps { history: 1, daily: 1, monthly: 1 }).unwrap();
         scene.settle().unwrap();
 
-        assert_eq!(rows(&scene, Table::History), 1, "{name}");
-        assert_eq!(rows(&scene, Table::Daily), 1, "{name}");
-        assert_eq!(rows(&scene, Table::Monthly), 1, "{name}");
+        assert_eq!(rows(&scene, tables::HISTORY), 1, "{name}");
+        assert_eq!(rows(&scene, tables::DAILY), 1, "{name}");
+        assert_eq!(rows(&scene, tables::MONTHLY), 1, "{name}");
         ledger.assert_conserved(&scene);
     }
 }
@@ -209,11 +210,11 @@ fn a_job_with_many_findings_is_deleted_in_steps() {
         }
         lease.checkpoint(batch).unwrap();
     }
-    assert_eq!(rows(&scene, Table::Findings), 900);
+    assert_eq!(rows(&scene, tables::FINDINGS), 900);
 
     scene.delete_job(job).unwrap();
 
-    assert_eq!((rows(&scene, Table::Findings), rows(&scene, Table::Jobs)), (0, 0));
+    assert_eq!((rows(&scene, tables::FINDINGS), rows(&scene, tables::JOBS)), (0, 0));
 }
 
 /// Promises 3 and 12.

@@ -181,7 +181,7 @@ fn every_waiter_is_answered_when_the_storage_fails_and_goes_on_after_reopening()
 
             let view = scene.snapshot().unwrap();
             let records = view.newest_history(None, 10_000).unwrap();
-            let starts: HashSet<u64> = records.iter().map(|record| record.start).collect();
+            let starts: HashSet<u64> = records.iter().map(|record| record.batch.start).collect();
             let all = (WORKERS * BATCHES) as usize;
             assert_eq!((records.len(), starts.len()), (all, all), "{fault:?} {calls}: each once");
             assert_eq!(view.findings(None, 10_000).unwrap().len(), all);
@@ -204,7 +204,7 @@ fn until_it_is_retried_an_unanswered_command_holds_back_the_next_one() {
         scene.reopen().unwrap();
         let error = lease.renew().unwrap_err();
         assert!(matches!(error, Error::Unanswered { .. }), "{error:?}");
-        assert!(error.to_string().contains("retry it first"), "{error}");
+        assert!(error.to_string().contains("call retry first"), "{error}");
 
         assert!(lease.retry().unwrap().is_some());
         lease.renew().unwrap();

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use milepost::storage::{Engine, Flush, MemoryEngine, Table, Write};
-use milepost::{Builder, Error, NewJob, Sharing, Store};
+use milepost::storage::{Engine, Flush, MemoryEngine, Write};
+use milepost::{Builder, Error, NewJob, Sharing, Store, tables};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
 use crate::process::{answer, answers, child};
@@ -146,7 +146,7 @@ fn a_store_of_a_future_format_is_refused_with_both_versions() {
 #[test]
 fn an_engine_that_holds_a_future_format_is_refused_like_a_file() {
     let engine = Arc::new(MemoryEngine::new());
-    let put = |txn: &mut dyn Write| txn.put(Table::Meta, b"format", &[1, 3]);
+    let put = |txn: &mut dyn Write| txn.put(tables::META, b"format", &[1, 3]);
     engine.write(Flush::Now, &mut |txn| put(txn)).unwrap();
 
     let error = Builder::on_engine(engine).open().expect_err("it is of another version");
@@ -277,4 +277,24 @@ fn a_store_works_on_when_its_process_changes_folders() {
     let output = child("change folders", &folder.path().display().to_string()).output().unwrap();
 
     assert_eq!(answers(&output), ["1"]);
+}
+
+/// Promise 13.
+#[test]
+fn a_snapshot_that_outlives_its_store_says_so_and_does_not_hold_the_file() {
+    let (_folder, path) = in_a_folder("scan.milepost");
+    let store = Store::open(&path).unwrap();
+    store.create_job(NewJob::new("a", 0..10)).unwrap();
+    let view = store.snapshot().unwrap();
+    drop(store);
+
+    let again = Store::open(&path).unwrap();
+
+    assert!(matches!(view.jobs(None, 10), Err(Error::Closed)), "{:?}", view.jobs(None, 10));
+    assert!(matches!(view.verify(), Err(Error::Closed)), "{:?}", view.verify());
+    again.snapshot().unwrap().verify().unwrap();
+
+    let before = again.snapshot().unwrap();
+    again.reopen().unwrap();
+    assert!(matches!(before.verify(), Err(Error::Closed)), "{:?}", before.verify());
 }

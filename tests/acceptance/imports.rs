@@ -201,7 +201,7 @@ fn history_records_imported_over_the_cap_push_the_oldest_out() {
     scene.import(import).unwrap();
 
     let newest = scene.snapshot().unwrap().newest_history(None, 100).unwrap();
-    let items: Vec<u64> = newest.iter().map(|record| record.items).collect();
+    let items: Vec<u64> = newest.iter().map(|record| record.batch.items).collect();
     assert_eq!(items, (15..25).rev().collect::<Vec<_>>());
     ledger.assert_conserved(&scene);
 }

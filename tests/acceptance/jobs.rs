@@ -1,7 +1,6 @@
 //! Jobs: creating, finding, calling off, trying again, deleting.
 
-use milepost::storage::Table;
-use milepost::{Batch, Error, JobId, JobStatus, Leasing, NewJob};
+use milepost::{Batch, Error, JobId, JobStatus, Leasing, NewJob, tables};
 
 use crate::support::{DAY, MINUTE, Scene, advance, lease, refused, rows};
 
@@ -59,7 +58,7 @@ fn ranges_that_touch_and_other_prefixes_do_not_overlap() {
         scene.create_job(NewJob::new(prefix, range)).unwrap();
     }
 
-    assert_eq!(rows(&scene, Table::Jobs), 7);
+    assert_eq!(rows(&scene, tables::JOBS), 7);
 }
 
 /// Promises 2 and 13.
@@ -323,11 +322,11 @@ fn a_deleted_job_takes_its_findings_along_and_leaves_the_statistics() {
     let view = scene.snapshot().unwrap();
     assert_eq!(view.job(job).unwrap(), None);
     assert_eq!(view.findings(None, 10).unwrap(), []);
-    for table in [Table::Jobs, Table::JobRanges, Table::Findings, Table::JobQueue] {
+    for table in [tables::JOBS, tables::JOB_RANGES, tables::FINDINGS, tables::JOB_QUEUE] {
         assert_eq!(rows(&scene, table), 0, "{}", table.name());
     }
     assert_eq!(view.lifetime(&worker).unwrap().totals.items, 10);
-    assert_eq!(view.newest_history(None, 1).unwrap()[0].job, Some(job));
+    assert_eq!(view.newest_history(None, 1).unwrap()[0].batch.job, Some(job));
     scene.create_job(NewJob::new("site", 0..10)).expect("the range is free again");
 }
 

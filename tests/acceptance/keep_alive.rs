@@ -1,13 +1,14 @@
 //! Leases that are renewed in the background. The clock is set by hand; what is waited for is that
 //! the background thread looks at it, which it does at least once a second.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use milepost::storage::{Fault, MemoryEngine};
-use milepost::{Builder, Clock, Error, Lease, ManualClock, NewJob, Store, Worker};
+use milepost::{Builder, Clock, Durability, Error, Lease, ManualClock, NewJob, Store, Worker};
 
 use crate::storage::{Counting, Disk, Watched};
 use crate::support::{MINUTE, NOON, Scene, advance, at, lease, relaxed};
@@ -209,18 +210,33 @@ fn leases_that_come_and_go_do_not_delay_the_renewal_of_others() {
 
 /// Promise 13. On the clock of the system, so that a renewal is nearly always under way.
 #[test]
-fn the_file_is_free_once_the_last_handle_is_dropped_though_leases_were_kept_alive() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("scan.milepost");
-    for _ in 0..30 {
-        let store = Store::open(&path).unwrap();
-        store.find_or_create_job(NewJob::new("a", 0..10)).unwrap();
-        let worker = store.worker("w", "pc").unwrap();
-        let request = worker.request(SHORT / 10).keep_alive().resume();
-        let kept = request.lease().unwrap().wait().unwrap().unwrap();
-        drop((store, worker));
-        let first = kept.deadline();
-        eventually(|| kept.deadline() > first);
-        drop(kept);
+fn the_file_is_free_once_the_store_is_closed_or_dropped_though_leases_were_kept_alive() {
+    let delay = Duration::from_millis(1);
+    for durability in [Durability::Immediate, Durability::Relaxed { max_delay: delay }] {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Store::builder(folder.path().join("scan.milepost")).durability(durability);
+        // Each order of the four handles twice, after closing the store and without that.
+        for round in 0..2 * 2 * 24 {
+            let store = open().open().unwrap();
+            store.find_or_create_job(NewJob::new("a", 0..10)).unwrap();
+            let worker = store.worker("w", "pc").unwrap();
+            let request = worker.request(SHORT / 10).keep_alive().resume();
+            let kept = request.lease().unwrap().wait().unwrap().unwrap();
+            let view = store.snapshot().unwrap();
+            let first = kept.deadline();
+            eventually(|| kept.deadline() > first);
+
+            if round % 2 == 0 {
+                store.close().unwrap();
+                open().open().unwrap().close().unwrap();
+            }
+            let mut handles: Vec<Box<dyn Any>> =
+                vec![Box::new(kept), Box::new(worker), Box::new(view), Box::new(store)];
+            let mut order = round / 2;
+            while !handles.is_empty() {
+                drop(handles.remove(order % handles.len()));
+                order /= handles.len() + 1;
+            }
+        }
     }
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost::storage::Table;
-use milepost::{Batch, CapsChange, Import, ImportOutcome, NewJob, WorkerId};
+use milepost::{Batch, CapsChange, Import, ImportOutcome, NewJob, WorkerId, tables};
 
 use crate::ledger::{Ledger, past, totals_of_day};
 use crate::storage::{Counting, Counts, Watched};
@@ -104,7 +103,7 @@ fn commits_that_add_nothing_bring_a_lowered_history_cap_nearer_as_well() {
     scene.create_job(NewJob::new("keys", 0..1_000)).unwrap();
     let mut lease = lease(&scene.pc("a"));
     scene.set_caps(history(1)).unwrap();
-    let before = rows(&scene, Table::History) as u64;
+    let before = rows(&scene, tables::HISTORY) as u64;
 
     let counts = watch(&counting, || {
         for _ in 0..4 {
@@ -124,7 +123,7 @@ fn settling_reaches_a_lowered_history_cap_without_other_commits() {
 
     scene.set_caps(history(10)).unwrap();
     assert!(scene.snapshot().unwrap().is_settling());
-    let before = rows(&scene, Table::History) as u64;
+    let before = rows(&scene, tables::HISTORY) as u64;
     let counts = watch(&counting, || scene.settle().unwrap());
 
     let counts: Vec<u64> = counts.iter().map(|counts| counts.history).collect();
@@ -212,7 +211,7 @@ fn the_days_of_a_month_count_as_rows_of_a_step() {
     let mut ledger = Ledger::default();
     scene.set_caps(daily(10_000)).unwrap();
     import_rows(&scene, &mut ledger, 2_000, false);
-    let months = rows(&scene, Table::Monthly) as u64;
+    let months = rows(&scene, tables::MONTHLY) as u64;
 
     let mut counts = watch(&counting, || scene.set_caps(monthly(1)).unwrap());
     while scene.snapshot().unwrap().is_settling() {
@@ -270,7 +269,7 @@ fn all_caps_can_be_lowered_at_once() {
     scene.settle().unwrap();
 
     let archived = scene.snapshot().unwrap().archived();
-    assert_eq!(rows(&scene, Table::History), 3);
+    assert_eq!(rows(&scene, tables::HISTORY), 3);
     for worker in archived.workers(None, usize::MAX).unwrap() {
         assert_eq!(archived.monthly(worker.id, ..).unwrap().len(), 1, "{}", worker.name);
         assert!(archived.daily(worker.id, ..).unwrap().len() <= 2, "{}", worker.name);
@@ -283,13 +282,13 @@ fn all_caps_can_be_lowered_at_once() {
 fn a_cap_that_is_raised_again_keeps_what_is_left() {
     let (scene, _counting, ledger) = scene_with_history(1_000);
     scene.set_caps(history(10)).unwrap();
-    let left = rows(&scene, Table::History);
+    let left = rows(&scene, tables::HISTORY);
     assert!((11..1_000).contains(&left));
 
     scene.set_caps(history(5_000)).unwrap();
     scene.settle().unwrap();
 
-    assert_eq!(rows(&scene, Table::History), left);
+    assert_eq!(rows(&scene, tables::HISTORY), left);
     ledger.assert_conserved(&scene);
 }
 
@@ -308,12 +307,12 @@ fn a_cap_lowered_by_one_opening_is_reached_by_the_next() {
     scene.import(import).unwrap();
 
     scene.reopen_with(|builder| builder.history_limit(50));
-    let after_first = rows(&scene, Table::History);
+    let after_first = rows(&scene, tables::HISTORY);
     scene.reopen_with(|builder| builder);
-    assert_eq!(rows(&scene, Table::History), after_first, "opening alone changes nothing");
+    assert_eq!(rows(&scene, tables::HISTORY), after_first, "opening alone changes nothing");
     scene.settle().unwrap();
 
     assert!((51..800).contains(&after_first));
-    assert_eq!(rows(&scene, Table::History), 50);
+    assert_eq!(rows(&scene, tables::HISTORY), 50);
     ledger.assert_conserved(&scene);
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use milepost::storage::Table;
-use milepost::{Action, Batch, Error, JobStatus, LeaseCommand, Lost, NewJob, Receipt};
+use milepost::{Action, Batch, Error, JobStatus, LeaseCommand, Lost, NewJob, Receipt, tables};
 
 use crate::ledger::Ledger;
 use crate::support::{MINUTE, Scene, advance, lease, refused, relaxed, rows};
@@ -140,7 +139,7 @@ fn the_jobs_table_stays_at_one_row_through_20_checkpoints() {
     for _ in 0..20 {
         advance(&mut lease, 1_000);
 
-        assert_eq!((rows(&scene, Table::Jobs), rows(&scene, Table::JobRanges)), (1, 1));
+        assert_eq!((rows(&scene, tables::JOBS), rows(&scene, tables::JOB_RANGES)), (1, 1));
     }
     assert_eq!(lease.next_batch(1), None);
 }
@@ -165,7 +164,7 @@ fn the_jobs_table_stays_at_one_row_through_10_000_checkpoints() {
         assert!(
             matches!(answers[999], Ok(Receipt::Moved { cursor, .. }) if cursor == (thousand + 1) * 1_000)
         );
-        assert_eq!((rows(&scene, Table::Jobs), rows(&scene, Table::JobRanges)), (1, 1));
+        assert_eq!((rows(&scene, tables::JOBS), rows(&scene, tables::JOB_RANGES)), (1, 1));
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost::storage::{MemoryEngine, Table};
+use milepost::storage::MemoryEngine;
 use milepost::{CapsChange, Day, Import, Month, PastBatch, WorkerId};
 use proptest::collection::vec;
 use proptest::option;
@@ -68,7 +68,7 @@ impl Run {
     fn new(engine: MemoryEngine) -> Run {
         let scene = Scene::on(Arc::new(engine));
         let workers = ["a", "b", "c"].map(|name| scene.pc(name).id()).into();
-        let caps = scene.caps().expect("the store is open");
+        let caps = scene.snapshot().expect("the store is open").caps();
         Run {
             scene,
             ledger: Ledger::default(),
@@ -162,7 +162,7 @@ impl Run {
     fn count(&self) -> (u64, u64) {
         let size = self.scene.snapshot().and_then(|view| view.size()).expect("the store is open");
         let [history, days, months] =
-            [Table::History, Table::Daily, Table::Monthly].map(|table| size.rows(table));
+            ["history", "daily", "monthly"].map(|table| size.tables[table].rows);
         (history, history + days + months)
     }
 

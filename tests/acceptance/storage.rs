@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use milepost::storage::{
-    Device, Engine, EngineResult, EngineSnapshot, Flush, MemoryEngine, Order, Table, Write,
+    Device, Engine, EngineResult, EngineSnapshot, Flush, MemoryEngine, Order, Write,
 };
+use milepost::tables;
 use parking_lot::Mutex;
 
 /// What a test does around each commit of a store.
@@ -95,13 +96,13 @@ impl Watch for Counting {
     fn after_commit(&self, engine: &MemoryEngine) -> EngineResult<()> {
         let view = engine.snapshot()?;
         let mut counts = Counts {
-            history: view.table_size(Table::History)?.rows,
-            findings: view.table_size(Table::Findings)?.rows,
+            history: view.table_size(tables::HISTORY)?.rows,
+            findings: view.table_size(tables::FINDINGS)?.rows,
             ..Counts::default()
         };
         let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
         for (table, counts) in
-            [(Table::Daily, &mut counts.daily), (Table::Monthly, &mut counts.monthly)]
+            [(tables::DAILY, &mut counts.daily), (tables::MONTHLY, &mut counts.monthly)]
         {
             view.scan(table, all, Order::Ascending, &mut |key, _| {
                 let worker = u32::from_be_bytes(key[..4].try_into().unwrap());
@@ -110,7 +111,7 @@ impl Watch for Counting {
             })?;
             // The newest row of each worker stands in its lifetime row: in the tests that use
             // this, every worker with a lifetime has a day and a month.
-            view.scan(Table::Lifetime, all, Order::Ascending, &mut |key, _| {
+            view.scan(tables::LIFETIME, all, Order::Ascending, &mut |key, _| {
                 *counts.entry(u32::from_be_bytes(key.try_into().unwrap())).or_default() += 1;
                 ControlFlow::Continue(())
             })?;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use milepost::storage::Table;
-use milepost::{Action, Batch, Import, ImportOutcome, LeaseCommand, NewJob, Totals, WorkerId};
+use milepost::{
+    Action, Batch, Import, ImportOutcome, LeaseCommand, NewJob, Totals, WorkerId, tables,
+};
 
 use crate::ledger::{Ledger, past, totals_of_day};
 use crate::support::{
@@ -24,12 +25,12 @@ fn at_a_history_cap_of_100_the_oldest_records_leave_whoever_wrote_them() {
         for n in 1..=records {
             scene.clock.advance(Duration::from_secs(1));
             ledger.checkpoint(&mut lease, scene.now(), 3, n);
-            assert!(rows(&scene, Table::History) <= 100);
+            assert!(rows(&scene, tables::HISTORY) <= 100);
         }
     }
 
     let view = scene.snapshot().unwrap();
-    assert_eq!(rows(&scene, Table::History), 100);
+    assert_eq!(rows(&scene, tables::HISTORY), 100);
     let live = |n: usize| view.newest_history_of_worker(workers[n].id(), None, 200).unwrap().len();
     assert_eq!((live(0), live(1), live(2)), (10, 50, 40));
     let left = |n: usize| view.archived().lifetime(&workers[n]).unwrap().totals.batches;
@@ -64,7 +65,7 @@ fn of_15_000_checkpoints_at_the_default_cap_exactly_10_000_remain() {
 
     fifteen_thousand_checkpoints(&scene, &mut Ledger::default());
 
-    assert_eq!(rows(&scene, Table::History), 10_000);
+    assert_eq!(rows(&scene, tables::HISTORY), 10_000);
     let oldest_left = scene
         .snapshot()
         .unwrap()
@@ -72,7 +73,7 @@ fn of_15_000_checkpoints_at_the_default_cap_exactly_10_000_remain() {
         .unwrap()
         .pop()
         .expect("10,000 are there");
-    assert_eq!(oldest_left.start, 5_000, "the first 5,000 have left");
+    assert_eq!(oldest_left.batch.start, 5_000, "the first 5,000 have left");
 }
 
 /// Promise 8.
@@ -86,9 +87,9 @@ fn after_15_000_checkpoints_lifetime_plus_live_equals_what_was_put_in() {
     let view = scene.snapshot().unwrap();
     let mut sum = view.archived().lifetime(worker).unwrap().totals;
     assert_eq!(sum.batches, 5_000);
-    for batch in view.newest_history_of_worker(worker, None, 20_000).unwrap() {
+    for record in view.newest_history_of_worker(worker, None, 20_000).unwrap() {
         let mut live = Ledger::default();
-        live.note(&past(worker, batch.finished_at, batch.items, batch.duration_us));
+        live.note(&record.batch);
         crate::ledger::add(&mut sum, &live.lifetime(worker));
     }
     assert_eq!(sum, ledger.lifetime(worker));
@@ -141,7 +142,7 @@ fn of_1_200_days_of_a_and_500_of_b_remain_1_000_and_500() {
 
 /// The rows of the tiers that belong to a worker.
 fn rows_of(dump: Dump, worker: WorkerId) -> Dump {
-    let tiers = [Table::Daily, Table::Monthly, Table::Lifetime];
+    let tiers = [tables::DAILY, tables::MONTHLY, tables::LIFETIME];
     let key = worker.number().to_be_bytes();
     dump.into_iter().filter(|row| tiers.contains(&row.0) && row.1.starts_with(&key)).collect()
 }
@@ -188,7 +189,7 @@ fn a_hundred_records_of_one_day_that_are_forced_out_are_found_in_that_day_month_
     }
     first.release().unwrap();
     assert_eq!(scene.now().day(), day("2026-02-16"));
-    assert_eq!(rows(&scene, Table::Daily), 0, "all of them are live");
+    assert_eq!(rows(&scene, tables::DAILY), 0, "all of them are live");
 
     scene.clock.advance(DAY);
     let mut second = lease(&later);
@@ -205,7 +206,7 @@ fn a_hundred_records_of_one_day_that_are_forced_out_are_found_in_that_day_month_
     assert_eq!(months.len(), 1);
     assert_eq!((months[0].month, months[0].totals.batches), (month("2026-02"), 100));
     assert_eq!(archived.lifetime(&early).unwrap().totals, ledger.lifetime(early.id()));
-    assert_eq!(rows(&scene, Table::History), 100);
+    assert_eq!(rows(&scene, tables::HISTORY), 100);
     ledger.assert_conserved(&scene);
 }
 
@@ -317,7 +318,7 @@ fn sums_after_pruning_equal_the_originals_exactly_field_by_field() {
             assert!(view.archived().daily(worker, ..).unwrap().len() <= 4);
             assert!(view.archived().monthly(worker, ..).unwrap().len() <= 3);
         }
-        assert!(rows(&scene, Table::History) <= 7);
+        assert!(rows(&scene, tables::HISTORY) <= 7);
         ledger.assert_conserved(&scene);
     }
 }

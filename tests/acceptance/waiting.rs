@@ -5,8 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use milepost::storage::{Engine, Flush, MemoryEngine, Table};
-use milepost::{Error, JobId, Lease, Leasing, NewJob, Request, Result};
+use milepost::storage::{Engine, Flush, MemoryEngine};
+use milepost::{Error, JobId, Lease, Leasing, NewJob, Request, Result, tables};
 
 use crate::support::{DAY, MINUTE, Scene, advance, dump};
 
@@ -97,9 +97,9 @@ fn a_damaged_job_keeps_nobody_from_waiting_for_the_others() {
     let mut held =
         scene.pc("holder").request(DAY).of_job(jobs[1]).lease().unwrap().leased().unwrap();
     let (_, key, value) =
-        dump(&scene).into_iter().find(|(table, ..)| *table == Table::Jobs).unwrap();
+        dump(&scene).into_iter().find(|(table, ..)| *table == tables::JOBS).unwrap();
     let put = |value: &[u8]| {
-        engine.write(Flush::Now, &mut |txn| txn.put(Table::Jobs, &key, value)).unwrap();
+        engine.write(Flush::Now, &mut |txn| txn.put(tables::JOBS, &key, value)).unwrap();
     };
     put(&[77]);
 

@@ -146,16 +146,17 @@ fn job(job: milepost::Job) -> Job {
 }
 
 fn record(record: milepost::HistoryRecord) -> Record {
+    let milepost::HistoryRecord { id, batch, .. } = record;
     Record {
-        id: record.id,
-        worker: record.worker.number(),
-        job: record.job.map(milepost::JobId::number),
-        start: record.start,
-        end: record.end,
-        items: record.items,
-        duration_us: record.duration_us,
-        finished_at: record.finished_at,
-        error: record.error,
+        id,
+        worker: batch.worker.number(),
+        job: batch.job.map(milepost::JobId::number),
+        start: batch.start,
+        end: batch.end,
+        items: batch.items,
+        duration_us: batch.duration_us,
+        finished_at: batch.finished_at,
+        error: batch.error,
     }
 }
 

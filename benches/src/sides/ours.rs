@@ -256,9 +256,7 @@ fn tally(view: &Snapshot, scale: &Scale) -> Result<Tally> {
 }
 
 fn rows_of(view: &Snapshot, name: &str) -> Result<u64> {
-    let tables = view.size()?.tables;
-    let table = tables.iter().find(|table| table.name == name).context("a table is missing")?;
-    Ok(table.rows)
+    Ok(view.size()?.tables.get(name).context("a table is missing")?.rows)
 }
 
 struct Handle<'a>(&'a Opened);

@@ -77,11 +77,8 @@ pub(super) fn ask(view: &Snapshot, question: Question) -> Result<Answer> {
         Question::Leases => jobs(view.leases(None, usize::MAX)?),
         Question::Rows => {
             let tables = view.size()?.tables;
-            let rows = |name: &str| {
-                tables.iter().find(|table| table.name == name).map_or(0, |table| table.rows)
-            };
             let names = ["history", "daily", "monthly", "lifetime", "jobs", "workers"];
-            Answer::Rows(names.map(rows))
+            Answer::Rows(names.map(|name| tables[name].rows))
         }
     })
 }
@@ -101,15 +98,15 @@ fn months(months: Vec<MonthStats>) -> Answer {
 }
 
 fn records(records: Vec<HistoryRecord>) -> Answer {
-    let record = |record: HistoryRecord| Record {
-        worker: index_of(record.worker.number().into()),
-        job: index_of(record.job.map_or(0, |job| job.number() as i64)),
-        from: record.start,
-        to: record.end,
-        items: record.items,
-        duration_us: record.duration_us,
-        finished_at: record.finished_at.as_micros(),
-        error: record.error,
+    let record = |HistoryRecord { batch, .. }: HistoryRecord| Record {
+        worker: index_of(batch.worker.number().into()),
+        job: index_of(batch.job.map_or(0, |job| job.number() as i64)),
+        from: batch.start,
+        to: batch.end,
+        items: batch.items,
+        duration_us: batch.duration_us,
+        finished_at: batch.finished_at.as_micros(),
+        error: batch.error,
     };
     Answer::Batches(records.into_iter().map(record).collect())
 }

@@ -11,8 +11,9 @@ use super::*;
 use crate::config::Caps;
 use crate::query::Snapshot;
 use crate::rules::apply_all;
+use crate::schema::meta;
 use crate::schema::{key, tables};
-use crate::storage::{EngineSnapshot, MemoryEngine, Table, Write};
+use crate::storage::{EngineSnapshot, MemoryEngine, Write};
 use crate::time::Timestamp;
 use crate::types::command::{Action, LeaseCommand, LeaseRequest};
 use crate::types::{JobId, NewJob, Token, WorkerId};
@@ -52,7 +53,7 @@ impl Watched {
 
     fn on(set: impl Fn(MemoryEngine) -> MemoryEngine, one_each: bool) -> Arc<Watched> {
         let memory = MemoryEngine::new();
-        memory.write(Flush::Now, &mut |txn| tables::initialize(txn, Caps::default())).unwrap();
+        memory.write(Flush::Now, &mut |txn| meta::initialize(txn, Caps::default())).unwrap();
         Arc::new(Watched {
             memory: set(memory),
             panics_at_last: AtomicBool::new(false),
@@ -101,9 +102,9 @@ impl Watched {
         let key = key::worker(worker);
         let view = watched.memory.snapshot().unwrap();
         let keep = &mut |row: &[u8]| *watched.mended.lock().unwrap() = Some(row.to_vec());
-        view.get(Table::Workers, &key, keep).unwrap();
+        view.get(tables::WORKERS, &key, keep).unwrap();
         drop(view);
-        watched.memory.write(Flush::Now, &mut |txn| txn.put(Table::Workers, &key, &[77])).unwrap();
+        watched.memory.write(Flush::Now, &mut |txn| txn.put(tables::WORKERS, &key, &[77])).unwrap();
         watched
     }
 
@@ -119,7 +120,7 @@ impl Watched {
     pub(super) fn jobs(&self) -> Vec<(u64, u64)> {
         if let Some(row) = self.mended.lock().unwrap().take() {
             let key = key::worker(WorkerId(1));
-            self.memory.write(Flush::Now, &mut |txn| txn.put(Table::Workers, &key, &row)).unwrap();
+            self.memory.write(Flush::Now, &mut |txn| txn.put(tables::WORKERS, &key, &row)).unwrap();
         }
         let view = self.view();
         view.verify().unwrap();

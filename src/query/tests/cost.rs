@@ -14,7 +14,7 @@ use crate::query::{Scope, Snapshot};
 use crate::storage::Engine;
 use crate::store::Store;
 use crate::time::Timestamp;
-use crate::types::{Import, JobId, NewJob, WorkerId};
+use crate::types::{Batch, Import, JobId, NewJob, WorkerId};
 
 struct Fleet {
     engine: Arc<Counting>,
@@ -105,6 +105,37 @@ fn a_worker_that_has_been_away_is_found_without_reading_what_others_did_since() 
 }
 
 #[test]
+fn every_batch_of_a_worker_is_found_once_however_old() {
+    let mut fleet = Fleet::new(100_000, 3);
+    fleet.grow(SIZES[0] + 600);
+    let view = fleet.store.snapshot().unwrap();
+
+    let found = (1..=3).map(|n| {
+        let records = view.newest_history_of_worker(WorkerId(n), None, usize::MAX).unwrap();
+        assert!(records.iter().all(|record| record.batch.worker == WorkerId(n)));
+        assert!(records.windows(2).all(|pair| pair[0].id > pair[1].id));
+        records.len() as u64
+    });
+
+    assert_eq!(found.sum::<u64>(), fleet.records);
+}
+
+#[test]
+fn a_batch_that_finished_at_the_time_asked_for_counts_and_an_earlier_one_does_not() {
+    let mut fleet = Fleet::new(100, 1);
+    fleet.grow(60);
+    let view = fleet.store.snapshot().unwrap();
+
+    for n in 0..60 {
+        let since = at("2026-01-01T00:00:00Z").after(n * MINUTE);
+
+        let finished = view.finished_since(since).unwrap().totals.batches;
+
+        assert_eq!(finished, u64::from(60 - n), "since {since}");
+    }
+}
+
+#[test]
 fn questions_about_the_fleet_use_the_same_sums() {
     let mut fleet = Fleet::new(50_000, 10);
     fleet.grow(45_000);
@@ -120,6 +151,28 @@ fn questions_about_the_fleet_use_the_same_sums() {
     let again = fleet.cost(|view| view.finished_since(since));
     assert!(again <= 60, "{again}");
     assert!(fleet.cost(|view| view.leaderboard(3)) <= 90);
+}
+
+#[test]
+fn a_rate_looks_at_a_few_batches_of_a_holder_that_has_not_moved_yet() {
+    let fleet = Fleet::new(1_000, 1);
+    let jobs = (0..100u64).map(|n| NewJob::new("p", n * 10..n * 10 + 10));
+    fleet.store.create_jobs(jobs).unwrap();
+    let worker = fleet.store.worker("pc-0", "pc").unwrap();
+    let take = || worker.lease(Duration::from_secs(3_600)).unwrap().leased().unwrap();
+    for _ in 0..99 {
+        let mut lease = take();
+        let range = lease.range();
+        lease.checkpoint(Batch::of(&range, Duration::from_secs(1))).unwrap();
+    }
+    let held = take();
+
+    let cost = fleet.cost(|view| view.fleet_rate());
+
+    assert!(cost <= 45, "{cost} rows");
+    let rate = fleet.store.snapshot().unwrap().fleet_rate().unwrap();
+    assert_eq!(rate.per_second(), Some(10.0));
+    held.abandon();
 }
 
 #[test]
@@ -182,9 +235,9 @@ fn findings_of_deleted_jobs_are_not_read() {
     fleet
         .engine
         .write(crate::storage::Flush::Now, &mut |txn| {
-            let mut control = crate::schema::tables::control(txn)?;
+            let mut control = crate::schema::meta::control(txn)?;
             control.deleting = vec![ids[1]];
-            crate::schema::tables::store_control(txn, &control)
+            crate::schema::meta::store_control(txn, &control)
         })
         .unwrap();
 

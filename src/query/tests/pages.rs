@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use crate::query::scene::{MINUTE, Scene};
 use crate::query::{ActiveWorker, Finding, HistoryRecord, Job, Progress, WorkerInfo};
+use crate::time::Timestamp;
 use crate::types::{JobId, NewJob, Prefix};
 use crate::{Durability, Store};
 
@@ -43,7 +44,7 @@ fn several(scene: &Scene) -> Vec<JobId> {
 fn pages_of_any_size_put_together_are_the_whole_list() {
     let scene = Scene::new(100);
     let ids = several(&scene);
-    scene.history("past", scene.worker("pc-02").id(), &[("2026-02-16T12:00:00Z", 5); 9]);
+    scene.history("past", scene.worker("pc-02").id(), &[("2026-02-16T12:04:00Z", 5); 9]);
     let view = scene.view();
 
     for limit in [1, 2, 3, 100] {
@@ -88,7 +89,12 @@ fn pages_of_any_size_put_together_are_the_whole_list() {
         assert_eq!(workers.iter().map(|worker| worker.id.0).collect::<Vec<_>>(), [1, 2, 3]);
         let seen: Vec<_> =
             active.iter().map(|one| (one.worker.id.0, one.recent.batches, one.leases)).collect();
-        assert_eq!(seen, [(2, 0, 2)], "it took the last lease, at the time of the snapshot");
+        assert_eq!(seen, [(2, 9, 2)], "it took the last lease, at the time of the snapshot");
+        let ever = pages::<ActiveWorker>(limit, |last, n| {
+            view.active_since(Timestamp::MIN, last.map(|active| active.worker.id), n)
+        });
+        let recent: Vec<_> = ever.iter().map(|one| one.recent.batches).collect();
+        assert_eq!(recent, [0, 9, 0]);
         assert_eq!(history.len(), 9);
         assert!(history.windows(2).all(|pair| pair[0].id == pair[1].id + 1));
     }

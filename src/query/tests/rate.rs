@@ -265,6 +265,16 @@ fn batches_without_a_duration_count_from_the_one_before() {
 }
 
 #[test]
+fn the_first_batch_without_a_duration_counts_from_the_lease() {
+    let scene = Scene::new(100);
+    let mut held = lease(&scene, "pc-01", scene.job("p", 0, 1 << 40), DAY);
+    scene.clock.advance(10 * SECOND);
+    scene.report(&mut held, 100, Duration::ZERO);
+
+    assert_eq!(moving(rate(&scene)), (10.0, 1, 10 * SECOND));
+}
+
+#[test]
 fn of_batches_without_a_duration_the_oldest_in_history_only_marks_the_beginning() {
     let scene = Scene::new(3);
     let mut held = lease(&scene, "pc-01", scene.job("p", 0, 1 << 40), DAY);

@@ -1,5 +1,7 @@
 //! Views as they are serialized, dumped and counted.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -19,6 +21,7 @@ fn views_serialize_in_forms_that_people_can_read() {
     let shown = json(serde_json::to_value(view.job(job).unwrap()));
     let finding = json(serde_json::to_value(&view.findings_of(job, None, usize::MAX).unwrap()[0]));
     let progress = json(serde_json::to_value(view.progress(b"\xff\x00").unwrap()));
+    let record = json(serde_json::to_value(&view.newest_history(None, 1).unwrap()[0]));
 
     assert_eq!((&day["day"], &month["month"]), (&"2026-02-16".into(), &"2026-02".into()));
     assert_eq!(day["totals"]["last_at"], "2026-02-16T12:00:00Z");
@@ -26,6 +29,10 @@ fn views_serialize_in_forms_that_people_can_read() {
     assert_eq!(shown["deadline"], "2026-02-16T13:00:00Z");
     assert_eq!((&finding["key"], &finding["payload"]), (&"6b".into(), &"00ff".into()));
     assert_eq!(progress["open"], 50);
+    assert_eq!(
+        (&record["id"], &record["end"], &record["completed"]),
+        (&1.into(), &50.into(), &false.into())
+    );
     let rate = serde_json::json!({"state": "moving", "per_second": 10.0, "jobs": 1, "over": 5.0});
     assert_eq!(progress["rate"], rate);
 }
@@ -41,12 +48,9 @@ fn the_size_and_the_dump_agree() {
 
     assert!(rows.is_sorted());
     // The worker's only day and month stand in its lifetime row, and count as rows of their own.
-    assert_eq!((size.rows(Table::Daily), size.rows(Table::Monthly)), (1, 1));
-    assert_eq!(size.tables.iter().map(|table| table.rows).sum::<u64>(), rows.len() as u64 + 2);
-    assert_eq!(
-        size.tables.iter().map(|table| table.name).collect::<Vec<_>>(),
-        Table::ALL.map(Table::name)
-    );
+    assert_eq!((size.tables["daily"].rows, size.tables["monthly"].rows), (1, 1));
+    assert_eq!(size.tables.values().map(|table| table.rows).sum::<u64>(), rows.len() as u64 + 2);
+    assert!(size.tables.keys().eq(&BTreeSet::from(tables::ALL.map(Table::name))));
     assert_eq!((size.used_bytes, size.stored_bytes), (size.stored_bytes, size.used_bytes));
 }
 
@@ -58,14 +62,14 @@ fn a_row_that_cannot_be_read_is_named_and_not_passed_over() {
     };
     type Question = fn(&Snapshot) -> crate::Result<()>;
     let questions: [(Table, &[u8], Question); 8] = [
-        (Table::Workers, b"\0\0\0\x01+", |view| view.workers(None, usize::MAX).map(drop)),
-        (Table::Daily, b"\0\0\0\x01\x80", |view| view.daily(Scope::Fleet, ..).map(drop)),
-        (Table::History, b"short", |view| view.newest_history(None, 9).map(drop)),
-        (Table::Prefixes, b"", |view| view.prefixes(None, 9).map(drop)),
-        (Table::JobRanges, b"\x02ab\0", |view| view.jobs_of_prefix(b"ab", None, 9).map(drop)),
-        (Table::JobHolders, b"\0\0\0\x01\0", |view| view.leases(None, 9).map(drop)),
-        (Table::Findings, b"short", |view| view.findings(None, 9).map(drop)),
-        (Table::JobHolders, b"\0\0\0\x01\0", |view| {
+        (tables::WORKERS, b"\0\0\0\x01+", |view| view.workers(None, usize::MAX).map(drop)),
+        (tables::DAILY, b"\0\0\0\x01\x80", |view| view.daily(Scope::Fleet, ..).map(drop)),
+        (tables::HISTORY, b"short", |view| view.newest_history(None, 9).map(drop)),
+        (tables::PREFIXES, b"", |view| view.prefixes(None, 9).map(drop)),
+        (tables::JOB_RANGES, b"\x02ab\0", |view| view.jobs_of_prefix(b"ab", None, 9).map(drop)),
+        (tables::JOB_HOLDERS, b"\0\0\0\x01\0", |view| view.leases(None, 9).map(drop)),
+        (tables::FINDINGS, b"short", |view| view.findings(None, 9).map(drop)),
+        (tables::JOB_HOLDERS, b"\0\0\0\x01\0", |view| {
             view.active_since(Timestamp::MIN, None, usize::MAX).map(drop)
         }),
     ];
@@ -77,6 +81,6 @@ fn a_row_that_cannot_be_read_is_named_and_not_passed_over() {
     }
 
     let (scene, worker) = one_archived_two_live();
-    scene.tamper(|txn| txn.put(Table::Lifetime, &key::worker(worker), b"\x01\x02").unwrap());
-    named(scene.view().lifetime(Scope::Fleet).map(drop), Table::Lifetime);
+    scene.tamper(|txn| txn.put(tables::LIFETIME, &key::worker(worker), b"\x01\x02").unwrap());
+    named(scene.view().lifetime(Scope::Fleet).map(drop), tables::LIFETIME);
 }

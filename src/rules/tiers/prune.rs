@@ -9,10 +9,11 @@ use std::ops::{Bound, ControlFlow, RangeBounds};
 
 use super::rows::{Period, each, lifetime};
 use crate::config::Caps;
+use crate::schema::access::{missing, store, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{DailyRow, LifetimeRow, Newest, Rolled};
-use crate::schema::tables::{missing, store, undecodable};
-use crate::storage::{EngineError, EngineResult, Read, Table, Write};
+use crate::schema::tables;
+use crate::storage::{EngineError, EngineResult, Read, Write};
 use crate::time::{Day, Month};
 use crate::types::{Totals, WorkerId};
 
@@ -59,7 +60,7 @@ pub(super) fn remove_month(
         delete_day(txn, worker, life, *day)?;
     }
     rolled.merge(&row.totals);
-    txn.delete(Table::Monthly, &key::month(worker, month))?;
+    txn.delete(tables::MONTHLY, &key::month(worker, month))?;
     life.months -= 1;
     Ok(days.len() + 1)
 }
@@ -97,7 +98,7 @@ fn roll_days(
     }
     for (month, totals) in months {
         let row = life.month.load(txn, worker, month)?;
-        let mut row = row.ok_or_else(|| missing(Table::Monthly, &month.key(worker)))?;
+        let mut row = row.ok_or_else(|| missing(tables::MONTHLY, &month.key(worker)))?;
         let mut part = row.rolled.of(&row.totals);
         part.merge(&totals);
         row.rolled = Rolled::new(part, &row.totals);
@@ -121,7 +122,7 @@ fn delete_day(
         life.day = Newest(None);
         return Ok(());
     }
-    txn.delete(Table::Daily, &key::day(worker, day))
+    txn.delete(tables::DAILY, &key::day(worker, day))
 }
 
 /// The first rows of a worker within a range of periods, at most so many.
@@ -149,5 +150,5 @@ fn older_than_newest<P: Period>(life: &LifetimeRow) -> (Bound<P>, Bound<P>) {
 
 /// A lifetime that counts other rows than there are: pruning it might never end.
 fn miscounted(worker: WorkerId, how: &str) -> EngineError {
-    undecodable(Table::Lifetime, &key::worker(worker), &format!("it counts {how} than there are"))
+    undecodable(tables::LIFETIME, &key::worker(worker), &format!("it counts {how} than there are"))
 }

@@ -5,9 +5,9 @@
 
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
+use crate::schema::access::{self, first_key, load, store, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{DailyRow, LifetimeRow, MonthlyRow, Newest, Row};
-use crate::schema::tables::{self, first_key, load, store, undecodable};
 use crate::storage::{EngineError, EngineResult, Order, Read, Write};
 use crate::time::{Day, Month};
 use crate::types::WorkerId;
@@ -110,7 +110,7 @@ pub(crate) fn each<P: Period, E: From<EngineError>>(
     let to = periods.end_bound().map(|period| period.key(worker));
     let range = (or(&from, all.range().0), or(&to, all.range().1));
     let mut outcome = Ok(ControlFlow::Continue(()));
-    tables::each(txn, range, Order::Ascending, |key, row| {
+    access::each(txn, range, Order::Ascending, |key, row| {
         outcome = match P::parse(key) {
             Some((_, period)) => visit(period, row),
             None => Err(unreadable::<P>(key).into()),

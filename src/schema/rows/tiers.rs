@@ -2,6 +2,7 @@
 
 use super::{Row, wraps};
 use crate::schema::codec::{Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, record};
+use crate::schema::tables;
 use crate::storage::Table;
 use crate::time::{Day, Month};
 use crate::types::Totals;
@@ -12,7 +13,7 @@ pub(crate) struct DailyRow(pub(crate) Totals);
 wraps!(DailyRow(Totals));
 
 impl Row for DailyRow {
-    const TABLE: Table = Table::Daily;
+    const TABLE: Table = tables::DAILY;
 }
 
 record! {
@@ -25,7 +26,7 @@ record! {
 }
 
 impl Row for MonthlyRow {
-    const TABLE: Table = Table::Monthly;
+    const TABLE: Table = tables::MONTHLY;
 }
 
 record! {
@@ -44,7 +45,7 @@ record! {
 }
 
 impl Row for LifetimeRow {
-    const TABLE: Table = Table::Lifetime;
+    const TABLE: Table = tables::LIFETIME;
 }
 
 /// The newest row of a worker's tier, if it has any. It stands in the worker's lifetime row until a

@@ -67,10 +67,9 @@ impl OpenDatabase {
         self.health.read(|| Ok(self.begin_read()?.list_tables().map_err(storage)?.next().is_none()))
     }
 
-    /// Whether the database has a table called `meta` with keys and values like ours, as every
-    /// store does.
-    pub(super) fn has_meta(&self) -> EngineResult<bool> {
-        self.health.read(|| match self.begin_read()?.open_table(definition(Table::Meta)) {
+    /// Whether the database has a table of this name with keys and values like ours.
+    pub(super) fn has_table(&self, table: Table) -> EngineResult<bool> {
+        self.health.read(|| match self.begin_read()?.open_table(definition(table)) {
             Ok(_) => Ok(true),
             Err(TableError::Storage(e)) => Err(storage(e)),
             Err(_) => Ok(false),

@@ -21,6 +21,7 @@ pub(super) fn any(error: impl Into<redb::Error>) -> EngineError {
 pub(super) fn storage(error: StorageError) -> EngineError {
     match error {
         StorageError::Corrupted(what) => EngineError::Corrupted(what),
+        StorageError::DatabaseClosed => EngineError::Closed,
         StorageError::Io(e) => EngineError::Failed(Arc::new(e)),
         other => any(other),
     }

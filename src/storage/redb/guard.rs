@@ -36,10 +36,12 @@ impl Health {
 
     /// Runs a call of redb that only reads.
     pub(super) fn read<T>(&self, call: impl FnOnce() -> EngineResult<T>) -> EngineResult<T> {
-        catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let read = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
             self.stop();
             Err(EngineError::Corrupted(panic_text(panic.as_ref())))
-        })
+        });
+        // A caller's closure may have forked: the file is then refused to redb.
+        read.map_err(|error| if self.is_forked() { EngineError::Forked } else { error })
     }
 
     /// Runs a call of redb within a write transaction.

@@ -24,8 +24,6 @@ use crate::error::{Error, Result};
 use database::OpenDatabase;
 use error::closed;
 
-const TABLES: usize = Table::ALL.len();
-
 fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(table.name())
 }
@@ -59,11 +57,10 @@ impl RedbEngine {
         Ok(RedbEngine { source, access, database: RwLock::new(Some(database)) })
     }
 
-    /// Whether the database has a table called `meta` with keys and values like ours, as every
-    /// store does.
-    pub(crate) fn has_meta(&self) -> Result<bool> {
+    /// Whether the database has a table of this name with keys and values like ours.
+    pub(crate) fn has_table(&self, table: Table) -> Result<bool> {
         let found = match &*self.database.read() {
-            Some(database) => database.has_meta(),
+            Some(database) => database.has_table(table),
             None => Err(closed()),
         };
         found.map_err(|error| open::opening(&self.source, error))

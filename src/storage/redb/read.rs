@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
 
+use super::definition;
 use super::error::{closed, storage, table_error};
 use super::guard::{CallerPanic, Health};
-use super::{TABLES, definition};
 use crate::storage::{
     EngineError, EngineResult, EngineSnapshot, KeyRange, Order, Read, Table, TableSize, Visit,
     is_empty,
@@ -20,7 +20,7 @@ type ReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 pub(super) struct RedbSnapshot {
     /// `None` once it was dropped.
     txn: Option<ReadTransaction>,
-    tables: [OnceLock<ReadTable>; TABLES],
+    tables: [OnceLock<ReadTable>; Table::MOST],
     health: Arc<Health>,
 }
 
@@ -33,7 +33,7 @@ impl RedbSnapshot {
         if self.health.is_forked() {
             return Err(EngineError::Forked);
         }
-        let cell = &self.tables[table as usize];
+        let cell = &self.tables[table.number()];
         if let Some(open) = cell.get() {
             return Ok(open);
         }
@@ -45,14 +45,13 @@ impl RedbSnapshot {
 
 impl Drop for RedbSnapshot {
     fn drop(&mut self) {
-        let (tables, txn) = (std::mem::take(&mut self.tables), self.txn.take());
+        let tables = self.tables.iter_mut().filter_map(OnceLock::take);
         if self.health.is_forked() {
-            return std::mem::forget((tables, txn));
+            tables.for_each(std::mem::forget);
+            return std::mem::forget(self.txn.take());
         }
-        for table in tables {
-            self.health.discard(table);
-        }
-        self.health.discard(txn);
+        tables.for_each(|table| self.health.discard(table));
+        self.health.discard(self.txn.take());
     }
 }
 

@@ -8,21 +8,23 @@ use super::{Access, RedbEngine, Source, system};
 use crate::config::Sharing;
 use crate::storage::{Engine, EngineError, EngineResult, Flush, Order, Table, Write};
 
+const ROWS: Table = Table::new(0, "rows");
+
 fn access(sharing: Sharing) -> Access {
     Access { sharing, read_only: false, cache_bytes: 1 << 20, check_on_open: false }
 }
 
 fn open(path: &Path, sharing: Sharing) -> RedbEngine {
-    let create = &mut |txn: &mut dyn Write| txn.delete(Table::Jobs, b"");
+    let create = &mut |txn: &mut dyn Write| txn.delete(ROWS, b"");
     RedbEngine::open(Source::File(path.to_path_buf()), access(sharing), create).unwrap()
 }
 
 fn put(engine: &dyn Engine, flush: Flush, key: &[u8]) -> EngineResult<()> {
-    engine.write(flush, &mut |txn| txn.put(Table::Jobs, key, b"value"))
+    engine.write(flush, &mut |txn| txn.put(ROWS, key, b"value"))
 }
 
 fn has(engine: &dyn Engine, key: &[u8]) -> bool {
-    engine.snapshot().unwrap().get(Table::Jobs, key, &mut |_| ()).unwrap()
+    engine.snapshot().unwrap().get(ROWS, key, &mut |_| ()).unwrap()
 }
 
 /// Runs something that panics with `"ours"`, and checks that this is what comes out of it.
@@ -39,13 +41,13 @@ fn a_panic_of_a_visitor_passes_through_a_snapshot() {
     put(&engine, Flush::Now, b"a").unwrap();
     let view = engine.snapshot().unwrap();
 
-    assert_passes_through(|| view.get(Table::Jobs, b"a", &mut |_| panic!("ours")));
+    assert_passes_through(|| view.get(ROWS, b"a", &mut |_| panic!("ours")));
     for order in [Order::Ascending, Order::Descending] {
         let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
-        assert_passes_through(|| view.scan(Table::Jobs, all, order, &mut |_, _| panic!("ours")));
+        assert_passes_through(|| view.scan(ROWS, all, order, &mut |_, _| panic!("ours")));
     }
 
-    assert!(view.get(Table::Jobs, b"a", &mut |_| ()).unwrap());
+    assert!(view.get(ROWS, b"a", &mut |_| ()).unwrap());
     put(&engine, Flush::Now, b"b").unwrap();
 }
 
@@ -58,14 +60,14 @@ fn a_panic_of_a_transaction_passes_through_and_rolls_it_back() {
     for flush in [Flush::Now, Flush::Later] {
         assert_passes_through(|| {
             engine.write(flush, &mut |txn| {
-                txn.put(Table::Jobs, b"b", b"")?;
+                txn.put(ROWS, b"b", b"")?;
                 panic!("ours")
             })
         });
         assert_passes_through(|| {
             engine.write(flush, &mut |txn| {
-                txn.put(Table::Jobs, b"b", b"")?;
-                txn.get(Table::Jobs, b"a", &mut |_| panic!("ours")).map(|_| ())
+                txn.put(ROWS, b"b", b"")?;
+                txn.get(ROWS, b"a", &mut |_| panic!("ours")).map(|_| ())
             })
         });
 
@@ -152,7 +154,7 @@ fn a_transaction_that_writes_nothing_sees_what_another_handle_committed() {
 
         let mut found = false;
         let looks = &mut |txn: &mut dyn Write| {
-            found = txn.get(Table::Jobs, &[n], &mut |_| ())?;
+            found = txn.get(ROWS, &[n], &mut |_| ())?;
             Ok(())
         };
         second.write(Flush::Now, looks).unwrap();
@@ -171,7 +173,7 @@ fn a_snapshot_does_not_wait_for_a_transaction_that_runs_alone() {
 
         engine
             .write(flush, &mut |txn| {
-                txn.put(Table::Jobs, b"large", b"")?;
+                txn.put(ROWS, b"large", b"")?;
                 assert!(has(&engine, b"gathered"));
                 assert!(!has(&engine, b"large"));
                 Ok(())
@@ -181,8 +183,8 @@ fn a_snapshot_does_not_wait_for_a_transaction_that_runs_alone() {
         assert!(has(&engine, b"large"));
         engine
             .write(flush, &mut |txn| {
-                txn.delete(Table::Jobs, b"gathered")?;
-                txn.delete(Table::Jobs, b"large")
+                txn.delete(ROWS, b"gathered")?;
+                txn.delete(ROWS, b"large")
             })
             .unwrap();
     }

@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 
 use redb::WriteTransaction;
 
+use super::definition;
 use super::error::{storage, table_error};
 use super::guard::Health;
 use super::read::{get, scan};
-use super::{TABLES, definition};
 use crate::storage::undo::UndoLog;
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Read, Table, Visit, Write};
 
@@ -17,7 +17,7 @@ type WriteTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 pub(super) struct RedbWrite<'t> {
     txn: &'t WriteTransaction,
     health: &'t Health,
-    tables: [OnceCell<WriteTable<'t>>; TABLES],
+    tables: [OnceCell<WriteTable<'t>>; Table::MOST],
     wrote: bool,
     /// Set with the first savepoint. redb's own savepoints are refused in a transaction that was
     /// written to.
@@ -43,13 +43,13 @@ impl<'t> RedbWrite<'t> {
 
     /// One by one, so that after a panic in one of them the others are leaked.
     fn close(&mut self) {
-        for table in std::mem::take(&mut self.tables) {
+        for table in self.tables.iter_mut().filter_map(OnceCell::take) {
             self.health.discard(table);
         }
     }
 
     fn table(&self, table: Table) -> EngineResult<&WriteTable<'t>> {
-        let cell = &self.tables[table as usize];
+        let cell = &self.tables[table.number()];
         if let Some(open) = cell.get() {
             return Ok(open);
         }
@@ -70,7 +70,7 @@ impl<'t> RedbWrite<'t> {
         value: Option<&[u8]>,
     ) -> EngineResult<()> {
         self.table(table)?;
-        let open = self.tables[table as usize]
+        let open = self.tables[table.number()]
             .get_mut()
             .ok_or_else(|| EngineError::failed("a table was not opened"))?;
         self.wrote = true;

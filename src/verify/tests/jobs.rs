@@ -2,10 +2,11 @@
 
 use super::{ANNE, BERT, COMPLETED, FAILED, HELD, NO_JOB, NOBODY, WAITING, check};
 use crate::query::scene::{MINUTE, Scene};
+use crate::schema::access;
 use crate::schema::codec::encode;
 use crate::schema::key;
 use crate::schema::rows::{JobRow, Number, PrefixRow};
-use crate::schema::tables::{self};
+use crate::schema::tables;
 use crate::storage::Table;
 use crate::types::{JobId, JobStatus};
 
@@ -15,59 +16,65 @@ fn jobs_that_contradict_themselves_are_named() {
         scene.edit(&key::job(job), change);
     }
     check(&[
-        (|s| edit(s, HELD, |row| row.cursor = 101), (Table::Jobs, "job 1", "cursor lies within")),
-        (|s| edit(s, WAITING, |row| row.cursor = 99), (Table::Jobs, "job 2", "cursor lies within")),
+        (|s| edit(s, HELD, |row| row.cursor = 101), (tables::JOBS, "job 1", "cursor lies within")),
+        (
+            |s| edit(s, WAITING, |row| row.cursor = 99),
+            (tables::JOBS, "job 2", "cursor lies within"),
+        ),
         (
             |s| edit(s, WAITING, |row| row.end = 100),
-            (Table::Jobs, "job 2", "range holds a position"),
+            (tables::JOBS, "job 2", "range holds a position"),
         ),
-        (|s| edit(s, WAITING, |row| row.end = 201), (Table::Jobs, "job 3", "not overlap job 2")),
+        (|s| edit(s, WAITING, |row| row.end = 201), (tables::JOBS, "job 3", "not overlap job 2")),
         (
             |s| edit(s, WAITING, |row| row.prefix = vec![7; 300]),
-            (Table::Jobs, "job 2", "prefix has a length"),
+            (tables::JOBS, "job 2", "prefix has a length"),
         ),
-        (|s| edit(s, COMPLETED, |row| row.cursor = 299), (Table::Jobs, "job 3", "only at the end")),
+        (
+            |s| edit(s, COMPLETED, |row| row.cursor = 299),
+            (tables::JOBS, "job 3", "only at the end"),
+        ),
         (
             |s| edit(s, COMPLETED, |row| row.ended_at = None),
-            (Table::Jobs, "job 3", "time of its end"),
+            (tables::JOBS, "job 3", "time of its end"),
         ),
         (
             |s| edit(s, COMPLETED, |row| row.token_live = true),
-            (Table::Jobs, "job 3", "token is retired"),
+            (tables::JOBS, "job 3", "token is retired"),
         ),
         (
             |s| edit(s, FAILED, |row| row.token_live = true),
-            (Table::Jobs, "job 4", "token is retired"),
+            (tables::JOBS, "job 4", "token is retired"),
         ),
-        (|s| edit(s, HELD, |row| row.token_live = false), (Table::Jobs, "job 1", "token is live")),
-        (|s| edit(s, HELD, |row| row.holder = None), (Table::Jobs, "job 1", "held by somebody")),
+        (|s| edit(s, HELD, |row| row.token_live = false), (tables::JOBS, "job 1", "token is live")),
+        (|s| edit(s, HELD, |row| row.holder = None), (tables::JOBS, "job 1", "held by somebody")),
         (
             |s| edit(s, HELD, |row| row.holder = Some(NOBODY)),
-            (Table::Jobs, "job 1", "holder is a worker"),
+            (tables::JOBS, "job 1", "holder is a worker"),
         ),
         (
             |s| edit(s, HELD, |row| row.deadline = row.indexed.before(MINUTE)),
-            (Table::Jobs, "job 1", "no later deadline"),
+            (tables::JOBS, "job 1", "no later deadline"),
         ),
         (
             |s| s.control(|control| control.next_job = 5),
-            (Table::Jobs, "job 5", "number was given out"),
+            (tables::JOBS, "job 5", "number was given out"),
         ),
         (
             |s| s.control(|control| control.jobs[0] += 1),
-            (Table::Meta, "control", "jobs of each status"),
+            (tables::META, "control", "jobs of each status"),
         ),
         (
             |s| s.control(|control| control.deleting.push(HELD)),
-            (Table::Meta, "control", "job 1, which was deleted"),
+            (tables::META, "control", "job 1, which was deleted"),
         ),
         (
             |s| edit(s, HELD, |row| row.leased_cursor = row.cursor + 1),
-            (Table::Jobs, "job 1", "when its token was issued"),
+            (tables::JOBS, "job 1", "when its token was issued"),
         ),
         (
             |s| edit(s, HELD, |row| row.errors = row.batches + 1),
-            (Table::Jobs, "job 1", "no more errors than batches"),
+            (tables::JOBS, "job 1", "no more errors than batches"),
         ),
     ]);
 }
@@ -75,44 +82,47 @@ fn jobs_that_contradict_themselves_are_named() {
 #[test]
 fn jobs_that_are_missing_in_an_index_are_named() {
     fn held(scene: &Scene) -> JobRow {
-        tables::load(scene.view().txn(), &key::job(HELD)).unwrap().unwrap()
+        access::load(scene.view().txn(), &key::job(HELD)).unwrap().unwrap()
     }
     check(&[
         (
-            |scene| scene.delete(Table::JobRanges, &key::job_range(b"alpha", 100)),
-            (Table::Jobs, "job 2", "in job_ranges"),
+            |scene| scene.delete(tables::JOB_RANGES, &key::job_range(b"alpha", 100)),
+            (tables::JOBS, "job 2", "in job_ranges"),
         ),
         (
-            |scene| scene.delete(Table::JobQueue, &key::queue(-3, WAITING)),
-            (Table::Prefixes, "prefix alpha", "head is in job_queue"),
+            |scene| scene.delete(tables::JOB_QUEUE, &key::queue(-3, WAITING)),
+            (tables::PREFIXES, "prefix alpha", "head is in job_queue"),
         ),
         (
             |scene| {
                 let completed: JobRow =
-                    tables::load(scene.view().txn(), &key::job(COMPLETED)).unwrap().unwrap();
+                    access::load(scene.view().txn(), &key::job(COMPLETED)).unwrap().unwrap();
                 let at = completed.ended_at.unwrap();
                 let key = key::job_ended(b"alpha", JobStatus::Completed, at, COMPLETED);
-                scene.delete(Table::JobsEnded, &key);
+                scene.delete(tables::JOBS_ENDED, &key);
             },
-            (Table::Jobs, "job 3", "in jobs_ended while it is completed"),
+            (tables::JOBS, "job 3", "in jobs_ended while it is completed"),
         ),
         (
             |scene| {
-                scene.delete(Table::JobQueueByPrefix, &key::queue_by_prefix(b"alpha", -3, WAITING))
+                scene.delete(
+                    tables::JOB_QUEUE_BY_PREFIX,
+                    &key::queue_by_prefix(b"alpha", -3, WAITING),
+                )
             },
-            (Table::Jobs, "job 2", "in job_queue_by_prefix while it is pending"),
+            (tables::JOBS, "job 2", "in job_queue_by_prefix while it is pending"),
         ),
         (
-            |scene| scene.delete(Table::JobLeases, &key::lease(held(scene).indexed, HELD)),
-            (Table::Jobs, "job 1", "in job_leases while it is leased"),
+            |scene| scene.delete(tables::JOB_LEASES, &key::lease(held(scene).indexed, HELD)),
+            (tables::JOBS, "job 1", "in job_leases while it is leased"),
         ),
         (
-            |scene| scene.delete(Table::JobHolders, &key::holder(ANNE, HELD)),
-            (Table::Jobs, "job 1", "in job_holders while it is leased"),
+            |scene| scene.delete(tables::JOB_HOLDERS, &key::holder(ANNE, HELD)),
+            (tables::JOBS, "job 1", "in job_holders while it is leased"),
         ),
         (
             |scene| scene.edit(&key::job(WAITING), |row: &mut JobRow| row.priority = 0),
-            (Table::Jobs, "job 2", "in job_queue_by_prefix while it is pending"),
+            (tables::JOBS, "job 2", "in job_queue_by_prefix while it is pending"),
         ),
     ]);
 }
@@ -126,70 +136,75 @@ fn index_entries_without_their_job_are_named() {
         encode(&Number(job.0))
     }
     fn index_of_lease(scene: &Scene, minutes: u32, job: JobId, value: &[u8]) {
-        let held: JobRow = tables::load(scene.view().txn(), &key::job(HELD)).unwrap().unwrap();
+        let held: JobRow = access::load(scene.view().txn(), &key::job(HELD)).unwrap().unwrap();
         let key = key::lease(held.indexed.after(minutes * MINUTE), job);
-        put(scene, Table::JobLeases, &key, value);
+        put(scene, tables::JOB_LEASES, &key, value);
     }
     let by_prefix = "with this prefix and priority";
     check(&[
         (
-            |scene| put(scene, Table::JobRanges, &key::job_range(b"gamma", 7), &number(NO_JOB)),
-            (Table::JobRanges, "prefix gamma from 7", "its job, 99,"),
+            |scene| put(scene, tables::JOB_RANGES, &key::job_range(b"gamma", 7), &number(NO_JOB)),
+            (tables::JOB_RANGES, "prefix gamma from 7", "its job, 99,"),
         ),
         (
             |scene| {
-                put(scene, Table::JobRanges, &key::job_range(b"alpha", 100), &number(COMPLETED))
+                put(scene, tables::JOB_RANGES, &key::job_range(b"alpha", 100), &number(COMPLETED))
             },
-            (Table::JobRanges, "prefix alpha from 100", "its job, 3,"),
+            (tables::JOB_RANGES, "prefix alpha from 100", "its job, 3,"),
         ),
         (
-            |scene| put(scene, Table::JobQueue, &key::queue(0, HELD), b"alpha"),
-            (Table::JobQueue, "job 1", "head of its prefix"),
+            |scene| put(scene, tables::JOB_QUEUE, &key::queue(0, HELD), b"alpha"),
+            (tables::JOB_QUEUE, "job 1", "head of its prefix"),
         ),
         (
-            |scene| put(scene, Table::JobQueue, &key::queue(4, WAITING), b"alpha"),
-            (Table::JobQueue, "job 2", "head of its prefix"),
+            |scene| put(scene, tables::JOB_QUEUE, &key::queue(4, WAITING), b"alpha"),
+            (tables::JOB_QUEUE, "job 2", "head of its prefix"),
         ),
         (
-            |scene| put(scene, Table::JobQueue, &key::queue(0, NO_JOB), b"gamma"),
-            (Table::JobQueue, "job 99", "head of its prefix"),
-        ),
-        (
-            |scene| {
-                put(scene, Table::JobQueueByPrefix, &key::queue_by_prefix(b"beta", 0, FAILED), b"")
-            },
-            (Table::JobQueueByPrefix, "job 4", by_prefix),
+            |scene| put(scene, tables::JOB_QUEUE, &key::queue(0, NO_JOB), b"gamma"),
+            (tables::JOB_QUEUE, "job 99", "head of its prefix"),
         ),
         (
             |scene| {
                 put(
                     scene,
-                    Table::JobQueueByPrefix,
+                    tables::JOB_QUEUE_BY_PREFIX,
+                    &key::queue_by_prefix(b"beta", 0, FAILED),
+                    b"",
+                )
+            },
+            (tables::JOB_QUEUE_BY_PREFIX, "job 4", by_prefix),
+        ),
+        (
+            |scene| {
+                put(
+                    scene,
+                    tables::JOB_QUEUE_BY_PREFIX,
                     &key::queue_by_prefix(b"beta", -3, WAITING),
                     b"",
                 )
             },
-            (Table::JobQueueByPrefix, "job 2", by_prefix),
+            (tables::JOB_QUEUE_BY_PREFIX, "job 2", by_prefix),
         ),
         (
             |scene| index_of_lease(scene, 1, HELD, b""),
-            (Table::JobLeases, "job 1", "its job is held"),
+            (tables::JOB_LEASES, "job 1", "its job is held"),
         ),
         (
             |scene| index_of_lease(scene, 0, HELD, b"?"),
-            (Table::JobLeases, "job 1", "under this deadline"),
+            (tables::JOB_LEASES, "job 1", "under this deadline"),
         ),
         (
             |scene| index_of_lease(scene, 0, COMPLETED, b""),
-            (Table::JobLeases, "job 3", "its job is held"),
+            (tables::JOB_LEASES, "job 3", "its job is held"),
         ),
         (
-            |scene| put(scene, Table::JobHolders, &key::holder(BERT, HELD), b""),
-            (Table::JobHolders, "job 1", "held by this worker"),
+            |scene| put(scene, tables::JOB_HOLDERS, &key::holder(BERT, HELD), b""),
+            (tables::JOB_HOLDERS, "job 1", "held by this worker"),
         ),
         (
-            |scene| put(scene, Table::JobHolders, &key::holder(BERT, COMPLETED), b""),
-            (Table::JobHolders, "job 3", "held by this worker"),
+            |scene| put(scene, tables::JOB_HOLDERS, &key::holder(BERT, COMPLETED), b""),
+            (tables::JOB_HOLDERS, "job 3", "held by this worker"),
         ),
     ]);
 }
@@ -201,20 +216,23 @@ fn prefixes_that_add_up_to_something_else_are_named() {
     }
     let alpha = "prefix alpha";
     check(&[
-        (|s| edit(s, |row| row.jobs[0] += 1), (Table::Prefixes, alpha, "its jobs by status")),
-        (|s| edit(s, |row| row.positions += 1), (Table::Prefixes, alpha, "positions of its jobs")),
-        (|s| edit(s, |row| row.done += 1), (Table::Prefixes, alpha, "done in jobs that nobody")),
-        (|s| edit(s, |row| row.busy_us += 1), (Table::Prefixes, alpha, "time of jobs that nobody")),
-        (|s| edit(s, |row| row.frontier = 0), (Table::Prefixes, alpha, "its frontier")),
-        (|s| edit(s, |row| row.head = None), (Table::Prefixes, alpha, "its head is its first")),
-        (|s| edit(s, |row| row.paused = true), (Table::Prefixes, alpha, "its head is its first")),
+        (|s| edit(s, |row| row.jobs[0] += 1), (tables::PREFIXES, alpha, "its jobs by status")),
+        (|s| edit(s, |row| row.positions += 1), (tables::PREFIXES, alpha, "positions of its jobs")),
+        (|s| edit(s, |row| row.done += 1), (tables::PREFIXES, alpha, "done in jobs that nobody")),
+        (
+            |s| edit(s, |row| row.busy_us += 1),
+            (tables::PREFIXES, alpha, "time of jobs that nobody"),
+        ),
+        (|s| edit(s, |row| row.frontier = 0), (tables::PREFIXES, alpha, "its frontier")),
+        (|s| edit(s, |row| row.head = None), (tables::PREFIXES, alpha, "its head is its first")),
+        (|s| edit(s, |row| row.paused = true), (tables::PREFIXES, alpha, "its head is its first")),
         (
             |s| s.put(b"gamma", &PrefixRow::default()),
-            (Table::Prefixes, "the last prefix", "3 rows for 2 prefixes"),
+            (tables::PREFIXES, "the last prefix", "3 rows for 2 prefixes"),
         ),
         (
-            |s| s.delete(Table::Prefixes, b"beta"),
-            (Table::Prefixes, "the last prefix", "1 rows for 2 prefixes"),
+            |s| s.delete(tables::PREFIXES, b"beta"),
+            (tables::PREFIXES, "the last prefix", "1 rows for 2 prefixes"),
         ),
     ]);
 }

@@ -4,7 +4,7 @@ use super::{ANNE, BERT, check, scene};
 use crate::query::scene::{day, month};
 use crate::schema::key;
 use crate::schema::rows::{DailyRow, HistoryRow, LifetimeRow, MonthlyRow, Newest, Rolled};
-use crate::storage::Table;
+use crate::schema::tables;
 
 #[test]
 fn totals_that_do_not_add_up_are_named() {
@@ -18,7 +18,7 @@ fn totals_that_do_not_add_up_are_named() {
                     more(&mut row.totals)
                 })
             },
-            (Table::Monthly, "worker 2 in 2026-01", "its rolled part plus its days"),
+            (tables::MONTHLY, "worker 2 in 2026-01", "its rolled part plus its days"),
         ),
         (
             |scene| {
@@ -26,14 +26,14 @@ fn totals_that_do_not_add_up_are_named() {
                     row.rolled = Rolled::Nothing
                 })
             },
-            (Table::Monthly, "worker 2 in 2025-12", "its rolled part plus its days"),
+            (tables::MONTHLY, "worker 2 in 2025-12", "its rolled part plus its days"),
         ),
         (
             |scene| {
                 scene
                     .edit(&key::day(BERT, day("2026-01-31")), |row: &mut DailyRow| more(&mut row.0))
             },
-            (Table::Monthly, "worker 2 in 2026-01", "its rolled part plus its days"),
+            (tables::MONTHLY, "worker 2 in 2026-01", "its rolled part plus its days"),
         ),
         (
             |scene| {
@@ -41,39 +41,39 @@ fn totals_that_do_not_add_up_are_named() {
                     row.0.min_rate = Some(0.5)
                 });
             },
-            (Table::Monthly, "worker 2 in 2026-01", "its rolled part plus its days"),
+            (tables::MONTHLY, "worker 2 in 2026-01", "its rolled part plus its days"),
         ),
         (
-            |scene| scene.delete(Table::Daily, &key::day(BERT, day("2026-01-31"))),
-            (Table::Monthly, "worker 2 in 2026-01", "its rolled part plus its days"),
+            |scene| scene.delete(tables::DAILY, &key::day(BERT, day("2026-01-31"))),
+            (tables::MONTHLY, "worker 2 in 2026-01", "its rolled part plus its days"),
         ),
         (
             |scene| scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| more(&mut row.totals)),
-            (Table::Lifetime, "worker 2", "its rolled part plus its months"),
+            (tables::LIFETIME, "worker 2", "its rolled part plus its months"),
         ),
         (
             |scene| {
                 scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.rolled = Rolled::Nothing)
             },
-            (Table::Lifetime, "worker 2", "its rolled part plus its months"),
+            (tables::LIFETIME, "worker 2", "its rolled part plus its months"),
         ),
         (
-            |scene| scene.delete(Table::Monthly, &key::month(BERT, month("2025-12"))),
-            (Table::Lifetime, "worker 2", "its rolled part plus its months"),
+            |scene| scene.delete(tables::MONTHLY, &key::month(BERT, month("2025-12"))),
+            (tables::LIFETIME, "worker 2", "its rolled part plus its months"),
         ),
         (
-            |scene| scene.delete(Table::Monthly, &key::month(BERT, month("2026-01"))),
-            (Table::Daily, "worker 2 on 2026-01-30", "no day outlives its month"),
+            |scene| scene.delete(tables::MONTHLY, &key::month(BERT, month("2026-01"))),
+            (tables::DAILY, "worker 2 on 2026-01-30", "no day outlives its month"),
         ),
         (
             |scene| scene.put(&key::day(BERT, day("2026-02-17")), &DailyRow(Default::default())),
-            (Table::Daily, "worker 2 at 2026-02-17", "older than the newest row"),
+            (tables::DAILY, "worker 2 at 2026-02-17", "older than the newest row"),
         ),
         (
             |scene| {
                 scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.month = Newest(None))
             },
-            (Table::Monthly, "worker 2 at 2026-01", "older than the newest row"),
+            (tables::MONTHLY, "worker 2 at 2026-01", "older than the newest row"),
         ),
         (
             |scene| {
@@ -87,15 +87,15 @@ fn totals_that_do_not_add_up_are_named() {
                     });
                 }
             },
-            (Table::Lifetime, "worker 2", "the sum over all workers fits"),
+            (tables::LIFETIME, "worker 2", "the sum over all workers fits"),
         ),
         (
             |scene| scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.days += 1),
-            (Table::Lifetime, "worker 2", "counts its days, 3"),
+            (tables::LIFETIME, "worker 2", "counts its days, 3"),
         ),
         (
             |scene| scene.edit(&key::worker(BERT), |row: &mut LifetimeRow| row.months -= 1),
-            (Table::Lifetime, "worker 2", "counts its months, 3"),
+            (tables::LIFETIME, "worker 2", "counts its months, 3"),
         ),
     ]);
 }
@@ -105,15 +105,15 @@ fn tiers_over_their_caps_are_named() {
     check(&[
         (
             |scene| scene.control(|control| control.caps.history = 3),
-            (Table::History, "the newest record", "4 records are within the cap of 3"),
+            (tables::HISTORY, "the newest record", "4 records are within the cap of 3"),
         ),
         (
             |scene| scene.control(|control| control.caps.daily = 2),
-            (Table::Lifetime, "worker 1", "3 days are within the cap of 2"),
+            (tables::LIFETIME, "worker 1", "3 days are within the cap of 2"),
         ),
         (
             |scene| scene.control(|control| control.caps.monthly = 2),
-            (Table::Lifetime, "worker 2", "3 months are within the cap of 2"),
+            (tables::LIFETIME, "worker 2", "3 months are within the cap of 2"),
         ),
         (
             |scene| {
@@ -122,11 +122,11 @@ fn tiers_over_their_caps_are_named() {
                     control.workers_settling = Some(BERT);
                 });
             },
-            (Table::Lifetime, "worker 1", "3 days are within the cap of 2"),
+            (tables::LIFETIME, "worker 1", "3 days are within the cap of 2"),
         ),
         (
             |scene| scene.control(|control| control.caps.monthly = 0),
-            (Table::Meta, "control", "every cap is at least 1"),
+            (tables::META, "control", "every cap is at least 1"),
         ),
     ]);
 }
@@ -148,12 +148,16 @@ fn tiers_that_are_still_being_brought_under_their_caps_are_in_order() {
 fn gaps_in_history_are_named() {
     check(&[
         (
-            |scene| scene.delete(Table::History, &key::number(11)),
-            (Table::History, "record 12", "without a gap"),
+            |scene| scene.delete(tables::HISTORY, &key::number(11)),
+            (tables::HISTORY, "record 12", "without a gap"),
         ),
         (
-            |scene| scene.edit(&key::number(11), |row: &mut HistoryRow| row.start = row.end + 1),
-            (Table::History, "record 11", "not before its start"),
+            |scene| {
+                scene.edit(&key::number(11), |row: &mut HistoryRow| {
+                    row.batch.start = row.batch.end + 1
+                })
+            },
+            (tables::HISTORY, "record 11", "not before its start"),
         ),
     ]);
 }

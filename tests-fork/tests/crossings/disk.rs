@@ -1,10 +1,11 @@
-//! A file that can be told to fail.
+//! A file that can be told to fail, or to wait.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
 
 use milepost::storage::Device;
 
@@ -12,13 +13,27 @@ use milepost::storage::Device;
 pub struct Disk {
     file: File,
     fails: AtomicBool,
+    gate: Mutex<Gate>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    is_shut: bool,
+    /// Whether a change or sync waits at it.
+    is_waited_for: bool,
 }
 
 impl Disk {
     pub fn at(path: &Path) -> Disk {
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(false).open(path).unwrap();
-        Disk { file, fails: AtomicBool::new(false) }
+        Disk {
+            file,
+            fails: AtomicBool::new(false),
+            gate: Mutex::default(),
+            changed: Condvar::new(),
+        }
     }
 
     /// Has every change and sync fail from now on, or none any more.
@@ -26,7 +41,28 @@ impl Disk {
         self.fails.store(fails, Ordering::SeqCst);
     }
 
+    /// Has changes and syncs wait from now on.
+    pub fn shut(&self) {
+        *self.gate.lock().unwrap() = Gate { is_shut: true, is_waited_for: false };
+    }
+
+    /// Waits until a change or sync waits.
+    pub fn await_waiter(&self) {
+        let gate = self.gate.lock().unwrap();
+        drop(self.changed.wait_while(gate, |gate| !gate.is_waited_for).unwrap());
+    }
+
+    /// Has changes and syncs go on.
+    pub fn open(&self) {
+        self.gate.lock().unwrap().is_shut = false;
+        self.changed.notify_all();
+    }
+
     fn check(&self) -> io::Result<()> {
+        let mut gate = self.gate.lock().unwrap();
+        gate.is_waited_for |= gate.is_shut;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(gate, |gate| gate.is_shut).unwrap());
         match self.fails.load(Ordering::SeqCst) {
             true => Err(io::Error::other("the disk was told to fail")),
             false => Ok(()),

@@ -21,10 +21,16 @@ pub enum Fault {
     ClockSetBack,
     /// The leases expire, and another worker takes the jobs.
     ExpiredLease,
+    /// The process is forked: children drop everything, unwind through it, or live on.
+    Fork,
+    /// It is forked while another thread is in the middle of a commit.
+    ForkInCommit,
+    /// It is forked within the caller's closure, which is shown the rows of a snapshot.
+    ForkInClosure,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 8] = [
+    pub const ALL: [Fault; 11] = [
         Fault::None,
         Fault::FailedCommit,
         Fault::Rollback,
@@ -33,6 +39,9 @@ impl Fault {
         Fault::DamagedRow,
         Fault::ClockSetBack,
         Fault::ExpiredLease,
+        Fault::Fork,
+        Fault::ForkInCommit,
+        Fault::ForkInClosure,
     ];
 }
 
@@ -67,8 +76,18 @@ pub struct Cell {
 impl Cell {
     pub const NO_ROLLBACK: &str = "a store that syncs every commit has none to lose";
 
-    pub fn all(fault: Fault, then: Then) -> impl Iterator<Item = Cell> {
-        (0..8).map(move |n| Cell {
+    /// Cells of one fault and what follows it.
+    pub const COLUMNS: usize = 8;
+
+    pub fn all() -> impl Iterator<Item = Cell> {
+        Fault::ALL
+            .into_iter()
+            .flat_map(|fault| Then::ALL.map(|then| (fault, then)))
+            .flat_map(|(fault, then)| Cell::row(fault, then))
+    }
+
+    fn row(fault: Fault, then: Then) -> impl Iterator<Item = Cell> {
+        (0..Cell::COLUMNS).map(move |n| Cell {
             relaxed: n & 4 != 0,
             keep_alive: n & 2 != 0,
             many: n & 1 != 0,
@@ -78,7 +97,7 @@ impl Cell {
     }
 
     pub fn columns() -> String {
-        let columns = Cell::all(Fault::None, Then::Drop).map(|cell| {
+        let columns = Cell::row(Fault::None, Then::Drop).map(|cell| {
             let durability = if cell.relaxed { "relaxed" } else { "immediate" };
             let keep_alive = if cell.keep_alive { ", kept alive" } else { "" };
             let leases = if cell.many { "many leases" } else { "one lease" };
@@ -87,8 +106,21 @@ impl Cell {
         columns.collect::<Vec<_>>().join("; ")
     }
 
-    pub fn cannot_occur(&self) -> Option<&'static str> {
-        (self.fault == Fault::Rollback && !self.relaxed).then_some("-")
+    pub fn can_occur(&self) -> bool {
+        self.fault != Fault::Rollback || self.relaxed
+    }
+
+    /// Whether the store is on a file, with its locks, and not on a device that can be told to fail
+    /// or to wait.
+    pub fn on_a_file(&self) -> bool {
+        matches!(self.fault, Fault::Fork | Fault::ForkInClosure)
+    }
+
+    /// Whether the newest commits may be lost, so that only what was flushed must be there.
+    pub fn may_lose(&self) -> bool {
+        let is_lost = matches!(self.fault, Fault::FailedCommit | Fault::Rollback)
+            || (self.then == Then::AnotherProcess && !self.on_a_file());
+        self.relaxed && is_lost
     }
 
     pub fn durability(&self) -> Durability {
