@@ -6,8 +6,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use milepost::storage::Device;
+
+/// How long a change waits at most, so that a cell which has failed ends.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub struct Disk {
@@ -62,7 +66,10 @@ impl Disk {
         let mut gate = self.gate.lock().unwrap();
         gate.is_waited_for |= gate.is_shut;
         self.changed.notify_all();
-        drop(self.changed.wait_while(gate, |gate| gate.is_shut).unwrap());
+        gate = self.changed.wait_timeout_while(gate, PATIENCE, |gate| gate.is_shut).unwrap().0;
+        // Whoever comes after one that has waited in vain does not wait again.
+        gate.is_shut = false;
+        drop(gate);
         match self.fails.load(Ordering::SeqCst) {
             true => Err(io::Error::other("the disk was told to fail")),
             false => Ok(()),

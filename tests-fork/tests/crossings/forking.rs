@@ -2,15 +2,18 @@
 //! they inherited, some unwind through it, some end with it, and one lives until the cell ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use milepost::{JobId, NewJob, Snapshot, Store, Token};
+use milepost::{Builder, Durability, JobId, NewJob, Snapshot, Store, Token};
 use milepost_tests_fork::{
     ask_lease, ask_snapshot, ask_store, ask_worker, assert_forked, assert_locked, fork,
     fork_within, give_to_child, in_child,
 };
 
+use crate::disk::Disk;
 use crate::work::{BATCH, Fleet, Scene, checkpoint};
 
 /// What a child inherits.
@@ -139,7 +142,7 @@ fn dump_and_fork(inherited: &mut Option<Inherited>, unwinds: bool, fork: &mut dy
     drop(inherited);
 }
 
-fn work_in_a_store_of_its_own(path: &std::path::Path) {
+fn work_in_a_store_of_its_own(path: &Path) {
     let store = Store::open(path).unwrap();
     store.create_job(NewJob::new("own", 0..2 * BATCH)).unwrap();
     let worker = store.worker("child", "pc").unwrap();
@@ -150,4 +153,30 @@ fn work_in_a_store_of_its_own(path: &std::path::Path) {
     let view = store.snapshot().unwrap();
     view.verify().unwrap();
     assert_eq!(view.jobs(None, 1).unwrap()[0].cursor, BATCH);
+}
+
+/// The thread that syncs holds no handle: so the child drops the last one in the middle of a commit.
+#[test]
+fn a_child_drops_the_last_handle_while_the_store_syncs() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk::at(&folder.path().join("scan.milepost")));
+    let durability = Durability::Relaxed { max_delay: Duration::ZERO };
+    let store = Builder::on_device(disk.clone()).durability(durability).open().unwrap();
+    store.create_job(NewJob::new("a", 0..10 * BATCH)).unwrap();
+    let worker = store.worker("w", "pc").unwrap();
+    let leases = vec![worker.lease(Duration::from_secs(60)).unwrap().leased().unwrap()];
+    let mut inherited = Inherited::new(Fleet { leases, worker, store });
+
+    disk.shut();
+    checkpoint(&mut inherited.fleet.leases[0], BATCH).unwrap();
+    disk.await_waiter();
+    let mut inherited = give_to_child(inherited, |mut inherited| {
+        inherited.ask();
+        drop(inherited);
+    });
+    disk.open();
+
+    assert_eq!(checkpoint(&mut inherited.fleet.leases[0], BATCH).unwrap(), 2 * BATCH);
+    inherited.fleet.store.flush().unwrap();
+    inherited.fleet.store.snapshot().unwrap().verify().unwrap();
 }
