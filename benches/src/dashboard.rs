@@ -170,13 +170,13 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Whether two sides say the same: exactly, but for the rate of a prefix. SQLite's query
-    /// approximates the definition of that rate, which rests on what each held job has reported.
+    /// Whether two sides say the same: exactly, but for the last digits of a rate worked out in
+    /// another order.
     #[must_use]
     pub fn agrees_with(&self, other: &Answer) -> bool {
         match (self, other) {
-            (Answer::Progress(done, total, _), Answer::Progress(done2, total2, _)) => {
-                (done, total) == (done2, total2)
+            (Answer::Progress(done, total, rate), Answer::Progress(done2, total2, rate2)) => {
+                (done, total) == (done2, total2) && (rate - rate2).abs() <= rate.abs() * 1e-9
             }
             _ => self == other,
         }
