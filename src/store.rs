@@ -160,7 +160,8 @@ impl Store {
     /// All that is stored, as of now. See [`Snapshot`] for what it can be asked.
     ///
     /// # Errors
-    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
+    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read;
+    /// [`Error::Uncertain`] if a relaxed store could not commit what the snapshot would show.
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.check_process()?;
         let chunk_sums = self.inner.chunk_sums.read();
@@ -181,7 +182,7 @@ impl Store {
     /// Returns once everything acknowledged so far is on disk. Useful under [`Durability::Relaxed`](crate::Durability::Relaxed).
     ///
     /// # Errors
-    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
+    /// [`Error::Storage`] or [`Error::Uncertain`] if the disk refuses; see [`reopen`](Store::reopen).
     pub fn flush(&self) -> Result<()> {
         self.submit_one(Command::Flush).map(|_| ())
     }

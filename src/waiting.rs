@@ -205,8 +205,10 @@ impl Waiters {
         if !Arc::ptr_eq(&waiter, &timekeeper) {
             timekeeper.signal(Signal::LookAtClock);
         }
+        let leaving = Leaving { waiters: self, waiter: &waiter };
         self.sleep(&waiter, Instant::now().checked_add(most), now);
-        self.leave(&waiter)
+        drop(leaving);
+        self.seen()
     }
 
     /// Sleeps until it is woken or the time has come, and keeps time meanwhile if that is its turn.
@@ -223,9 +225,10 @@ impl Waiters {
     /// Wakes those whose leases may have expired, and everybody if the clock was set back. Returns
     /// when to look again; `None` if somebody else keeps time.
     fn keep_time(&self, waiter: &Arc<Waiter>, now: &dyn Fn() -> Timestamp) -> Option<Duration> {
+        // Without the lock, since the clock may be the caller's own.
+        let now = now();
         let mut state = self.0.lock();
         state.timekeeper.as_ref().filter(|keeper| Arc::ptr_eq(keeper, waiter))?;
-        let now = now();
         if state.is_set_back(now) {
             wake_each(state.take_woken(usize::MAX));
         }
@@ -233,18 +236,25 @@ impl Waiters {
         let pause = state.next_expiry().map_or(LOOK, |next| next.since(now).min(LOOK));
         Some(pause.max(Duration::from_millis(1)))
     }
+}
 
-    /// Stops waiting. Whoever kept time leaves that to the next.
-    fn leave(&self, waiter: &Arc<Waiter>) -> Seen {
-        let mut state = self.0.lock();
-        state.waiting.retain(|other| !Arc::ptr_eq(other, waiter));
-        if state.timekeeper.as_ref().is_some_and(|keeper| Arc::ptr_eq(keeper, waiter)) {
+/// Stops waiting when it is dropped, also by a panic of the caller's clock. Whoever kept time leaves
+/// that to the next.
+struct Leaving<'w> {
+    waiters: &'w Waiters,
+    waiter: &'w Arc<Waiter>,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut state = self.waiters.0.lock();
+        state.waiting.retain(|other| !Arc::ptr_eq(other, self.waiter));
+        if state.timekeeper.as_ref().is_some_and(|keeper| Arc::ptr_eq(keeper, self.waiter)) {
             state.timekeeper = state.waiting.front().cloned();
             if let Some(next) = &state.timekeeper {
                 next.signal(Signal::LookAtClock);
             }
         }
-        state.seen()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Waiting, on real threads.
 
 use super::*;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 const NEVER: Expiry = Expiry::OfAny(Timestamp::MAX);
@@ -198,4 +198,27 @@ fn a_lease_that_may_have_expired_wakes_one_of_those_who_wait_for_any() {
     let due = waiters.wait(waiters.seen(), Duration::MAX, Expiry::OfAny(Timestamp::EPOCH), &now);
     assert_eq!(due, waiters.seen(), "what is due already does not wait");
     assert_eq!(waiters.wait(due, Duration::ZERO, NEVER, &now), due);
+}
+
+#[test]
+fn a_clock_that_panics_ends_its_own_waiter_and_no_other() {
+    let waiters = Waiters::default();
+    let clock = Mutex::new(Timestamp::EPOCH);
+    let expiry = Expiry::OfAny(Timestamp::EPOCH.after(Duration::from_secs(60)));
+    let is_broken = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let keeper = scope.spawn(|| {
+            waiters.wait(waiters.seen(), Duration::MAX, expiry, &|| {
+                assert!(!is_broken.load(Ordering::SeqCst), "the clock is broken");
+                Timestamp::EPOCH
+            })
+        });
+        waiting(&waiters, 1);
+        is_broken.store(true, Ordering::SeqCst);
+        let other =
+            scope.spawn(|| waiters.wait(waiters.seen(), Duration::MAX, expiry, &|| *clock.lock()));
+
+        keeper.join().unwrap_err();
+        until_ended(&waiters, &clock, &other);
+    });
 }
