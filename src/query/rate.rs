@@ -27,8 +27,9 @@ use crate::types::{JobId, PastBatch, WorkerId};
 /// It is the sum over the jobs that are held under a live lease and move. The rate of one job is
 /// taken over the 15 minutes up to the end of its newest batch, pauses between batches included. A
 /// batch that lies in them only in part counts in part. A job that has not moved under its present
-/// lease takes the rate of its holder's newest batches on other jobs of the prefix, at most 16 of them.
-/// Where live history has no such batches, the rate is that of all that was ever done of the job.
+/// lease takes the rate of its holder's newest batches on jobs of the prefix, at most 16 of them,
+/// without the pauses between them. Where live history has no such batches, the rate is that of all
+/// that was ever done of the job.
 ///
 /// A job moves until its holder is silent: until its last checkpoint is longer ago than three times
 /// its longest known batch, and than a minute. While fewer than five batches are known, the holder

@@ -119,33 +119,7 @@ macro_rules! question {
                  WHERE batches IS NOT NULL OR max(last_seen, coalesce(seen, 0)) >= :now - 3600000000 ORDER BY id"
             ),
             Q::JobCounts => "SELECT status, count(*) FROM jobs GROUP BY status",
-            // Each held job at its own rate, over the 15 minutes up to its newest batch under this lease;
-            // before its first, at that of its holder's newest batches; else at that of all it ever did.
-            // It counts as long as that is not longer ago than three of its batches take.
-            Q::Progress => {
-                "WITH held AS (SELECT id, worker, cursor - range_start AS done, batches, duration_us, leased_at, \
-                 coalesce(checkpoint_at >= leased_at, 0) AS moved, max(leased_at, coalesce(checkpoint_at, 0)) AS moved_at \
-                 FROM jobs WHERE prefix = x'62656e6368' AND status = 'leased' AND expires_at > :now), \
-                 known AS (SELECT held.id AS job, moved, history.range_end - history.range_start AS positions, \
-                 history.duration_us AS us, finished_at FROM history CROSS JOIN held ON held.id = job \
-                 WHERE moved AND history.worker = held.worker AND finished_at > leased_at \
-                 UNION ALL SELECT job, 0, positions, us, finished_at FROM (SELECT held.id AS job, \
-                 history.range_end - history.range_start AS positions, history.duration_us AS us, finished_at, \
-                 row_number() OVER (PARTITION BY held.id ORDER BY history.id DESC) AS place \
-                 FROM history CROSS JOIN held ON held.worker = history.worker WHERE NOT moved AND history.duration_us > 0 \
-                 AND job IN (SELECT id FROM jobs WHERE prefix = x'62656e6368')) WHERE place <= 16), \
-                 dated AS (SELECT *, max(finished_at) OVER (PARTITION BY job) AS newest FROM known), \
-                 near AS (SELECT *, max(finished_at - us, newest - 900000000) AS began FROM dated \
-                 WHERE finished_at > newest - 900000000), \
-                 rates AS (SELECT job, max(us) AS longest, count(*) AS batches, \
-                 1000000.0 * sum(positions * 1.0 * (finished_at - began) / us) \
-                 / iif(moved, newest - min(began), sum(finished_at - began)) AS rate FROM near GROUP BY job) \
-                 SELECT (SELECT sum(cursor - range_start) FROM jobs WHERE prefix = x'62656e6368'), \
-                 (SELECT sum(range_end - range_start) FROM jobs WHERE prefix = x'62656e6368'), \
-                 (SELECT sum(coalesce(rate, 1000000.0 * done / held.duration_us)) FROM held LEFT JOIN rates ON job = id \
-                 WHERE moved_at >= :now - max(60000000, coalesce(3 * coalesce(longest, held.duration_us / held.batches), 0), \
-                 iif(coalesce(rates.batches, held.batches) < 5, 900000000, 0)))"
-            }
+            Q::Progress => include_str!("progress.sql"),
         }
     }};
 }

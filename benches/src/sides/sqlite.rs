@@ -42,10 +42,10 @@ pub(super) fn open<S: Schema>(
             tokens[track.job] = txn
                 .prepare_cached(
                     "UPDATE jobs SET status = 'leased', worker = ?1, token = token + 1, leased_at = ?2, \
-                     expires_at = ?3 WHERE id = ?4 RETURNING token",
+                     leased_cursor = cursor, lease_us = ?3, expires_at = ?2 + ?3 WHERE id = ?4 RETURNING token",
                 )?
                 .query_row(
-                    params![number_of(track.worker), now, now + LEASE_SECS as i64 * 1_000_000, number_of(track.job)],
+                    params![number_of(track.worker), now, LEASE_SECS as i64 * 1_000_000, number_of(track.job)],
                     |row| row.get(0),
                 )?;
         }

@@ -63,6 +63,8 @@ impl Schema for Triggers {
             duration_us INTEGER NOT NULL,
             created_at INTEGER NOT NULL,
             leased_at INTEGER,
+            leased_cursor INTEGER,
+            lease_us INTEGER,
             checkpoint_at INTEGER,
             last_error TEXT
         );

@@ -68,6 +68,8 @@ impl Schema for Tuned {
             duration_us INTEGER NOT NULL,
             created_at INTEGER NOT NULL,
             leased_at INTEGER,
+            leased_cursor INTEGER,
+            lease_us INTEGER,
             checkpoint_at INTEGER,
             last_error TEXT
         );
