@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Write, stdout};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Parser;
 use milepost_bench::machine::Machine;
 use milepost_bench::scale::{Axis, Cell, Report, draw};
@@ -29,16 +29,11 @@ struct Arguments {
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Let only this grow.
-    #[arg(long, value_name = "AXIS", value_parser = axis)]
+    #[arg(long, value_name = "AXIS")]
     only: Option<Axis>,
     /// The store that this process is to measure for another one.
     #[arg(long, hide = true)]
     cell: Option<String>,
-}
-
-fn axis(name: &str) -> Result<Axis> {
-    let named = Axis::ALL.into_iter().find(|axis| format!("{axis:?}").eq_ignore_ascii_case(name));
-    named.with_context(|| format!("one of {:?}, in lower case", Axis::ALL))
 }
 
 /// A folder whose files are kept in memory, if the system has one.

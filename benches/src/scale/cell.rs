@@ -17,7 +17,7 @@ use crate::machine::peak_memory;
 pub const ARGUMENT: &str = "--cell";
 
 /// What grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 pub enum Axis {
     /// Jobs that wait.
     Jobs,

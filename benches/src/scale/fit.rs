@@ -38,11 +38,15 @@ impl Exponent {
 
     /// Whether it is more than an operation may have.
     pub(super) fn exceeds(self, growth: Growth) -> bool {
-        let most = match growth {
-            Growth::Path | Growth::Keyed => LOGARITHM + TOLERANCE,
-            Growth::Whole => 1.0 + TOLERANCE,
-        };
-        self.last > most
+        self.last > most(growth)
+    }
+}
+
+/// The largest exponent that an operation may have.
+pub(super) fn most(growth: Growth) -> f64 {
+    match growth {
+        Growth::Path | Growth::Keyed => LOGARITHM + TOLERANCE,
+        Growth::Whole => 1.0 + TOLERANCE,
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::cell::{Axis, Outcome};
 use super::costs::Growth;
-use super::fit::Exponent;
+use super::fit::{self, Exponent};
 use crate::machine::Machine;
 use crate::tables::{number, print_settings, thousands};
 
@@ -94,7 +94,7 @@ impl Report {
         let on_path = |line: &Line<'_>| line.growth == Growth::Path && line.exceeds();
         let of = |axis: Axis| {
             let lines = self.lines(axis).into_iter().filter(on_path);
-            lines.map(|line| format!("{}, {}", line.operation, axis.words())).collect::<Vec<_>>()
+            lines.map(|line| format!("{}, by {}", line.operation, axis.words())).collect::<Vec<_>>()
         };
         Axis::ALL.into_iter().flat_map(of).collect()
     }
@@ -106,6 +106,7 @@ impl Report {
     pub fn print_settings(&self, out: &mut impl Write) -> Result<()> {
         writeln!(out, "# milepost as it grows\n")?;
         print_settings(&self.machine, &self.settings, out)?;
+        print_legend(out)?;
         Ok(out.flush()?)
     }
 
@@ -117,7 +118,9 @@ impl Report {
         let words = axis.words();
         writeln!(out, "\n## {}{}\n", words[..1].to_uppercase(), &words[1..])?;
         writeln!(out, "{}\n", self.cost_table(axis))?;
-        writeln!(out, "{}", self.footprint_table(axis))?;
+        writeln!(out, "{}\n", self.footprint_table(axis))?;
+        let took: f64 = self.along(axis).map(|outcome| outcome.took).sum();
+        writeln!(out, "This took {took:.0} s.")?;
         Ok(out.flush()?)
     }
 
@@ -130,7 +133,7 @@ impl Report {
         writeln!(out, "\n## On the path of a lease or a checkpoint\n")?;
         match too_steep.len() {
             0 => writeln!(out, "Nothing grows faster than a logarithm.")?,
-            count => writeln!(out, "{count} costs grow faster than a logarithm:\n")?,
+            _ => writeln!(out, "These costs grow faster than a logarithm:\n")?,
         }
         for line in too_steep {
             writeln!(out, "- {line}")?;
@@ -153,7 +156,9 @@ impl Report {
                 point.map_or_else(String::new, |point| number(point.1))
             };
             let exponent = |of: fn(Exponent) -> f64| {
-                line.exponent.map_or_else(String::new, |exponent| format!("{:.2}", of(exponent)))
+                // Adding 0.0 takes the sign off a zero.
+                let rounded = |exponent| (of(exponent) * 100.0).round() / 100.0 + 0.0;
+                line.exponent.map_or_else(String::new, |one| format!("{:.2}", rounded(one)))
             };
             let mut cells = vec![line.operation.to_string()];
             cells.extend(sizes.iter().map(cost));
@@ -175,7 +180,9 @@ impl Report {
             let cell = |outcome: &&Outcome| {
                 value(outcome).map_or_else(String::new, |bytes| number(bytes as f64 / MIB))
             };
-            table.add_row([name.to_string()].into_iter().chain(outcomes.iter().map(cell)));
+            if outcomes.iter().any(|outcome| value(outcome).is_some()) {
+                table.add_row([name.to_string()].into_iter().chain(outcomes.iter().map(cell)));
+            }
         };
         row("memory", &|outcome| Some(outcome.footprint.resident));
         row("memory at most", &|outcome| Some(outcome.peak));
@@ -193,6 +200,21 @@ impl Report {
         let text = serde_json::to_string_pretty(self)?;
         std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))
     }
+}
+
+fn print_legend(out: &mut impl Write) -> Result<()> {
+    let (log, linear) = (fit::most(Growth::Path), fit::most(Growth::Whole));
+    writeln!(
+        out,
+        "
+Each table shows what a call costs at some sizes of the store, or a unit of its work where the name says
+`per`, and how that grows. `exponent` is the e in cost ~ size^e, fitted over all sizes, `last` over the
+largest three: about 0 for a cost that does not grow, 1 for one that doubles with the store. Where `last` is
+more than {log:.2} although `may grow` says log, or more than {linear:.2} although it says linear, the cost is
+`steep`; on the path of a lease or a checkpoint it is `TOO STEEP`, which `--check` refuses. A quick run has
+small stores, where caches and fixed costs blur the exponents."
+    )?;
+    Ok(())
 }
 
 fn table(first: &str, columns: impl Iterator<Item = String>) -> Table {
@@ -246,7 +268,7 @@ mod tests {
             ]
         });
 
-        assert_eq!(report.too_steep(), ["checkpoint, waiting jobs"]);
+        assert_eq!(report.too_steep(), ["checkpoint, by waiting jobs"]);
     }
 
     #[test]
