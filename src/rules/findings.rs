@@ -1,13 +1,13 @@
 //! Findings of jobs, by job, by time and by key.
 
 use crate::rules::index::known_job;
-use crate::rules::outcome::Applied;
+use crate::rules::outcome::{Applied, split_damage};
 use crate::rules::workers::known_worker;
 use crate::schema::access::{keys, load, store, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{Control, FindingRow, JobRow};
 use crate::schema::tables;
-use crate::storage::{EngineResult, Order, Write};
+use crate::storage::{EngineError, EngineResult, Order, Write};
 use crate::time::Timestamp;
 use crate::types::{JobId, NewFinding, WorkerId};
 
@@ -62,25 +62,40 @@ fn remove_finding(txn: &mut dyn Write, key: &[u8]) -> EngineResult<()> {
     txn.delete(tables::FINDINGS, key)
 }
 
-/// Removes up to `most` findings of deleted jobs.
+/// How many jobs one step looks at that have a damaged finding.
+const DAMAGED_JOBS: usize = 16;
+
+/// Removes up to `most` findings of deleted jobs. A job with a damaged finding keeps that one and
+/// those after it, and has its next turn after all others. Returns what is wrong with the first.
 pub(super) fn sweep_findings(
     txn: &mut dyn Write,
     control: &mut Control,
     most: usize,
-) -> EngineResult<()> {
-    let mut left = most;
+) -> EngineResult<Option<EngineError>> {
+    let (mut left, mut damaged, mut damage) = (most, 0, None);
     while left > 0
-        && let Some(id) = control.deleting.last().copied()
+        && damaged < control.deleting.len().min(DAMAGED_JOBS)
+        && let Some(id) = control.deleting.pop()
     {
-        let under = key::Under::new(key::job(id));
-        let found = keys(txn, tables::FINDINGS, under.range(), Order::Ascending, left)?;
-        for key in &found {
-            remove_finding(txn, key)?;
+        match split_damage(remove_findings_of(txn, id, &mut left))? {
+            Ok(()) if left > 0 => {}
+            Ok(()) => control.deleting.push(id),
+            Err(error) => {
+                control.deleting.insert(0, id);
+                damaged += 1;
+                damage.get_or_insert(error);
+            }
         }
-        left -= found.len();
-        if left > 0 {
-            control.deleting.pop();
-        }
+    }
+    Ok(damage)
+}
+
+/// Removes up to `left` findings of a job, and counts them off.
+fn remove_findings_of(txn: &mut dyn Write, job: JobId, left: &mut usize) -> EngineResult<()> {
+    let under = key::Under::new(key::job(job));
+    for key in keys(txn, tables::FINDINGS, under.range(), Order::Ascending, *left)? {
+        remove_finding(txn, &key)?;
+        *left -= 1;
     }
     Ok(())
 }

@@ -39,18 +39,13 @@ pub(super) fn settle(
         // Later commits, and `settle()`, have to try again.
         shared.control.history_settling |= left_over.is_some();
     }
-    if shared.control.workers_settling.is_some() {
-        let settled = contained(txn, shared, |txn, Shared { control, tail }| {
-            Ok(settle_workers(txn, control, tail)?)
-        })?;
-        left_over = left_over.or(settled.err());
-    }
+    left_over = left_over.or(settle_workers(txn, shared)?);
     if !shared.control.deleting.is_empty() {
         let swept = contained(txn, shared, |txn, Shared { control, tail }| {
             let findings = tail.spare(txn, FINDING);
-            Ok(sweep_findings(txn, control, findings)?)
+            Ok(sweep_findings(txn, control, findings)?.map(Error::from))
         })?;
-        left_over = left_over.or(swept.err());
+        left_over = left_over.or(swept.unwrap_or_else(Some));
     }
     Ok(left_over)
 }
@@ -147,25 +142,28 @@ fn fold_oldest(txn: &dyn Write, first: u64, wanted: u64) -> EngineResult<Oldest>
 /// How many workers one step looks at, whether or not they have rows to give up.
 const WORKERS_A_STEP: usize = 1024;
 
-/// Brings the next workers under lowered caps on days and months, a step of rows at a time.
-fn settle_workers(
-    txn: &mut dyn Write,
-    control: &mut Control,
-    tail: &mut HistoryTail,
-) -> EngineResult<()> {
-    let mut next = control.workers_settling;
+/// Brings the next workers under lowered caps on days and months, a step of rows at a time, but
+/// none from the first one on whose rows are damaged. Returns what is wrong with that one.
+fn settle_workers(txn: &mut Transaction<'_>, shared: &mut Shared) -> EngineResult<Option<Error>> {
     for _ in 0..WORKERS_A_STEP {
-        let Some(worker) = next else { break };
-        let most = tail.spare(txn, PERIOD);
-        let removed = tiers::shrink(txn, &control.caps, worker, most)?;
-        tail.rows.removed += removed;
-        if removed == most {
-            break;
+        let Some(worker) = shared.control.workers_settling else { break };
+        let settled = contained(txn, shared, |txn, Shared { control, tail }| {
+            let most = tail.spare(txn, PERIOD);
+            let removed = tiers::shrink(txn, &control.caps, worker, most)?;
+            tail.rows.removed += removed;
+            let is_settled = removed < most;
+            if is_settled {
+                control.workers_settling = worker_after(txn, worker)?;
+            }
+            Ok(is_settled)
+        })?;
+        match settled {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => return Ok(Some(error)),
         }
-        next = worker_after(txn, worker)?;
     }
-    control.workers_settling = next;
-    Ok(())
+    Ok(None)
 }
 
 fn worker_after(txn: &dyn Write, worker: WorkerId) -> EngineResult<Option<WorkerId>> {

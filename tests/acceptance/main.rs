@@ -11,6 +11,7 @@ mod bad_leases;
 mod calendar;
 mod caps;
 mod closures;
+mod damaged_retention;
 mod damaged_rows;
 mod dropped;
 mod engines;
