@@ -1,7 +1,7 @@
 //! Sums over chunks of history, kept from one snapshot to the next.
 //!
-//! A history record never changes once it is committed, and the oldest leave first. The sums over
-//! a chunk of consecutive records therefore stay right for as long as all of them are there.
+//! A history record never changes once it is committed, and the oldest are removed first. The sums
+//! over a chunk of consecutive records therefore stay valid for as long as none of them is removed.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,15 +15,15 @@ use crate::error::{Error, Result};
 use crate::time::{Day, Timestamp};
 use crate::types::{PastBatch, Totals, WorkerId};
 
-/// How many records a chunk has: one of these. Each size is a multiple of the next, and a chunk
+/// The possible numbers of records in a chunk. Each size is a multiple of the next, and a chunk
 /// begins at a multiple of its size.
 pub(super) const SIZES: [u64; 3] = [16_384, 256, 16];
 
-/// How many sums a store keeps before it keeps no more chunks: 32 MiB, enough for a million records
-/// of a few thousand workers.
+/// The most sums that a store caches: 32 MiB, enough for a million records of a few thousand
+/// workers.
 const MOST_SUMS: usize = 1 << 18;
 
-/// What one worker did on one day within some records.
+/// The totals of one worker on one day within some records.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sum {
     pub(super) worker: WorkerId,
@@ -36,7 +36,7 @@ pub(super) struct Sum {
 pub(super) struct Sums(Box<[Sum]>);
 
 impl Sums {
-    /// Those of some workers.
+    /// The sums of some workers.
     pub(super) fn of(&self, workers: &RangeInclusive<WorkerId>) -> &[Sum] {
         let from = self.0.partition_point(|sum| sum.worker < *workers.start());
         let rest = &self.0[from..];
@@ -48,8 +48,8 @@ impl Sums {
 #[derive(Default)]
 pub(super) struct Adder {
     sums: BTreeMap<(WorkerId, Day), Totals>,
-    /// A day with its first instant and the next day's: most records fall on the day of the one
-    /// before.
+    /// The day of the last record, with its first instant and that of the next day. Most records
+    /// fall on the day of the one before.
     day: Option<(Day, Timestamp, Timestamp)>,
 }
 
@@ -90,7 +90,7 @@ pub(super) fn add(sum: &mut Totals, more: &Totals) -> Result<()> {
     Ok(())
 }
 
-/// Consecutive records of history: a whole chunk, or less at the two ends of history.
+/// A range of consecutive records of history: a whole chunk, or less at the two ends of history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Records {
     pub(super) first: u64,
@@ -98,8 +98,8 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// These records cut into chunks of the given sizes, as large as possible, and what is left at
-    /// the ends.
+    /// Splits the range into chunks of the given sizes, as large as possible, and the rest at the
+    /// ends.
     pub(super) fn cut(self, sizes: &[u64]) -> Vec<Records> {
         let mut parts = Vec::new();
         let mut next = Some(self.first).filter(|first| *first <= self.last);
@@ -119,7 +119,7 @@ impl Records {
         parts
     }
 
-    /// Those of these records that are also among others; `None` if there are none.
+    /// The intersection of two ranges; `None` if it is empty.
     pub(super) fn overlap(self, other: Records) -> Option<Records> {
         let both = Records { first: self.first.max(other.first), last: self.last.min(other.last) };
         (both.first <= both.last).then_some(both)
@@ -129,7 +129,7 @@ impl Records {
         SIZES.contains(&self.count()) && self.first.is_multiple_of(self.count())
     }
 
-    /// The sizes of chunks that these records can be cut into once more.
+    /// The sizes of chunks smaller than this range.
     pub(super) fn smaller_sizes(self) -> &'static [u64] {
         let from = SIZES.iter().position(|size| *size < self.count()).unwrap_or(SIZES.len());
         &SIZES[from..]
@@ -140,10 +140,10 @@ impl Records {
     }
 }
 
-/// The sums over chunks that a store keeps, because somebody asked for them.
+/// A cache of the sums over chunks, filled by queries.
 ///
-/// They outlive a snapshot, but not the storage: a store that is reopened begins anew, since
-/// commits that were not synced may be gone, and their record numbers assigned again.
+/// Snapshots share it. It is emptied when the store is reopened, since commits that were not synced
+/// may be lost then, and their record numbers assigned again.
 pub(crate) struct ChunkSums {
     kept: Mutex<Kept>,
     most: usize,
@@ -153,7 +153,7 @@ pub(crate) struct ChunkSums {
 struct Kept {
     /// By first record, the largest chunk first.
     chunks: BTreeMap<(u64, Reverse<u64>), Arc<Sums>>,
-    /// How many sums they have together.
+    /// How many sums all chunks have together.
     sums: usize,
 }
 
@@ -164,13 +164,13 @@ impl Default for ChunkSums {
 }
 
 impl ChunkSums {
-    /// Keeps no more chunks once it has so many sums.
+    /// An empty cache that adds no chunk once it holds `most` sums.
     pub(super) fn with_room_for(most: usize) -> ChunkSums {
         ChunkSums { kept: Mutex::default(), most }
     }
 
-    /// The sums over a chunk, made by `add_up` if they are not kept. `None` if they are not, and
-    /// there is no room for them.
+    /// The sums over a chunk, from the cache or else from `add_up`. `None` if they are not in the
+    /// cache and there is no room for them.
     pub(super) fn get(
         &self,
         chunk: Records,
@@ -188,19 +188,20 @@ impl ChunkSums {
                 return Ok(None);
             }
         }
-        // Others may look up sums meanwhile, and add up the same chunk.
+        // Without the lock: other threads may use the cache meanwhile, and may add up the same
+        // chunk.
         let sums = Arc::new(add_up()?);
         self.kept.lock().insert(chunk, sums.clone());
         Ok(Some(sums))
     }
 
-    /// The sums over a chunk, if they are kept.
+    /// The sums over a chunk, if they are in the cache.
     #[cfg(test)]
     fn kept(&self, chunk: Records) -> Option<Arc<Sums>> {
         self.kept.lock().chunks.get(&key(chunk)).cloned()
     }
 
-    /// Drops chunks of which a record has left history.
+    /// Drops chunks with records before `first`, which were removed from history.
     pub(super) fn drop_before(&self, first: u64) {
         let mut kept = self.kept.lock();
         while let Some(oldest) = kept.chunks.first_entry().filter(|entry| entry.key().0 < first) {
@@ -215,7 +216,7 @@ fn key(chunk: Records) -> (u64, Reverse<u64>) {
 }
 
 impl Kept {
-    /// Keeps a chunk in place of the smaller ones that it covers.
+    /// Adds a chunk, which replaces the smaller ones that it covers.
     fn insert(&mut self, chunk: Records, sums: Arc<Sums>) {
         let covered: Vec<_> =
             self.chunks.range(key(chunk)..=(chunk.last, Reverse(0))).map(|(key, _)| *key).collect();
@@ -228,7 +229,8 @@ impl Kept {
         self.chunks.insert(key(chunk), sums);
     }
 
-    /// Drops chunks that a larger one covers. They were asked for since, to look at its parts.
+    /// Drops chunks that a larger one covers. They were added after it, by queries that needed only
+    /// a part of it.
     fn drop_covered(&mut self) {
         let mut covered = None;
         let sums = &mut self.sums;

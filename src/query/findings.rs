@@ -1,4 +1,4 @@
-//! What jobs found.
+//! Queries of findings.
 
 use std::ops::Bound;
 
@@ -12,7 +12,7 @@ use crate::storage::KeyRange;
 use crate::time::Timestamp;
 use crate::types::{Hex, JobId, WorkerId};
 
-/// A result that was reported with a checkpoint, or late: after its worker had lost the job.
+/// A finding, stored with a checkpoint, or late: after its worker had lost the job.
 ///
 /// Key and payload serialize as plain hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,10 +23,10 @@ pub struct Finding {
     /// Its key, unique within the job.
     #[serde(serialize_with = "as_hex")]
     pub key: Vec<u8>,
-    /// What was found.
+    /// Its payload.
     #[serde(serialize_with = "as_hex")]
     pub payload: Vec<u8>,
-    /// Who found it.
+    /// The worker that reported it.
     pub worker: WorkerId,
     /// When it was stored.
     pub found_at: Timestamp,
@@ -39,8 +39,8 @@ fn as_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error>
 }
 
 impl Snapshot {
-    /// The findings of a job, by key: at most `limit` of them, from the first one after `after` on.
-    /// For the next page, pass the key of the last one returned.
+    /// The findings of a job, by key: at most `limit` of them, starting after `after`. For the next
+    /// page, pass the key of the last one returned.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -61,13 +61,14 @@ impl Snapshot {
         Ok(findings)
     }
 
-    /// The findings of all jobs, by job and key: at most `limit` of them, from the first one after
-    /// `after` on. For the next page, pass job and key of the last one returned.
+    /// The findings of all jobs, by job and key: at most `limit` of them, starting after `after`.
+    /// For the next page, pass job and key of the last one returned.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn findings(&self, after: Option<(JobId, &[u8])>, limit: usize) -> Result<Vec<Finding>> {
-        // A deleted job's findings are gone, though some may wait to be removed: they are not read.
+        // Findings of deleted jobs may still be stored, to be removed in later steps: they are
+        // skipped.
         let mut deleted = self.control().deleting.clone();
         deleted.retain(|job| after.is_none_or(|(after, _)| after <= *job));
         deleted.sort_unstable();

@@ -1,4 +1,4 @@
-//! Workers as they are now.
+//! Queries of workers and of recent activity.
 
 use std::ops::{Bound, ControlFlow};
 
@@ -25,11 +25,11 @@ pub struct WorkerInfo {
     pub id: WorkerId,
     /// Its name.
     pub name: String,
-    /// Its kind, as it last registered.
+    /// Its kind, as given when it last registered.
     pub kind: String,
     /// When it first registered.
     pub first_seen: Timestamp,
-    /// When it last registered, took or ended a lease, or finished a batch.
+    /// When it last registered, acquired or ended a lease, or finished a batch.
     pub last_seen: Timestamp,
     /// The prefix of the job it last leased; `None` if it never leased one.
     pub last_prefix: Option<Prefix>,
@@ -41,34 +41,35 @@ pub struct WorkerInfo {
 pub struct ActiveWorker {
     /// The worker.
     pub worker: WorkerInfo,
-    /// The batches it finished since the time asked for, as far as they are live. A batch counts
-    /// whole, even if it began before that time. [`Totals::rate`] is its rate while at work.
+    /// The totals of the batches it finished at or after the given time and that are still in
+    /// history. A batch counts whole, even if it began before that time. [`Totals::rate`] is the
+    /// rate while batches are worked on, without the pauses between them.
     pub recent: Totals,
-    /// How many jobs it holds, those whose leases have expired included.
+    /// How many jobs it holds, including those whose leases have expired.
     pub leases: u64,
 }
 
-/// What the whole fleet finished since a time.
+/// The totals of the whole fleet since a time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FinishedSince {
     /// How many workers finished a batch.
     pub workers: u64,
-    /// The batches they finished, as far as they are live. A batch counts whole, even if it began
-    /// before that time. [`Totals::rate`] is the mean rate of one worker at work, since the
-    /// durations of all are added up.
+    /// The totals of the batches they finished and that are still in history. A batch counts whole,
+    /// even if it began before that time. [`Totals::rate`] is the mean rate of one worker, since
+    /// the durations of all workers are added up.
     pub totals: Totals,
-    /// When the oldest live batch finished: if that is after the time asked for, earlier batches may
-    /// be missing. `None` without live history.
+    /// When the oldest batch in history finished: if that is after the given time, earlier batches
+    /// may be missing. `None` if history is empty.
     pub reaches_back_to: Option<Timestamp>,
 }
 
-/// How many workers are looked at together to find those that are active.
+/// How many workers are read together to find those that are active.
 const STEP: usize = 256;
 
 impl Snapshot {
-    /// Workers by number: at most `limit` of them, from the first one after `after` on. For the next
-    /// page, pass the last id returned.
+    /// Workers by number: at most `limit` of them, starting after `after`. For the next page, pass
+    /// the last id returned.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -80,7 +81,7 @@ impl Snapshot {
         let (Some((first, _)), Some((last, _))) = (page.first(), page.last()) else {
             return Ok(Vec::new());
         };
-        // One pass over the sums serves the whole page.
+        // One pass over the sums is enough for the whole page.
         let live = self.live_of(&(*first..=*last))?;
         page.into_iter().map(|(id, row)| self.info(id, row, &live)).collect()
     }
@@ -107,11 +108,11 @@ impl Snapshot {
         self.worker(WorkerId(number))
     }
 
-    /// Workers that were seen at or after a time, with what they finished since, by number: at most
-    /// `limit` of them, from the first one after `after` on. For the next page, pass the last id
-    /// returned. A page costs as much as the workers it looks at, active or not.
+    /// Workers that were seen at or after a time, with the totals of what they finished since, by
+    /// number: at most `limit` of them, starting after `after`. For the next page, pass the last id
+    /// returned. The cost of a page depends on the number of workers it reads, active or not.
     ///
-    /// What they finished comes from live history: batches that have left it are missing.
+    /// These totals come from history: batches that retention has removed from it are missing.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -139,8 +140,8 @@ impl Snapshot {
         seen.into_iter().map(active).collect()
     }
 
-    /// What the whole fleet finished since a time, as far as it is live. For how fast the fleet is,
-    /// see [`fleet_rate`](Snapshot::fleet_rate).
+    /// The totals of what the whole fleet finished at or after a time and that is still in history.
+    /// For the rate of the fleet, see [`fleet_rate`](Snapshot::fleet_rate).
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -169,8 +170,8 @@ impl Snapshot {
         Ok(held)
     }
 
-    /// A worker as it is shown. Checkpoints do not write its row, so when it was last seen follows
-    /// from where their records are: live in history, or added up in its lifetime.
+    /// A worker as returned to callers. Checkpoints do not write its row, so `last_seen` also takes
+    /// the newest of its records into account, in history or in its lifetime.
     fn info(&self, id: WorkerId, row: WorkerRow, live: &Sums) -> Result<WorkerInfo> {
         let archived = tiers::lifetime(self.txn(), id)?.totals.last_at;
         let live = live.of(&(id..=id)).iter().filter_map(|sum| sum.totals.last_at).max();

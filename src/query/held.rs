@@ -1,4 +1,4 @@
-//! Jobs that are held, and how fast each of them moves.
+//! The rate of each leased job.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::schema::tables;
 use crate::time::Timestamp;
 use crate::types::{JobId, PastBatch, WorkerId};
 
-/// How much time a rate rests on at most.
+/// The longest time that a rate is measured over.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 
-/// A holder is not silent before this, however short its batches.
+/// A holder counts as silent after this time at the earliest, however short its batches are.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(60);
 
-/// With fewer known batches than this, a holder is not silent before its lease length has passed.
+/// With fewer known batches than this, a holder counts as silent only after its lease length.
 const FEW_BATCHES: u64 = 5;
 
-/// How many of a holder's other batches are looked at. Each costs a look at its job.
+/// How many of a holder's other batches are read. Each costs a read of its job.
 const MOST_OF_HOLDER: usize = 16;
 
 /// Whether the lease of a job that is stored as leased has expired.
@@ -27,7 +27,7 @@ pub(super) fn has_expired(row: &JobRow, now: Timestamp) -> bool {
     row.deadline <= now
 }
 
-/// A job that is held under a live lease, and the batches that show how fast it moves.
+/// A job under an unexpired lease, and the batches that its rate is computed from.
 pub(super) struct HeldJob {
     pub(super) id: JobId,
     pub(super) holder: WorkerId,
@@ -37,17 +37,17 @@ pub(super) struct HeldJob {
     /// When it was leased or its cursor moved, whichever was later.
     pub(super) moved_at: Timestamp,
     pub(super) left: u64,
-    /// What was ever done of it: positions, batches and the time that these took.
+    /// Its whole past: positions done, batches, and the time that these took.
     life: (u64, u64, Duration),
     evidence: Evidence,
-    /// Whether no older record can add to that.
+    /// Whether older records cannot change the result.
     pub(super) is_finished: bool,
 }
 
-/// Batches that show how fast a job moves, the newest first.
+/// Batches that a rate is computed from, the newest first.
 enum Evidence {
-    /// Its own under its present lease. The next older one ends at `end`, and the first one starts at
-    /// `first`.
+    /// Its own under its current lease. The next older one ends at `end`, and the first one starts
+    /// at `first`.
     Own { batches: Vec<Reported>, end: u64, first: u64 },
     /// Those of its holder on any job of the prefix, for a job that has none of its own.
     OfHolder { batches: Vec<Reported> },
@@ -73,7 +73,7 @@ impl Reported {
 impl HeldJob {
     pub(super) fn new(id: JobId, row: &JobRow) -> Result<HeldJob> {
         let holder = row.holder.ok_or_else(|| {
-            undecodable(tables::JOBS, &key::job(id), "it is leased, but nobody holds it")
+            undecodable(tables::JOBS, &key::job(id), "it is leased but has no holder")
         })?;
         let leased_at = row.leased_at.unwrap_or(row.created_at);
         let evidence = if row.cursor > row.leased_cursor {
@@ -95,7 +95,7 @@ impl HeldJob {
         })
     }
 
-    /// Whether it has moved under its present lease.
+    /// Whether its cursor has moved under its current lease.
     pub(super) fn has_moved(&self) -> bool {
         matches!(self.evidence, Evidence::Own { .. })
     }
@@ -103,7 +103,7 @@ impl HeldJob {
     /// Adds one of its own batches.
     pub(super) fn add_own(&mut self, batch: &PastBatch) {
         let Evidence::Own { batches, end, first } = &mut self.evidence else { return };
-        // Its batches follow each other without a gap. Whatever else names it was imported.
+        // Its batches follow each other without a gap. Other records of this job were imported.
         if self.is_finished || batch.worker != self.holder || batch.end != *end {
             return;
         }
@@ -124,7 +124,7 @@ impl HeldJob {
         }
     }
 
-    /// How fast it moves; `None` if nothing shows that.
+    /// Its rate; `None` if it is unknown.
     pub(super) fn measured(&self) -> Option<Measured> {
         let measured = match &self.evidence {
             Evidence::Own { batches, end, first } => {
@@ -139,7 +139,7 @@ impl HeldJob {
         })
     }
 
-    /// Whether its last checkpoint is longer ago than its batches explain.
+    /// Whether its last checkpoint is longer ago than the length of its batches explains.
     pub(super) fn is_silent(&self, measured: Option<&Measured>, now: Timestamp) -> bool {
         let patience = match measured {
             None => self.lease_length,
@@ -164,7 +164,7 @@ fn push(batches: &mut Vec<Reported>, older: Reported) -> bool {
     older.finished.before(older.duration) > newest.before(WINDOW)
 }
 
-/// A batch with its beginning.
+/// A batch with the time at which it began.
 struct Span {
     began: Timestamp,
     finished: Timestamp,
@@ -192,8 +192,9 @@ impl Span {
     }
 }
 
-/// Batches with their beginnings. One without a duration was not timed: it counts from the end of the
-/// one before it, and the first one from `first_began`. Where that is not known, it is left out.
+/// Batches with the times at which they began. A batch without a duration was not timed: it counts
+/// from the end of the previous one, and the first one from `first_began`. If that is unknown, it
+/// is left out.
 fn with_beginnings(batches: &[Reported], first_began: Option<Timestamp>) -> Vec<Span> {
     let began_at_latest = batches.iter().skip(1).map(|older| Some(older.finished));
     let spans = batches.iter().zip(began_at_latest.chain([first_began]));
@@ -218,7 +219,7 @@ fn over_time(spans: &[Span]) -> Option<Measured> {
     Measured::new(positions, newest.since(from), longest, spans.len() as u64)
 }
 
-/// The rate of batches while they are worked on. They may be of several jobs at the same time.
+/// The rate of batches while they are worked on. They may belong to several jobs at the same time.
 fn while_at_work(spans: &[Span]) -> Option<Measured> {
     let from = spans.first()?.finished.before(WINDOW);
     let positions = spans.iter().map(|span| span.positions_after(from)).sum();
@@ -227,7 +228,7 @@ fn while_at_work(spans: &[Span]) -> Option<Measured> {
     Measured::new(positions, time, longest, spans.len() as u64)
 }
 
-/// How fast one job moves, and what that rests on.
+/// The rate of one job, and the time it was measured over.
 pub(super) struct Measured {
     pub(super) per_second: f64,
     pub(super) over: Duration,

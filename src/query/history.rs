@@ -1,4 +1,4 @@
-//! The newest of what workers did, batch by batch.
+//! Queries of history records.
 
 use std::ops::Bound;
 
@@ -16,13 +16,13 @@ use crate::types::{JobId, PastBatch, WorkerId};
 
 /// A record of history.
 ///
-/// It serializes flat, with the fields of the batch beside its own.
+/// It serializes as one flat object: the fields of the batch are beside its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HistoryRecord {
     /// Its number: records stored later have higher ones.
     pub id: u64,
-    /// The batch it stands for.
+    /// The batch.
     #[serde(flatten)]
     pub batch: PastBatch,
     /// Whether the batch completed its job; `false` for imported ones.
@@ -30,8 +30,8 @@ pub struct HistoryRecord {
 }
 
 impl Snapshot {
-    /// Batches, newest first by the order in which they were stored: at most `limit` of them, from
-    /// the first one older than the record `before` on. For the next page, pass the last id returned.
+    /// Batches, newest first by the order in which they were stored: at most `limit` of them, older
+    /// than the record `before`. For the next page, pass the last id returned.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -52,7 +52,8 @@ impl Snapshot {
         let Some(all) = self.history_before(before)? else { return Ok(Vec::new()) };
         let mark = HistoryRow::mark(worker);
         let mut records = Vec::new();
-        // An active worker is found among the newest. Farther back, sums tell where it has records.
+        // An active worker has records among the newest. Further back, the sums show which chunks
+        // have records of it.
         let recent = Records { first: all.first.max(all.last.saturating_sub(SIZES[0])), ..all };
         self.add_newest(recent, limit, &mark, |_| true, &mut records)?;
         if records.len() < limit && recent.first > all.first {
@@ -90,7 +91,7 @@ impl Snapshot {
         self.newest(before, limit, |batch| batch.error.is_some())
     }
 
-    /// The newest records that are wanted.
+    /// The newest records that `wanted` accepts.
     fn newest(
         &self,
         before: Option<u64>,
@@ -104,7 +105,7 @@ impl Snapshot {
         Ok(records)
     }
 
-    /// Live history before a record; `None` if there is nothing.
+    /// History before a record; `None` if there is none.
     fn history_before(&self, before: Option<u64>) -> Result<Option<Records>> {
         let Some((first, newest)) = history_ends(self.txn())? else { return Ok(None) };
         let last = match before {
@@ -114,8 +115,8 @@ impl Snapshot {
         Ok(last.filter(|last| first <= *last).map(|last| Records { first, last }))
     }
 
-    /// Adds the newest records whose bytes start with a mark and which are wanted, until there are
-    /// `limit`. Those without the mark are not decoded.
+    /// Adds the newest records whose bytes start with a mark and that `wanted` accepts, until there
+    /// are `limit`. Those without the mark are not decoded.
     fn add_newest(
         &self,
         among: Records,

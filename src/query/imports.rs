@@ -1,4 +1,4 @@
-//! How far the imports of a source have come.
+//! The last import of each source.
 
 use super::Snapshot;
 use crate::error::Result;
@@ -7,8 +7,8 @@ use crate::schema::meta::import_key;
 use crate::schema::rows::ImportRow;
 
 impl Snapshot {
-    /// The number of the last [import](crate::Import) from a source; `None` if there was none. An
-    /// importer that was restarted goes on behind it.
+    /// The number of the last [import](crate::Import) from a source; `None` if there was none.
+    /// After a restart, an importer continues after it.
     ///
     /// # Errors
     /// [`Error::Storage`](crate::Error::Storage) or [`Error::Corrupted`](crate::Error::Corrupted)

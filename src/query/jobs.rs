@@ -1,4 +1,4 @@
-//! Jobs as they are stored.
+//! Queries of jobs.
 
 use std::ops::{Bound, ControlFlow};
 
@@ -31,17 +31,17 @@ pub struct Job {
     pub cursor: u64,
     /// Its status.
     pub status: JobStatus,
-    /// The worker that holds it, while one does.
+    /// The worker that holds it, while it is leased.
     pub holder: Option<WorkerId>,
-    /// The token issued last; 0 if it was never leased.
+    /// Its newest token; 0 if it was never leased.
     pub token: Token,
-    /// When its lease expires, while it is held.
+    /// When its lease expires, while it is leased.
     pub deadline: Option<Timestamp>,
     /// Jobs of higher priority are leased first.
     pub priority: i32,
-    /// How many attempts have failed.
+    /// How many attempts in a row have failed, without its cursor having moved in between.
     pub attempts: u32,
-    /// After how many failed attempts it fails for good.
+    /// The number of failed attempts after which the job fails; `None` for no limit.
     pub max_attempts: Option<u32>,
     /// How many checkpoints it has had.
     pub batches: u64,
@@ -119,11 +119,11 @@ impl Job {
 pub struct JobCounts {
     /// Waiting to be leased.
     pub pending: u64,
-    /// Held by a worker, those whose leases have expired included.
+    /// Leased to a worker, including those whose leases have expired.
     pub leased: u64,
     /// Done.
     pub completed: u64,
-    /// Failed for good.
+    /// Failed.
     pub failed: u64,
     /// Cancelled.
     pub cancelled: u64,
@@ -163,8 +163,8 @@ impl Snapshot {
         Ok(load(self.txn(), &key::job(id))?.map(|row| Job::new(id, row)))
     }
 
-    /// Jobs by number: at most `limit` of them, from the first one after `after` on. For the next
-    /// page, pass the last id returned.
+    /// Jobs by number: at most `limit` of them, starting after `after`. For the next page, pass the
+    /// last id returned.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -174,8 +174,8 @@ impl Snapshot {
         self.collect((from, Bound::Unbounded), limit, key::as_job, Job::new)
     }
 
-    /// The jobs of a prefix, in the order of their ranges: at most `limit` of them, from the first
-    /// one that starts after the position `after` on. For the next page, pass
+    /// The jobs of a prefix, in the order of their ranges: at most `limit` of them, starting with
+    /// the first one that begins after the position `after`. For the next page, pass
     /// [`start`](Job::start) of the last one returned.
     ///
     /// # Errors
@@ -196,12 +196,11 @@ impl Snapshot {
         Ok(jobs)
     }
 
-    /// The jobs that are held, by worker and number: at most `limit` of them, from the first one
-    /// after `after` on. For the next page, pass [`holder`](Job::holder) and [`id`](Job::id) of the
-    /// last one returned.
+    /// The leased jobs, by worker and number: at most `limit` of them, starting after `after`. For
+    /// the next page, pass [`holder`](Job::holder) and [`id`](Job::id) of the last one returned.
     ///
-    /// A job whose lease has expired is among them until a request for a lease puts it back in the
-    /// queue; its [`deadline`](Job::deadline) tells.
+    /// They include jobs whose leases have expired, until a request for a lease returns them to the
+    /// queue: compare [`deadline`](Job::deadline) with the current time.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -216,8 +215,8 @@ impl Snapshot {
         Ok(jobs)
     }
 
-    /// The prefixes that have jobs, in the order of their bytes: at most `limit` of them, from the
-    /// first one after `after` on. For the next page, pass the last one returned.
+    /// The prefixes that have jobs, in the order of their bytes: at most `limit` of them, starting
+    /// after `after`. For the next page, pass the last one returned.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -227,7 +226,7 @@ impl Snapshot {
         self.collect((from, Bound::Unbounded), limit, own, |prefix, _: PrefixRow| prefix)
     }
 
-    /// Shows the jobs of a prefix that start after a position, in the order of their ranges.
+    /// Visits the jobs of a prefix that start after a position, in the order of their ranges.
     pub(super) fn each_job_of_prefix(
         &self,
         prefix: &[u8],
@@ -247,7 +246,7 @@ impl Snapshot {
         })
     }
 
-    /// Shows the jobs that are held, by worker and number.
+    /// Visits the leased jobs, by worker and number.
     pub(super) fn each_held_job(
         &self,
         after: Option<(WorkerId, JobId)>,

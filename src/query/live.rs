@@ -1,7 +1,7 @@
-//! Live history, added up.
+//! Sums over live history, that is, over the records still in history.
 //!
-//! A question adds up the sums over chunks that the store keeps, and reads record by record only at
-//! the two ends of history. A question about one worker looks up that worker in each of the sums.
+//! A query adds up the cached sums over chunks, and reads single records only at the two ends of
+//! history. A query of one worker looks up that worker in each of the sums.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,12 +25,12 @@ pub(super) const EVERYBODY: RangeInclusive<WorkerId> = WorkerId(0)..=WorkerId(u3
 /// A part of live history: a chunk, or one of the two ends.
 pub(super) struct Part {
     pub(super) records: Records,
-    /// `None` for a chunk whose sums the store has no room for.
+    /// `None` for a chunk that the cache has no room for.
     sums: Option<Arc<Sums>>,
 }
 
 impl Part {
-    /// Whether it has records of a worker, as far as its sums tell.
+    /// Whether it may have records of a worker. Without sums the result is `true`.
     pub(super) fn may_have(&self, worker: WorkerId) -> bool {
         self.sums.as_ref().is_none_or(|sums| !sums.of(&(worker..=worker)).is_empty())
     }
@@ -39,7 +39,7 @@ impl Part {
 impl Snapshot {
     /// The parts of live history, the oldest first.
     pub(super) fn live_parts(&self) -> Result<&[Part]> {
-        // Parts that were found before lead to the sums, which are behind a lock.
+        // Checked also if the parts are known already, since reading their sums takes a lock.
         self.inner.process.check()?;
         if let Some(parts) = self.inner.parts.get() {
             return Ok(parts);
@@ -56,11 +56,11 @@ impl Snapshot {
                 parts.push(Part { records, sums });
             }
         }
-        // Another thread may have been faster: it found the same.
+        // Another thread may have been first: its result is the same.
         Ok(self.inner.parts.get_or_init(|| parts))
     }
 
-    /// What each of some workers did on each day, as far as it is live.
+    /// The live totals of some workers, by worker and day.
     pub(super) fn live_of(&self, workers: &RangeInclusive<WorkerId>) -> Result<Sums> {
         let mut live = Adder::default();
         for part in self.live_parts()? {
@@ -74,7 +74,7 @@ impl Snapshot {
         Ok(live.finish())
     }
 
-    /// What every worker did on each day, as far as it is live. It is added up once.
+    /// The live totals of every worker, by worker and day. They are added up once per snapshot.
     pub(super) fn live(&self) -> Result<&Sums> {
         if let Some(live) = self.inner.live.get() {
             return Ok(live);
@@ -95,7 +95,7 @@ impl Snapshot {
         }
     }
 
-    /// What each of some workers finished at or after a time, as far as it is live.
+    /// The live totals of each of some workers at or after a time.
     pub(super) fn live_since(
         &self,
         since: Timestamp,
@@ -141,7 +141,7 @@ impl Snapshot {
         }
     }
 
-    /// The sums over a chunk; `None` if the store does not keep them and has no room for them.
+    /// The sums over a chunk; `None` if they are not in the cache and there is no room for them.
     fn chunk(&self, records: Records) -> Result<Option<Arc<Sums>>> {
         self.chunk_sums().get(records, || self.add_up(records))
     }
@@ -152,7 +152,7 @@ impl Snapshot {
         Ok(sums.finish())
     }
 
-    /// Shows the records of some workers. If it is one worker, those of others are not decoded.
+    /// Visits the records of some workers. If it is one worker, those of others are not decoded.
     fn each_record_of(
         &self,
         workers: &RangeInclusive<WorkerId>,

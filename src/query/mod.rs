@@ -1,4 +1,4 @@
-//! Reading: everything a dashboard asks for, as of one instant.
+//! Reading: snapshots and their queries.
 
 mod chunks;
 mod findings;
@@ -47,28 +47,29 @@ use crate::storage::EngineSnapshot;
 use crate::time::Timestamp;
 use crate::types::WorkerId;
 
-/// All that is stored, as of one instant: later writes do not show in it, and it neither blocks
-/// nor is blocked by them. Made by [`Store::snapshot`](crate::Store::snapshot); cheap to clone.
+/// A consistent view of the whole store at one instant. It does not show later writes, and neither
+/// blocks writers nor is blocked by them. Returned by [`Store::snapshot`](crate::Store::snapshot);
+/// cheap to clone.
 ///
-/// Statistics come in two forms. The default merges what is archived in the tiers with what is
-/// still live in history: nothing is missing, and nothing counts twice. The form returned by
-/// [`archived`](Snapshot::archived) shows the rows of the tiers as they are stored. Questions
-/// about workers, jobs and history itself return the same in both.
+/// A batch is live while its record is in history, and archived once retention has moved it into
+/// the tiers. By default, statistics include both: every batch counts exactly once. The form
+/// returned by [`archived`](Snapshot::archived) shows the rows of the tiers as they are stored.
+/// Queries of workers, jobs and history return the same in both.
 ///
-/// # What a question costs
+/// # Cost of queries
 ///
-/// A question about one worker, job or prefix reads what is stored about it, and the newest few
-/// records of history. The store keeps sums over older records, in at most 32 MiB, so that they are
-/// read once and not for each question; they are forgotten when the store is closed or reopened.
+/// A query of one worker, job or prefix reads the rows of it, and the newest few records of
+/// history. The store caches sums over older records, in at most 32 MiB, so that each record is
+/// read once and not for each query; the cache is emptied when the store is closed or reopened.
 ///
-/// A snapshot adds up what all workers did when it is first asked about all of them, so ask many
-/// questions of one snapshot rather than one each of many.
+/// The first query over all workers adds up live history, and later ones of the same snapshot reuse
+/// the result. So make many queries on one snapshot rather than one each on many.
 ///
 /// # Lists
 ///
 /// A list is returned in pages: the first `limit` entries `after` a given one. `None` begins with
-/// the first entry; for the next page, pass the last entry returned. A page costs as much at the end
-/// of a long list as at its beginning.
+/// the first entry; for the next page, pass the last entry returned. A page costs the same at the
+/// end of a long list as at its beginning.
 ///
 /// A snapshot keeps every page of the file that it can see from being reused, so the file grows
 /// while it is held and others write. A loop that writes must therefore take a new snapshot for each
@@ -98,8 +99,9 @@ use crate::types::WorkerId;
 ///
 /// Every method that reads returns [`Error::Storage`](crate::Error::Storage) if the database cannot
 /// be read, and [`Error::Corrupted`](crate::Error::Corrupted), which names the row, if a row cannot
-/// be decoded. Such rows are never skipped. Once the store was closed or reopened, what the snapshot
-/// has not read yet is [`Error::Closed`](crate::Error::Closed).
+/// be decoded. Such rows are never skipped. After the store was closed or reopened, reading returns
+/// [`Error::Closed`](crate::Error::Closed), except for results that the snapshot already has in
+/// memory.
 #[derive(Clone)]
 pub struct Snapshot {
     inner: Arc<Inner>,
@@ -112,22 +114,22 @@ struct Inner {
     now: Timestamp,
     control: Control,
     stored_bytes: u64,
-    /// Sums over chunks of history that the store keeps.
+    /// The cached sums over chunks of history, shared with the store.
     chunk_sums: Arc<ChunkSums>,
-    /// Live history in parts, once it was asked for.
+    /// Live history in parts, once a query needed it.
     parts: OnceLock<Vec<Part>>,
-    /// What every worker did on each live day, once it was asked for.
+    /// The live totals of every worker by day, once a query needed them.
     live: OnceLock<Sums>,
 }
 
-/// Whose statistics to read. An unknown worker or kind has none.
+/// Whose statistics to read. For an unknown worker or kind they are empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope<'a> {
-    /// One worker's.
+    /// One worker.
     Worker(WorkerId),
-    /// Those of all workers of a kind together.
+    /// All workers of a kind together.
     Kind(&'a str),
-    /// Those of all workers together.
+    /// All workers together.
     Fleet,
 }
 
@@ -160,7 +162,7 @@ impl Snapshot {
         Ok(Snapshot { inner: Arc::new(inner), archived: false })
     }
 
-    /// The same instant in its archived form: the tiers as they are stored, without live history.
+    /// The same snapshot in its archived form: the tiers as they are stored, without live history.
     #[must_use]
     pub fn archived(&self) -> Snapshot {
         Snapshot { inner: self.inner.clone(), archived: true }
@@ -172,14 +174,14 @@ impl Snapshot {
         self.inner.now
     }
 
-    /// The caps the file has.
+    /// The caps stored in the file.
     #[must_use]
     pub fn caps(&self) -> Caps {
         self.inner.control.caps
     }
 
-    /// Whether lowered caps or deleted jobs left work that the next commits will do; see
-    /// [`Store::settle`](crate::Store::settle).
+    /// Whether rows are still to be removed by later commits, after caps were lowered or jobs
+    /// deleted; see [`Store::settle`](crate::Store::settle).
     #[must_use]
     pub fn is_settling(&self) -> bool {
         self.inner.control.is_settling()
@@ -197,13 +199,14 @@ impl Snapshot {
         &self.inner.control
     }
 
-    /// The workers that a scope stands for.
+    /// The workers in a scope.
     fn workers_in(&self, scope: Scope<'_>) -> Result<Vec<WorkerId>> {
         if let Scope::Worker(worker) = scope {
             return Ok(vec![worker]);
         }
         if !self.archived {
-            // For many workers it is cheaper to add up everybody than one after the other.
+            // For many workers it is cheaper to add up all of them at once than one after the
+            // other.
             self.live()?;
         }
         let mut workers = Vec::new();

@@ -1,4 +1,4 @@
-//! Days, months and lifetimes: of a worker, a kind, or the fleet.
+//! Queries of days, months and lifetimes: of a worker, a kind, or the fleet.
 
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeBounds};
@@ -12,48 +12,49 @@ use crate::rules::tiers;
 use crate::time::{Day, Month};
 use crate::types::Totals;
 
-/// What was done on one UTC day.
+/// The totals of one UTC day.
 ///
-/// If the day's row had left the daily tier and a late record brought it back, it holds only what
-/// came late. Its month holds everything.
+/// If the row of the day was removed from the daily tier and a late record then created it again,
+/// it holds only the late records. Its month includes everything.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct DayStats {
     /// The day.
     pub day: Day,
-    /// What was done on it.
+    /// Its totals, including live batches in the default form of a snapshot.
     pub totals: Totals,
 }
 
-/// What was done in one UTC month.
+/// The totals of one UTC month.
 ///
-/// If the month's row had left the monthly tier and a late record brought it back, it holds only
-/// what came late. The lifetime holds everything.
+/// If the row of the month was removed from the monthly tier and a late record then created it
+/// again, it holds only the late records. The lifetime includes everything.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MonthStats {
     /// The month.
     pub month: Month,
-    /// What was done in it, with live batches in the default form of a snapshot.
+    /// Its totals, including live batches in the default form of a snapshot.
     pub totals: Totals,
-    /// The archived part of it whose days have left the daily tier, or were never in it.
+    /// The archived part of the totals that has no row in the daily tier: it was removed, or was
+    /// never there.
     pub rolled: Totals,
 }
 
-/// What was done since the beginning.
+/// The totals since the beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct LifetimeStats {
-    /// Everything that was done, with live batches in the default form of a snapshot.
+    /// All totals, including live batches in the default form of a snapshot.
     pub totals: Totals,
-    /// The archived part of it whose months have left the monthly tier, or were never in it.
+    /// The archived part of the totals that has no row in the monthly tier: it was removed, or was
+    /// never there.
     pub rolled: Totals,
 }
 
 impl Snapshot {
-    /// What was done on each day of a range, the oldest day first, added up over the workers of
-    /// the scope. Days on which nothing was done, or whose rows have left the daily tier, are left
-    /// out.
+    /// The totals of each day of a range, the oldest day first, added up over the workers of the
+    /// scope. Days without batches, or whose rows were removed from the daily tier, are left out.
     ///
     /// ```
     /// # use milepost::{Day, Scope, Store};
@@ -87,9 +88,9 @@ impl Snapshot {
         Ok(sums.into_iter().map(|(day, totals)| DayStats { day, totals }).collect())
     }
 
-    /// What was done in each month of a range, the oldest month first, added up over the workers
-    /// of the scope. Months in which nothing was done, or whose rows have left the monthly tier,
-    /// are left out.
+    /// The totals of each month of a range, the oldest month first, added up over the workers of
+    /// the scope. Months without batches, or whose rows were removed from the monthly tier, are
+    /// left out.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -120,7 +121,7 @@ impl Snapshot {
             .collect())
     }
 
-    /// What was done since the beginning, added up over the workers of the scope.
+    /// The totals since the beginning, added up over the workers of the scope.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -137,7 +138,7 @@ impl Snapshot {
         Ok(sum)
     }
 
-    /// The day on which most items were handled, of equal ones the earliest; `None` without days.
+    /// The day with the most items, the earliest of equal ones; `None` if there are no days.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -145,8 +146,7 @@ impl Snapshot {
         Ok(best(self.daily(scope, ..)?, |day| day.totals.items))
     }
 
-    /// The month in which most items were handled, of equal ones the earliest; `None` without
-    /// months.
+    /// The month with the most items, the earliest of equal ones; `None` if there are no months.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.

@@ -1,4 +1,4 @@
-//! How far the jobs of a prefix are, and when they will be done.
+//! Progress and estimated time of completion of a prefix.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -13,40 +13,40 @@ use crate::schema::rows::JobRow;
 use crate::time::Timestamp;
 use crate::types::{JobId, JobStatus, Prefix, WorkerId};
 
-/// How far the jobs of one prefix are.
+/// The progress of one prefix.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Progress {
     /// The prefix.
     pub prefix: Prefix,
-    /// Its jobs by status, as stored. Of those that are leased, the leases of some may have expired.
+    /// Its jobs by status, as stored. Leased jobs include those whose leases have expired.
     pub jobs: JobCounts,
-    /// How many jobs are held under a live lease.
+    /// How many jobs are under an unexpired lease.
     pub held: u64,
-    /// How many jobs are stored as leased, but their leases have expired and nobody has taken them
-    /// since.
+    /// How many jobs are stored as leased although their leases have expired: nobody has leased
+    /// them since.
     pub expired: u64,
-    /// How many workers hold a job under a live lease.
+    /// How many workers hold a job under an unexpired lease.
     pub workers: u64,
     /// Positions done, over all its jobs.
     pub done: u128,
-    /// Positions, over all its jobs, those that failed or were cancelled included.
+    /// Positions, over all its jobs, including those that failed or were cancelled.
     pub total: u128,
     /// The share of the positions that is done, from 0 to 1.
     pub share: f64,
-    /// Positions left in jobs that are pending or leased: what is still going to be done.
+    /// Positions left to do in jobs that are pending or leased.
     pub open: u128,
     /// When a cursor of one of its jobs last moved.
     pub last_activity: Option<Timestamp>,
     /// How fast its jobs move.
     pub rate: Rate,
-    /// When the open positions will be done: at this rate, if those who work now go on, but not
-    /// before the slowest of them is done with its present job. `None` while nothing moves.
+    /// When the open positions will be done at this rate, but not before the slowest worker has
+    /// finished its current job. `None` while no job moves.
     pub eta: Option<Timestamp>,
 }
 
 impl Snapshot {
-    /// How far the jobs of a prefix are; `None` if it has none.
+    /// The progress of a prefix; `None` if it has no jobs.
     ///
     /// This reads the rows of its jobs, and as much of live history as the [`Rate`] needs: at most
     /// the newest 65,536 records.
@@ -63,9 +63,8 @@ impl Snapshot {
         Ok(Some(sum.progress(Prefix(prefix.to_vec()), &held, self.taken_at())))
     }
 
-    /// How far the jobs of each prefix are, in the order of the prefixes' bytes: at most `limit`
-    /// prefixes, from the first one after `after` on. For the next page, pass the last prefix
-    /// returned.
+    /// The progress of each prefix, in the order of the prefixes' bytes: at most `limit` prefixes,
+    /// starting after `after`. For the next page, pass the last prefix returned.
     ///
     /// # Errors
     /// As [`progress`](Snapshot::progress).
@@ -76,7 +75,7 @@ impl Snapshot {
             let sum = self.sum_of_prefix(&prefix, &mut held)?;
             sums.push((prefix, sum, first..held.len()));
         }
-        // One search through history serves the whole page.
+        // One search through history is enough for the whole page.
         self.measure(&mut held)?;
         let progress = |(prefix, sum, own): (Prefix, Sum, std::ops::Range<usize>)| {
             sum.progress(prefix, &held[own], self.taken_at())
@@ -84,7 +83,7 @@ impl Snapshot {
         Ok(sums.into_iter().map(progress).collect())
     }
 
-    /// Adds up the jobs of a prefix, and adds those to `held` that are held under a live lease.
+    /// Adds up the jobs of a prefix, and pushes those under an unexpired lease to `held`.
     fn sum_of_prefix(&self, prefix: &[u8], held: &mut Vec<HeldJob>) -> Result<Sum> {
         let mut sum = Sum::default();
         self.each_job_of_prefix(prefix, None, |id, row| {

@@ -1,9 +1,9 @@
-//! How fast jobs move.
+//! The rate at which jobs move.
 //!
-//! The rate of several jobs is the sum of the rates of those that are held and move. The rate of one
-//! job is taken over its own reported time: up to its newest batch, not up to now, because what its
-//! holder has done since is not known until the next batch. A sum over one window for all would
-//! count a batch of ten hours whole or not at all, whenever a window is shorter than the batch.
+//! The rate of several jobs is the sum of the rates of those that are leased and move. The rate of
+//! one job is measured up to its newest batch, not up to now, because what its holder has done
+//! since is unknown until the next batch. One window for all jobs would count a batch of ten hours
+//! either whole or not at all whenever the window is shorter than the batch.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -22,45 +22,45 @@ use crate::storage::Order;
 use crate::time::Timestamp;
 use crate::types::{JobId, PastBatch, WorkerId};
 
-/// How fast jobs move, in positions per second of wall-clock time.
+/// The rate at which jobs move, in positions per second of wall-clock time.
 ///
-/// It is the sum over the jobs that are held under a live lease and move. The rate of one job is
-/// taken over the 15 minutes up to the end of its newest batch, pauses between batches included. A
-/// batch that lies in them only in part counts in part. A job that has not moved under its present
-/// lease takes the rate of its holder's newest batches on jobs of the prefix, at most 16 of them,
-/// without the pauses between them. Where live history has no such batches, the rate is that of all
-/// that was ever done of the job.
+/// It is the sum over the jobs that are under an unexpired lease and move. The rate of one job is
+/// measured over the 15 minutes up to the end of its newest batch, including pauses between
+/// batches. A batch that began before these 15 minutes counts in part. For a job that has not moved
+/// under its current lease, it is the rate of its holder's newest batches on jobs of the prefix, at
+/// most 16 of them, without the pauses between them. If history has no such batches either, it is
+/// the average rate over the whole past of the job.
 ///
-/// A job moves until its holder is silent: until its last checkpoint is longer ago than three times
-/// its longest known batch, and than a minute. While fewer than five batches are known, the holder
-/// is not silent before the length of its lease has passed, or 15 minutes if that is less.
+/// A job counts as moving until its holder is silent: until its last checkpoint is longer ago than
+/// a minute and than three times its longest known batch. While fewer than five batches are known,
+/// the holder counts as silent only after the length of its lease, or 15 minutes if that is less.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Rate {
-    /// At least one job moves, at a rate that is known.
+    /// At least one job moves at a known rate.
     Moving {
         /// Positions per second, over all the jobs that move.
         per_second: f64,
         /// How many jobs these are.
         jobs: u64,
-        /// How much time the rate rests on: the mean over these jobs, weighted by their rates. 15
-        /// minutes at most; less where work began later or live history reaches back less far.
-        /// It serializes as seconds.
+        /// The time that the rate is measured over: the mean over these jobs, weighted by their
+        /// rates. At most 15 minutes; less if work began later or history does not reach back that
+        /// far. It serializes as seconds.
         #[serde(serialize_with = "as_seconds")]
         over: Duration,
     },
-    /// Jobs are held, but no batch shows yet how fast they move.
+    /// Jobs are leased, but no batch gives their rate yet.
     Unknown,
-    /// Nothing moves: no job is held under a live lease, or all holders are silent.
+    /// No job moves: none is under an unexpired lease, or all holders are silent.
     Still {
-        /// When a cursor last moved; `None` if none ever did.
+        /// When a cursor last moved; `None` if none has moved yet.
         since: Option<Timestamp>,
     },
 }
 
 impl Rate {
-    /// Positions per second: 0 if nothing moves, `None` if that is not known.
+    /// Positions per second: 0 if no job moves, `None` if the rate is unknown.
     #[must_use]
     pub fn per_second(&self) -> Option<f64> {
         match self {
@@ -75,11 +75,11 @@ fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
-/// How many of the newest records are looked at for rates.
+/// How many of the newest records are read for rates.
 const MOST_RECORDS: usize = 1 << 16;
 
 impl Snapshot {
-    /// How fast the whole fleet moves, over all prefixes.
+    /// The rate of the whole fleet, over all prefixes.
     ///
     /// `since` in [`Rate::Still`] is the end of the newest batch of live history.
     ///
@@ -98,7 +98,7 @@ impl Snapshot {
         Ok(Pace::of(&held, self.taken_at()).rate(newest))
     }
 
-    /// Looks up in live history how fast held jobs move.
+    /// Measures the rates of leased jobs from live history.
     pub(super) fn measure(&self, held: &mut [HeldJob]) -> Result<()> {
         let mut search = Search::new(self, held);
         let mut looked_at = 0;
@@ -115,12 +115,12 @@ impl Snapshot {
     }
 }
 
-/// A search through live history, from its newest record back, for batches of held jobs.
+/// A search through live history, from its newest record back, for batches of leased jobs.
 struct Search<'s> {
     view: &'s Snapshot,
     held: &'s mut [HeldJob],
     by_job: HashMap<JobId, usize>,
-    /// The jobs that have not moved yet.
+    /// The jobs that have not moved under their current leases, by holder.
     by_holder: HashMap<WorkerId, Vec<usize>>,
     prefixes: HashMap<JobId, Option<Vec<u8>>>,
     unfinished: usize,
@@ -157,7 +157,7 @@ impl<'s> Search<'s> {
 
     fn look_for_holder(&mut self, job: JobId, batch: &PastBatch) -> Result<()> {
         if !self.prefixes.contains_key(&job) {
-            // It may have been deleted since.
+            // The job may have been deleted since.
             let stored: Option<JobRow> = load(self.view.txn(), &key::job(job))?;
             self.prefixes.insert(job, stored.map(|stored| stored.prefix));
         }
@@ -179,14 +179,14 @@ impl<'s> Search<'s> {
     }
 }
 
-/// The rates of held jobs, added up.
+/// The sum of the rates of leased jobs.
 pub(super) struct Pace {
     now: Timestamp,
     per_second: f64,
     jobs: u64,
-    /// Seconds that the rates rest on, times these rates.
+    /// Seconds that the rates are measured over, times these rates.
     weighted: f64,
-    /// Positions done since the newest batches, if all went on as before.
+    /// Estimated positions done since the newest batches.
     ahead: f64,
     /// Seconds until the last of these jobs is done.
     last_done: f64,
@@ -236,7 +236,7 @@ impl Pace {
         }
     }
 
-    /// When so many open positions will be done; `None` while nothing moves.
+    /// When `open` positions will be done; `None` while no job moves.
     pub(super) fn eta(&self, open: u128) -> Option<Timestamp> {
         if self.jobs == 0 {
             return None;
@@ -244,7 +244,7 @@ impl Pace {
         let shared = (open as f64 - self.ahead) / self.per_second;
         // No job can be done by several workers at once.
         let seconds = shared.max(self.last_done).max(0.0);
-        // Too long for a duration is too long for the calendar: it ends with both.
+        // A time too long for `Duration` is past the end of the calendar too, so both saturate.
         let left = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         Some(self.now.after(left))
     }

@@ -1,4 +1,4 @@
-//! Scans that skip nothing: a key or value that cannot be decoded is an error that names the row.
+//! Scans of decoded rows. A key or value that cannot be decoded is an error that names the row.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use crate::storage::{KeyRange, Order, Table};
 use crate::types::JobId;
 
 impl Snapshot {
-    /// Shows the entries of a range, in order, until `visit` breaks off or fails.
+    /// Visits the entries of a range, in order, until `visit` breaks or fails.
     pub(crate) fn scan(
         &self,
         table: Table,
@@ -31,7 +31,7 @@ impl Snapshot {
         outcome
     }
 
-    /// Shows the rows of a range, ascending, until `visit` fails.
+    /// Visits the rows of a range, ascending, until `visit` fails.
     pub(crate) fn each_row<K, R: Row>(
         &self,
         range: KeyRange<'_>,
@@ -44,7 +44,7 @@ impl Snapshot {
         })
     }
 
-    /// What `make` returns for the first rows of a range, at most `limit` of them.
+    /// Maps the first rows of a range, at most `limit` of them, by `make`.
     pub(super) fn collect<K, R: Row, T>(
         &self,
         range: KeyRange<'_>,
@@ -69,12 +69,12 @@ impl Snapshot {
     }
 }
 
-/// Goes on with a scan, or ends it.
+/// Continues a scan if there is more to do, or breaks it.
 pub(super) fn go_on(more: bool) -> ControlFlow<()> {
     if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
-/// What a key of a table stands for.
+/// Parses a key of a table.
 pub(crate) fn parsed<'k, K>(
     table: Table,
     key: &'k [u8],
@@ -83,12 +83,12 @@ pub(crate) fn parsed<'k, K>(
     Ok(access::parsed(table, key, parse)?)
 }
 
-/// The record of a row.
+/// Decodes the record of a row.
 pub(crate) fn decoded<R: Decode>(table: Table, key: &[u8], value: &[u8]) -> Result<R> {
     codec::decode(value).map_err(|why| undecodable(table, key, &why).into())
 }
 
-/// What the key of a finding stands for, for rows that own what they are made of.
+/// Parses the key of a finding into owned values.
 pub(crate) fn finding(key: &[u8]) -> Option<(JobId, Vec<u8>)> {
     key::as_finding(key).map(|(job, name)| (job, name.to_vec()))
 }

@@ -1,4 +1,4 @@
-//! A small store for tests of the reading side, whose bytes can be tampered with.
+//! A small store for tests of queries, whose rows can be edited directly.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,20 +53,22 @@ impl Scene {
         worker.request(60 * MINUTE).of_job(job).lease().unwrap().leased().unwrap()
     }
 
-    /// Moves a job on by so many positions within one second of work, a minute after the last.
+    /// Checkpoints `positions` positions of a job that took one second, a minute after the last.
     pub(crate) fn checkpoint(&self, lease: &mut Lease, positions: u64) {
         self.clock.advance(MINUTE);
         let range = lease.cursor()..lease.cursor() + positions;
         lease.checkpoint(Batch::of(&range, Duration::from_secs(1))).unwrap();
     }
 
-    /// Moves a job on by so many positions in a batch that takes so long.
+    /// Checkpoints `positions` positions of a job in a batch that takes `time`, and advances the
+    /// clock by it.
     pub(crate) fn work(&self, lease: &mut Lease, positions: u64, time: Duration) {
         self.clock.advance(time);
         self.report(lease, positions, time);
     }
 
-    /// Moves a job on by so many positions, in a batch that is said to have taken so long.
+    /// Checkpoints `positions` positions of a job in a batch that reports `time` as its duration.
+    /// The clock does not move.
     pub(crate) fn report(&self, lease: &mut Lease, positions: u64, time: Duration) {
         let range = lease.cursor()..lease.cursor() + positions;
         lease.checkpoint(Batch::of(&range, time)).unwrap();
@@ -86,7 +88,7 @@ impl Scene {
         self.store.import(Import::new(id, 1).history(batch)).unwrap();
     }
 
-    /// Changes the bytes of the store behind its back.
+    /// Edits rows of the store directly, past its rules.
     pub(crate) fn tamper(&self, change: impl Fn(&mut dyn Write)) {
         self.engine
             .write(Flush::Now, &mut |txn| {

@@ -1,4 +1,4 @@
-//! The size of a store, and all of its rows.
+//! The size of a store, and a dump of its rows.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -43,7 +43,8 @@ impl Snapshot {
     /// # Ok::<(), milepost::Error>(())
     /// ```
     pub fn size(&self) -> Result<Size> {
-        // Not every day and month has a row of its own: each worker counts what it has.
+        // The newest days and months have no rows of their own, so the counts come from the
+        // lifetimes.
         let (mut days, mut months) = (0, 0);
         self.each_row(ALL, key::as_worker, |_, life: LifetimeRow| {
             days += u64::from(life.days);
@@ -64,7 +65,7 @@ impl Snapshot {
         Ok(Size { tables: sizes, stored_bytes: self.inner.stored_bytes, used_bytes })
     }
 
-    /// Shows every row of every table as its key and value, in order: for comparing whole stores.
+    /// Visits every row of every table as its key and value, in order: for comparing whole stores.
     /// The newest day and month of a worker are part of its lifetime row.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Workers and kinds, compared with each other and with their own past.
+//! Comparisons of workers and kinds with each other and with their own past.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -21,31 +21,31 @@ pub struct LeaderboardEntry {
     pub rank: usize,
     /// The worker.
     pub worker: WorkerInfo,
-    /// Everything it has done.
+    /// Its totals since the beginning.
     pub totals: Totals,
 }
 
-/// What the workers of one kind have done.
+/// The totals of the workers of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct KindStats {
     /// The kind.
     pub kind: String,
-    /// How many workers are of it.
+    /// How many workers have this kind.
     pub workers: u64,
-    /// Everything they have done.
+    /// Their totals since the beginning.
     pub totals: Totals,
 }
 
-/// A worker's current day, compared with its whole life.
+/// A worker's current day, compared with its lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Standing {
     /// The worker.
     pub worker: WorkerId,
-    /// What it did on the day of the snapshot.
+    /// Its totals on the day of the snapshot.
     pub today: Totals,
-    /// Everything it has done, today included.
+    /// Its totals since the beginning, including today.
     pub lifetime: Totals,
     /// The share by which today's rate is below the lifetime's: 0.25 for a quarter slower, negative
     /// if it is faster. `None` if today or the lifetime has no rate, or the lifetime's is zero.
@@ -53,8 +53,8 @@ pub struct Standing {
 }
 
 impl Snapshot {
-    /// The workers that have handled most items, the one with most first, at most `limit` of them.
-    /// Equal ones are in the order of their numbers. Those that have done nothing come last.
+    /// The workers by items handled, the one with the most first, at most `limit` of them. Equal
+    /// ones are in the order of their numbers.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -75,8 +75,8 @@ impl Snapshot {
         Ok(entries)
     }
 
-    /// What each kind of worker has done, in the order of the kinds' names. A worker that changed its
-    /// kind counts in full for the one it has now.
+    /// The totals of each kind of worker, in the order of the kinds' names. A worker that changed
+    /// its kind counts in full for its current one.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -94,7 +94,7 @@ impl Snapshot {
         Ok(kinds.into_iter().map(stats).collect())
     }
 
-    /// A worker's current day (in UTC, by the store's clock), compared with its whole life.
+    /// A worker's current day (in UTC, by the store's clock), compared with its lifetime.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -103,15 +103,15 @@ impl Snapshot {
         let today = self.daily(worker, day..=day)?.pop().map(|day| day.totals).unwrap_or_default();
         let lifetime = self.lifetime(worker)?.totals;
         let rates = today.rate().zip(lifetime.rate());
-        // A lifetime without a single item has a rate of zero, to which nothing compares.
+        // A lifetime without items has a rate of zero, which nothing can be compared with.
         let drop = rates.filter(|(_, ever)| *ever > 0.0).map(|(today, ever)| 1.0 - today / ever);
         Ok(Standing { worker, today, lifetime, drop })
     }
 
-    /// The workers whose rate today is below their lifetime's by more than a share: 0.25 finds those
-    /// that are more than a quarter slower. The slowest comes first, equal ones are in the order of
-    /// their numbers, and at most `limit` are returned. Workers without a rate today or in their
-    /// lifetime are left out.
+    /// The workers whose rate today is below their lifetime's by more than `share`: 0.25 returns
+    /// those that are more than a quarter slower. The slowest comes first, equal ones are in the
+    /// order of their numbers, and at most `limit` are returned. Workers without a rate today or in
+    /// their lifetime are left out.
     ///
     /// # Errors
     /// - [`Error::Invalid`] if the share is not between 0 and 1.

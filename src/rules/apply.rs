@@ -12,8 +12,8 @@ use crate::types::command::{Answer, Command, Effects, Receipt, Stamped};
 
 type Results = Vec<Result<Answer>>;
 
-/// Applies commands in order, then lets retention follow. A command that fails changes nothing, and
-/// the others are applied as if it had not come.
+/// Applies commands in order, then runs a step of retention. A command that fails changes nothing,
+/// and the others are applied as if it had not been sent.
 pub(crate) fn apply_all(
     txn: &mut dyn Write,
     commands: &[&Stamped],
@@ -55,7 +55,7 @@ pub(crate) fn apply_all(
     Ok(effects)
 }
 
-/// Every command needs the control row, except those that only ask for a sync.
+/// Fails every command that needs the control row: all but those that only request a sync.
 fn refuse(commands: &[&Stamped], results: &mut Results, error: &Error) {
     results.extend(commands.iter().map(|stamped| match stamped.command {
         Command::Flush => Ok(Answer::Done),

@@ -10,7 +10,7 @@ use crate::rules::outcome::{Applied, Failure};
 use crate::schema::rows::Control;
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Read, Table, Visit, Write};
 
-/// What the commands of one transaction share in memory.
+/// State in memory that the commands of one transaction share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) control: Control,
@@ -21,8 +21,8 @@ pub(super) struct Shared {
 /// decoded, or panics, then transaction and memory are as they were before it.
 ///
 /// # Errors
-/// What the engine reports: the transaction must be abandoned. A panic within a call of the engine
-/// is passed on, since nobody can tell what the engine left behind.
+/// Returns an error of the engine, after which the transaction must be abandoned. A panic inside a
+/// call of the engine is not caught, since the state of the engine is unknown after it.
 pub(super) fn contained<T>(
     txn: &mut Transaction<'_>,
     shared: &mut Shared,
@@ -49,8 +49,8 @@ fn message(panic: &(dyn Any + Send)) -> String {
     format!("a command panicked: {}", text.unwrap_or("no message"))
 }
 
-/// A transaction that knows whether a call of the engine is under way, and so whether a panic may
-/// be the engine's.
+/// A transaction that records whether a call of the engine is in progress, which tells a panic of
+/// the engine from a panic of a rule.
 pub(super) struct Transaction<'t> {
     txn: &'t mut dyn Write,
     in_engine: Cell<bool>,
@@ -121,8 +121,8 @@ mod tests {
     use crate::schema::{access, tables};
     use crate::storage::{Engine, Fault, Flush, MemoryEngine};
 
-    /// Runs something contained, and returns what became of it, whether the control was changed by
-    /// it, and whether its write was stored.
+    /// Runs a closure by [`contained`]. Returns its result, whether the control row is changed
+    /// afterwards, and whether its write was stored.
     fn run(
         engine: &MemoryEngine,
         command: fn(&mut dyn Write, &mut Shared) -> Applied<()>,

@@ -1,7 +1,7 @@
-//! Leases that expire, and those that are taken back.
+//! Leases that expire, deadlines after the clock was set back, and release of stale jobs.
 //!
-//! The lease index lists held jobs by deadline. Its entries may lag behind renewals, by half a
-//! lease length at most unless nobody renewed, but never lie behind the true deadline.
+//! The lease index lists leased jobs by deadline. A renewal may leave the entry of its job as it
+//! is, so the deadline of an entry may be earlier than the true one, but is never later.
 
 use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
@@ -20,20 +20,21 @@ use crate::types::{JobId, JobStatus};
 /// How many due entries one request handles.
 const DUE: usize = 32;
 
-/// How many entries that cannot be handled are passed over on the way.
+/// How many entries that cannot be handled one request skips.
 const PASSED_OVER: usize = 256;
 
 /// What a step has done.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Expired {
-    /// How many jobs it put back in the queue.
+    /// How many jobs it returned to the queue.
     pub(super) jobs: usize,
     /// Whether more leases may be due.
     pub(super) more: bool,
 }
 
-/// How far apart stamps may be applied out of order: a command is stamped before it waits for its
-/// turn. A clock that goes back by less is not noticed.
+/// How far back the time of a command may lie from that of the one before without the clock
+/// counting as set back. Commands get their time before they wait in line, so they can be applied
+/// out of order.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// When a lease of this length expires unless it is renewed.
@@ -41,10 +42,11 @@ pub(super) fn deadline(now: Timestamp, length_us: u64) -> Timestamp {
     now.after(Duration::from_micros(length_us))
 }
 
-/// Puts jobs back in the queue whose leases have expired, and moves entries that lag behind a
-/// renewal: a few of each.
+/// Returns jobs whose leases have expired to the queue, and updates index entries that an earlier
+/// renewal left unchanged: a bounded number of each.
 ///
-/// An expired lease costs nothing yet: its token stays good until somebody else takes the job.
+/// This does not yet end the lease: its token stays valid until another lease of the job is
+/// granted.
 pub(super) fn expire_due(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -64,7 +66,7 @@ pub(super) fn expire_due(
                 jobs += usize::from(expire_or_move(txn, control, now, id, row)?);
                 handled += 1;
             }
-            Err(error) => tracing::error!(job = %id, %error, "a held job is passed over"),
+            Err(error) => tracing::error!(job = %id, %error, "skipping a leased job"),
         }
     }
     Ok(Expired { jobs, more: false })
@@ -111,7 +113,7 @@ fn entries(
     txn.scan(tables::JOB_LEASES, range, Order::Ascending, &mut |key, _| {
         match parsed(tables::JOB_LEASES, key, key::as_lease) {
             Ok(entry) => entries.push(entry),
-            Err(error) => tracing::error!(%error, "an entry of the lease index is passed over"),
+            Err(error) => tracing::error!(%error, "skipping an entry of the lease index"),
         }
         if entries.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
@@ -128,7 +130,7 @@ fn held_job(txn: &dyn Write, indexed: Timestamp, id: JobId) -> EngineResult<JobR
     Ok(row)
 }
 
-/// The first deadline in the index that lies ahead.
+/// The first deadline in the index that is later than `now`.
 pub(super) fn first_deadline_after(
     txn: &(impl Read + ?Sized),
     now: Timestamp,
@@ -140,16 +142,16 @@ pub(super) fn first_deadline_after(
 
 // A clock that is set back
 
-/// Remembers that a deadline was set by this time: a minute apart at least, so that it costs
-/// nothing.
+/// Records the latest time at which a deadline was set, at most once a minute, so that the control
+/// row is rarely written.
 pub(super) fn note_time(control: &mut Control, now: Timestamp) {
     if now.since(control.latest) >= TOLERANCE {
         control.latest = now;
     }
 }
 
-/// Notices that the clock was set back. Deadlines that it set before lie too far ahead then, and
-/// would hold jobs until that time comes again: they are brought forward, in steps.
+/// Detects that the clock was set back. Deadlines that were set before are then too far in the
+/// future and would keep their jobs leased too long, so later steps shorten them.
 pub(super) fn watch_clock(control: &mut Control, now: Timestamp) {
     if control.latest.since(now) > TOLERANCE {
         tracing::warn!(from = %control.latest, to = %now, "the clock was set back");
@@ -158,8 +160,8 @@ pub(super) fn watch_clock(control: &mut Control, now: Timestamp) {
     }
 }
 
-/// Takes a step of bringing deadlines forward that lie further ahead than their leases are long.
-/// Returns whether more is left to do.
+/// Shortens a bounded number of deadlines that are further in the future than their leases are
+/// long. Returns whether more are left.
 pub(super) fn repair_deadlines(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -178,7 +180,7 @@ pub(super) fn repair_deadlines(
                     change(txn, control, id, &mut row, |row| row.deadline = latest)?;
                 }
             }
-            Err(error) => tracing::error!(job = %id, %error, "a held job is passed over"),
+            Err(error) => tracing::error!(job = %id, %error, "skipping a leased job"),
         }
     }
     Ok(control.repairing.is_some())
@@ -186,7 +188,7 @@ pub(super) fn repair_deadlines(
 
 // Stale jobs
 
-/// Releases jobs that have seen neither lease nor checkpoint since a time, a step at a time, in the
+/// Releases a bounded number of jobs that had neither a lease nor a checkpoint since a time, in the
 /// order of the lease index. Returns how many, and where the next step begins.
 pub(super) fn release_stale(
     txn: &mut dyn Write,
@@ -210,7 +212,7 @@ pub(super) fn release_stale(
                 change(txn, control, id, &mut row, give_back)?;
                 released += 1;
             }
-            Err(error) => tracing::error!(job = %id, %error, "a held job is passed over"),
+            Err(error) => tracing::error!(job = %id, %error, "skipping a leased job"),
         }
     }
     Ok((released, next))

@@ -36,7 +36,7 @@ pub(super) fn held(
         return Ok((first_receipt, Effect::default(), None));
     }
     let holder =
-        row.holder.ok_or_else(|| undecodable(tables::JOBS, &key::job(id), "nobody holds it"))?;
+        row.holder.ok_or_else(|| undecodable(tables::JOBS, &key::job(id), "it has no holder"))?;
     row.sequence = *sequence;
     row.digest = digest;
     match action {
@@ -69,8 +69,8 @@ pub(super) fn held(
     }
 }
 
-/// Renews a lease in the background: its deadline moves, and nothing else of the job. Returns the new
-/// deadline.
+/// Renews a lease in the background: sets the deadline, and changes nothing else of the job.
+/// Returns the new deadline.
 pub(super) fn keep_alive(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -84,7 +84,7 @@ pub(super) fn keep_alive(
     Ok(renew(txn, control, now, id, row, |row| row.deadline)?)
 }
 
-/// Checks token and sequence number; returns the first receipt where the command is a repetition.
+/// Checks token and sequence number. Returns the stored receipt if the command is a repetition.
 fn check_turn(
     job: JobId,
     row: &JobRow,
@@ -130,7 +130,7 @@ fn check_is_live(job: JobId, row: &JobRow) -> Result<(), Error> {
     Err(Error::LeaseLost { job, token: row.token, why })
 }
 
-/// A batch must start at the cursor, whatever failed before, so that no position is passed over.
+/// A batch must start at the cursor, whatever failed before, so that no position is skipped.
 fn check_batch(job: JobId, row: &JobRow, batch: &Batch) -> Result<(), Error> {
     let JobRow { cursor, end, .. } = *row;
     let (from, to) = (batch.start, batch.end);
@@ -140,7 +140,7 @@ fn check_batch(job: JobId, row: &JobRow, batch: &Batch) -> Result<(), Error> {
     Ok(())
 }
 
-/// Moves the cursor over a batch, and returns the record of that.
+/// Moves the cursor to the end of a batch, and returns the record for history.
 fn advance(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -193,10 +193,11 @@ fn add_batch(row: &mut JobRow, batch: &PastBatch) {
     }
 }
 
-/// Stores a job that stays with its holder, its lease renewed.
+/// Renews the lease of a job and stores its row.
 ///
-/// Usually that writes one row, and the lease index lags behind. Once it lags by half a length, or
-/// if the lease had expired and nobody took the job, or the clock was set back, it follows.
+/// Usually this writes only the row of the job. The lease index is updated as well once its entry
+/// is half a lease length too early, if the lease had expired and nobody took the job, or if the
+/// clock was set back.
 fn renew<T>(
     txn: &mut dyn Write,
     control: &mut Control,

@@ -11,7 +11,7 @@ use crate::storage::{EngineError, EngineResult, Order, Write};
 use crate::time::Timestamp;
 use crate::types::{JobId, NewFinding, WorkerId};
 
-/// Takes in a finding from a worker that no longer holds the job. Returns whether it was new.
+/// Stores a finding from a worker that no longer holds the job. Returns whether it was new.
 pub(crate) fn late_finding(
     txn: &mut dyn Write,
     now: Timestamp,

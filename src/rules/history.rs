@@ -1,4 +1,4 @@
-//! History as one transaction sees it, and what the transaction did to history and tiers.
+//! The history during one transaction, and the changes of that transaction to history and tiers.
 
 use crate::config::Caps;
 use crate::rules::outcome::STEP;
@@ -11,7 +11,7 @@ use crate::types::WorkerId;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct HistoryTail {
-    /// First and next id, once they were looked up: ids have no gaps, so they tell the length.
+    /// First and next id, once they were read. Ids have no gaps, so the difference is the length.
     pub(super) ends: Option<(u64, u64)>,
     /// How many records were added.
     pub(super) added: u64,
@@ -19,8 +19,8 @@ pub(super) struct HistoryTail {
     pub(super) rows: RowCounts,
 }
 
-/// What it can cost to remove something: how many more rows are removed than are added, and how many
-/// operations of the engine that takes.
+/// An upper bound on the cost of one removal: how many more rows it removes than it adds, and how
+/// many operations of the engine it takes.
 #[derive(Clone, Copy)]
 pub(super) struct Cost {
     pub(super) rows: usize,
@@ -65,7 +65,7 @@ impl HistoryTail {
         Ok((next - first).saturating_sub(caps.history.into()))
     }
 
-    /// How many more things of such a cost this transaction may remove.
+    /// How many more removals of this cost the transaction may make.
     pub(super) fn spare(&self, txn: &dyn Write, cost: Cost) -> usize {
         let beyond = self.rows.removed.saturating_sub(self.rows.added);
         // The control row is written last.

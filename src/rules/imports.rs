@@ -1,4 +1,4 @@
-//! Imports: records from elsewhere, added to the tiers once.
+//! Imports: records from other systems, each added to the tiers once.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,7 +15,8 @@ use crate::schema::rows::{Control, HistoryRow, ImportRow, ImportedRow};
 use crate::storage::Write;
 use crate::types::{Import, ImportOutcome, ImportRecord, Totals, WorkerId};
 
-/// Adds records from elsewhere to the tiers, unless their source has reached their number already.
+/// Adds imported records to the tiers, unless their source already has an import of this number or
+/// a higher one.
 pub(crate) fn import(
     txn: &mut dyn Write,
     control: &Control,
@@ -75,13 +76,13 @@ fn add_up(txn: &dyn Write, records: &[ImportRecord]) -> Applied<BTreeMap<WorkerI
     Ok(folds)
 }
 
-/// What the totals of all imports together may reach: half of what fits. The other half is more
-/// than batches can ever fill, which are counted one by one and have 64 bits each. So no sum over
-/// any rows can overflow, not even over all workers. Errors are never more than batches.
+/// The limit of the totals of all imports together: half of the range of each field. Batches, which
+/// are counted one by one with 64 bits each, can never fill the other half. So no sum over any rows
+/// can overflow, not even over all workers. Errors are never more than batches.
 const MOST_BATCHES: u64 = u64::MAX / 2;
 const MOST_AMOUNT: u128 = u128::MAX / 2;
 
-/// The totals of all imports with one more record, or a refusal if that is too much.
+/// Adds one record to the totals of all imports. Fails if they would exceed the limit.
 fn with(sum: Totals, more: &Totals) -> Result<Totals, Error> {
     let is_within = |sum: &Totals| {
         sum.batches <= MOST_BATCHES && sum.items <= MOST_AMOUNT && sum.duration_us <= MOST_AMOUNT

@@ -1,4 +1,4 @@
-//! The indexes of jobs: what each status enters a job into, and what the jobs of a prefix add up to.
+//! The indexes of jobs: which of them list a job of each status, and the sums of each prefix.
 
 use std::collections::BTreeMap;
 
@@ -22,21 +22,21 @@ pub(super) fn known_job(txn: &(impl Read + ?Sized), id: JobId) -> Applied<JobRow
     Ok(load(txn, &key::job(id))?.ok_or(Error::UnknownJob(id))?)
 }
 
-/// What is known of a prefix; nothing if it has no job.
+/// The row of a prefix; the default if it has no job.
 pub(super) fn prefix(txn: &(impl Read + ?Sized), prefix: &[u8]) -> EngineResult<PrefixRow> {
     Ok(load(txn, prefix)?.unwrap_or_default())
 }
 
-/// What it means for waiting workers that a job of a prefix has ended.
+/// The effect on waiting workers of the end of a job of a prefix.
 pub(super) fn ended(txn: &dyn Write, id: JobId, wanted: &[u8]) -> EngineResult<Effect> {
     let [pending, leased, ..] = prefix(txn, wanted)?.jobs;
     Ok(Effect { available: 0, nothing_left: pending == 0 && leased == 0, ended: Some(id) })
 }
 
-/// What it means for waiting workers that a job waits again.
+/// The effect on waiting workers of a job that is returned to the queue.
 pub(super) const AVAILABLE: Effect = Effect { available: 1, nothing_left: false, ended: None };
 
-/// Changes a job in a way that its indexes have to follow, and stores it.
+/// Changes a job, updates its indexes, and stores it.
 pub(super) fn change<T>(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -57,7 +57,7 @@ pub(super) fn change<T>(
     Ok(result)
 }
 
-/// Enters jobs that are new, in bulk: the row of a prefix is written once.
+/// Adds new jobs to the indexes in bulk: the row of each prefix is written once.
 #[derive(Default)]
 pub(super) struct NewJobs(BTreeMap<Vec<u8>, PrefixRow>);
 
@@ -88,7 +88,7 @@ impl NewJobs {
     }
 }
 
-/// Takes a job out of every index, for good. A prefix without jobs is forgotten.
+/// Removes a job from every index. The row of a prefix without jobs is deleted.
 pub(super) fn remove(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -105,7 +105,7 @@ pub(super) fn remove(
     }
 }
 
-/// Enters a row into the indexes that its status asks for.
+/// Adds a row to the indexes of its status.
 fn enter(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -126,7 +126,11 @@ fn enter(
         }
         JobStatus::Leased => {
             let Some(holder) = row.holder else {
-                return Err(undecodable(tables::JOBS, &key::job(id), "it is leased to nobody"));
+                return Err(undecodable(
+                    tables::JOBS,
+                    &key::job(id),
+                    "it is leased but has no holder",
+                ));
             };
             row.indexed = row.deadline;
             txn.put(tables::JOB_LEASES, &key::lease(row.indexed, id), &[])?;
@@ -138,7 +142,7 @@ fn enter(
     }
 }
 
-/// Takes a row out of the indexes that its status had entered it into.
+/// Removes a row from the indexes of its status.
 fn leave(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -189,7 +193,7 @@ fn ended_key(id: JobId, row: &JobRow) -> EngineResult<Vec<u8>> {
     Ok(key::job_ended(&row.prefix, row.status, ended_at, id))
 }
 
-/// Lists the first waiting job of a prefix in the queue, or none while the prefix is paused.
+/// Makes the queue list the first waiting job of a prefix, or none while the prefix is paused.
 fn refresh_head(txn: &mut dyn Write, prefix: &[u8], sums: &mut PrefixRow) -> EngineResult<()> {
     let under = key::Under::new(key::of_prefix(prefix));
     let first = match sums.paused {

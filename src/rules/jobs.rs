@@ -72,7 +72,7 @@ fn check_among_themselves(jobs: &[NewJob]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Jobs of one prefix do not overlap, so only the two neighbours can be in the way.
+/// Jobs of one prefix do not overlap, so a new one can only overlap its two neighbours.
 fn check_neighbours(txn: &dyn Write, job: &NewJob) -> Applied<()> {
     use std::ops::Bound::{Excluded, Included};
 
@@ -165,7 +165,7 @@ pub(crate) fn cancel(
     Ok(ended(txn, id, &row.prefix)?)
 }
 
-/// Puts a failed or cancelled job back in the queue, where its cursor is, with no attempt counted.
+/// Returns a failed or cancelled job to the queue. Its cursor stays, its attempts start at 0.
 pub(crate) fn retry(txn: &mut dyn Write, control: &mut Control, id: JobId) -> Applied<()> {
     let mut row = known_job(txn, id)?;
     check_status(id, &row, "retry", &[JobStatus::Failed, JobStatus::Cancelled])?;

@@ -1,7 +1,7 @@
-//! Handing out leases.
+//! Granting leases.
 //!
-//! A request looks at the heads of queues and at the earliest entry of the lease index, so it costs
-//! the same however many jobs wait and however many leases are held.
+//! A request reads the heads of the queues and the earliest entries of the lease index, so its cost
+//! does not depend on how many jobs wait or how many leases are held.
 
 use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
@@ -21,11 +21,11 @@ use crate::time::Timestamp;
 use crate::types::command::{Effect, Grant, LeaseAnswer, LeaseRequest, Stamped, Wanted};
 use crate::types::{JobId, JobStatus, Token};
 
-/// How many jobs at the front of a queue are tried, where rows cannot be read or jobs turn out to
-/// have used up their attempts.
+/// How many jobs at the front of a queue one request tries, if rows cannot be read or jobs have
+/// used up their attempts.
 const CANDIDATES: usize = 16;
 
-/// Hands out a lease, or says when there may be one.
+/// Grants a lease, or returns the time at which one may become available.
 pub(super) fn lease(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -51,7 +51,7 @@ pub(super) fn lease(
     {
         let told = row.deadline;
         let grant = grant(txn, control, now, request, worker, id, row)?;
-        // Those who wait for its deadline have to learn of one that is nearer.
+        // Waiting workers must learn of a deadline that is earlier than the one they wait for.
         let available = usize::from(grant.deadline < told);
         return Ok((LeaseAnswer::Granted(grant), Effect { available, ..Effect::default() }));
     }
@@ -74,14 +74,14 @@ pub(super) fn lease(
             let grant = grant(txn, control, now, request, worker, id, row)?;
             return Ok((LeaseAnswer::Granted(grant), effect));
         }
-        // A job has failed: others may wait for nothing now.
+        // A job has failed: other workers may have nothing left to wait for.
         effect.nothing_left = true;
     }
     Ok((LeaseAnswer::Again, effect))
 }
 
-/// The job that this request should get next. A job whose row cannot be read is passed over, so
-/// that it keeps nobody from the others; the first such error is left in `unreadable`.
+/// The job to grant next. A job whose row cannot be read is skipped, so that it does not block the
+/// others; the first such error is stored in `unreadable`.
 fn next_candidate(
     txn: &dyn Write,
     request: &LeaseRequest,
@@ -134,7 +134,7 @@ fn first_readable(
         match split_damage(waiting_job(txn, id))? {
             Ok(row) => return Ok(Some((id, row))),
             Err(error) => {
-                tracing::error!(job = %id, %error, "a waiting job is passed over");
+                tracing::error!(job = %id, %error, "skipping a waiting job");
                 unreadable.get_or_insert(error);
             }
         }
@@ -157,8 +157,8 @@ fn waiting_job(txn: &dyn Write, id: JobId) -> EngineResult<JobRow> {
     Ok(row)
 }
 
-/// Counts an attempt if the lease before expired without having moved the cursor. Returns the row,
-/// unless that was the job's last attempt: then the job has failed.
+/// Counts an attempt if the previous lease expired without having moved the cursor. Returns the
+/// row, or `None` if that was the last attempt of the job, which has then failed.
 fn used_up(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -185,7 +185,7 @@ fn used_up(
     Ok(None)
 }
 
-/// An unexpired lease that the worker holds already.
+/// An unexpired lease that the worker already holds.
 fn own_lease(
     txn: &dyn Write,
     now: Timestamp,
@@ -210,7 +210,7 @@ fn own_lease(
                 return Ok(Some((id, row)));
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(job = %id, %error, "a held job is passed over"),
+            Err(error) => tracing::error!(job = %id, %error, "skipping a leased job"),
         }
         after = Some(key);
     }
@@ -263,8 +263,8 @@ fn grant(
     })
 }
 
-/// Says when the next wanted lease may expire, or that nothing is left to do. Jobs that wait but
-/// cannot be read are an error once they are all that is left.
+/// Returns when the next lease of a wanted job may expire, or that nothing is left to do. If all
+/// that is left are waiting jobs that cannot be read, that is an error.
 fn nothing_waits(
     txn: &dyn Write,
     control: &Control,
@@ -291,7 +291,7 @@ fn nothing_waits(
     {
         return Err(Failure::Engine(error));
     }
-    // Entries never lie behind the true deadlines, so nothing can expire before the first one.
+    // Entries are never later than the true deadlines, so nothing can expire before the first one.
     let next = expiry::first_deadline_after(txn, now)?;
     Ok(LeaseAnswer::Busy { until: next.unwrap_or(Timestamp::MAX) })
 }

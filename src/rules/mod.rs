@@ -1,5 +1,5 @@
 //! The rules of the store. Each command is data; applying it reads and validates before its first
-//! write. One that fails later all the same is rolled back alone.
+//! write. A command that fails after its first write is rolled back alone.
 
 mod apply;
 mod contain;

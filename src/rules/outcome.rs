@@ -1,11 +1,11 @@
-//! What becomes of a command, and how much one step may do.
+//! Why a command failed, and how much work one step may do.
 
 use crate::error::Error;
 use crate::storage::{EngineError, EngineResult, Write};
 
-/// Why a command was not carried out.
+/// Why a command was not applied.
 pub(crate) enum Failure {
-    /// It was refused.
+    /// It was rejected.
     Rejected(Error),
     /// A row could not be decoded, or the engine failed and with it the whole transaction.
     Engine(EngineError),
@@ -25,7 +25,7 @@ impl From<EngineError> for Failure {
 
 pub(crate) type Applied<T> = std::result::Result<T, Failure>;
 
-/// Sets an error apart that concerns one row only, so that others can be handled all the same.
+/// Separates an error of one row, after which others can still be handled, from one of the engine.
 pub(super) fn split_damage<T>(result: EngineResult<T>) -> EngineResult<Result<T, EngineError>> {
     match result {
         Ok(value) => Ok(Ok(value)),

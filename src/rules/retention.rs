@@ -3,9 +3,9 @@
 //! Records leave history oldest first: they are added up in memory per worker and day, added once
 //! to daily, monthly and lifetime, and deleted, all in one transaction.
 //!
-//! What a lowered cap or a deleted job leaves to do is done in steps, one with each commit: a
-//! commit removes at most [`STEP`] rows more than it adds. One thing can make it more: a month that
-//! begins pushes out the oldest one with its days, at most 31.
+//! After a cap was lowered or a job deleted, the rows are removed in steps, one with each commit: a
+//! commit removes at most [`STEP`] rows more than it adds. The one exception is a month that
+//! begins: it removes the oldest month with its days, at most 31.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -23,9 +23,9 @@ use crate::schema::tables;
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Write};
 use crate::types::WorkerId;
 
-/// Brings history within its cap (or closer to it, where a lowered cap is being reached), and
-/// takes a step of whatever else is left to do. Returns why it left something undone, if it did: a
-/// damaged row stays where it is, and so does what cannot be done without it.
+/// Brings history within its cap (or closer to it, after the cap was lowered), and does one step of
+/// the other work that is left. Returns an error if a damaged row prevents some of it: that row
+/// stays, and so do the rows that cannot be removed without it.
 pub(super) fn settle(
     txn: &mut Transaction<'_>,
     shared: &mut Shared,
@@ -50,17 +50,16 @@ pub(super) fn settle(
     Ok(left_over)
 }
 
-/// A record that leaves history. It may begin a day and a month, for which an old day and a month
-/// of 31 days leave.
+/// Moving one record out of history. It may begin a day and a month, and so remove an old day and a
+/// month of 31 days.
 const RECORD: Cost = Cost { rows: 32, operations: 40 };
-/// A day or month over its cap. Its month and its lifetime change, too.
+/// Removing a day or month over its cap. Its month and its lifetime change, too.
 const PERIOD: Cost = Cost { rows: 1, operations: 3 };
-/// A finding of a deleted job, with its entries in two indexes.
+/// Removing a finding of a deleted job, with its entries in two indexes.
 const FINDING: Cost = Cost { rows: 3, operations: 3 };
 
 /// Moves the oldest records over the cap into the tiers: as many as were added, and a step more
-/// where a lowered cap is being reached, but none from the first damaged one on. Returns what is
-/// wrong with that one.
+/// after the cap was lowered. Stops at the first damaged record and returns its error.
 fn evict(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -70,7 +69,7 @@ fn evict(
     let mut damage = evict_oldest(txn, &control.caps, tail, due)?;
     while control.history_settling && damage.is_none() {
         let over = tail.over(txn, &control.caps)?;
-        // Few at a time, since only then it is known how many rows they cost.
+        // A few at a time, since the number of rows they remove is known only afterwards.
         let most = tail.spare(txn, RECORD) as u64;
         if over > 0 && most == 0 {
             break;
@@ -113,7 +112,7 @@ struct Oldest {
     damage: Option<EngineError>,
 }
 
-/// Adds up so many of the oldest records, or those before the first damaged one.
+/// Adds up `wanted` of the oldest records, or those before the first damaged one.
 fn fold_oldest(txn: &dyn Write, first: u64, wanted: u64) -> EngineResult<Oldest> {
     let mut folds: BTreeMap<WorkerId, Fold> = BTreeMap::new();
     let mut end = first;
@@ -139,7 +138,7 @@ fn fold_oldest(txn: &dyn Write, first: u64, wanted: u64) -> EngineResult<Oldest>
     Ok(Oldest { folds, end, damage })
 }
 
-/// How many workers one step looks at, whether or not they have rows to give up.
+/// How many workers one step visits, whether or not they have rows over a cap.
 const WORKERS_A_STEP: usize = 1024;
 
 /// Brings the next workers under lowered caps on days and months, a step of rows at a time, but
@@ -179,7 +178,7 @@ fn first_with_lifetime(txn: &dyn Write, range: KeyRange<'_>) -> EngineResult<Opt
     parsed(tables::LIFETIME, &key, key::as_worker).map(Some)
 }
 
-/// Takes other caps. Lowered ones are reached in steps that begin with this transaction.
+/// Stores new caps. Lowered ones are reached in steps that begin with this transaction.
 pub(crate) fn set_caps(
     txn: &dyn Write,
     control: &mut Control,

@@ -1,7 +1,7 @@
-//! The law of the tiers: how records are added to days, months and lifetimes, and how rows over a
-//! cap are removed.
+//! The tiers: how records are added to days, months and lifetimes, and how rows over a cap are
+//! removed.
 //!
-//! At every commit point, for every worker:
+//! Two invariants hold after every commit, for every worker:
 //! - a month's totals are its rolled part plus its days;
 //! - the lifetime's totals are its rolled part plus the months.
 
@@ -21,7 +21,7 @@ use crate::types::{Totals, WorkerId};
 pub(crate) use prune::shrink;
 pub(crate) use rows::{Period, each, lifetime, misplaced};
 
-/// What is to be added to one worker's tiers, summed up in memory so that each row is written once.
+/// Totals to add to one worker's tiers, summed in memory so that each row is written once.
 #[derive(Debug, Default)]
 pub(crate) struct Fold {
     pub(crate) days: BTreeMap<Day, Totals>,
@@ -60,8 +60,8 @@ impl std::ops::AddAssign for RowCounts {
 }
 
 /// Adds a fold to a worker's tiers, then removes at most as many days and months over the caps as
-/// it added, each month with its days. So a worker that was within its caps still is, and one that
-/// was not has no more rows than before.
+/// it added, each month with its days. A worker that was within its caps stays within them, and one
+/// that was not has no more rows than before.
 pub(crate) fn apply(
     txn: &mut dyn Write,
     caps: &Caps,

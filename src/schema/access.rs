@@ -30,7 +30,7 @@ pub(crate) fn store<R: Row>(txn: &mut dyn Write, key: &[u8], row: &R) -> EngineR
     txn.put(R::TABLE, key, &codec::encode(row))
 }
 
-/// Shows every row of a range, in order, until `visit` breaks off.
+/// Visits every row of a range, in order, until `visit` breaks or fails.
 pub(crate) fn each<R: Row>(
     txn: &(impl Read + ?Sized),
     range: KeyRange<'_>,
@@ -76,20 +76,21 @@ pub(crate) fn first_key(
     Ok(keys(txn, table, range, order, 1)?.pop())
 }
 
-/// The ids of the oldest and newest history record. Ids have no gaps, since only the oldest leave.
+/// The ids of the oldest and newest history record. Ids have no gaps, since only the oldest records
+/// are removed.
 pub(crate) fn history_ends(txn: &(impl Read + ?Sized)) -> EngineResult<Option<(u64, u64)>> {
     let end = |order| -> EngineResult<Option<u64>> {
         first_key(txn, tables::HISTORY, ALL, order)?
             .map(|key| {
                 key::as_number(&key)
-                    .ok_or_else(|| undecodable(tables::HISTORY, &key, "its key is no number"))
+                    .ok_or_else(|| undecodable(tables::HISTORY, &key, "its key is not a number"))
             })
             .transpose()
     };
     Ok(end(Order::Ascending)?.zip(end(Order::Descending)?))
 }
 
-/// What a key of a table stands for.
+/// Parses a key of a table.
 pub(crate) fn parsed<'k, K>(
     table: Table,
     key: &'k [u8],

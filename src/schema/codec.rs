@@ -1,6 +1,6 @@
-//! How records become bytes: a version byte, then bincode. The only file that names bincode.
+//! The encoding of records: a version byte, then bincode. Only this file uses bincode directly.
 //!
-//! The bytes are frozen: the tests of `golden` hold them, and a new layout needs a new version.
+//! The layout is frozen: the tests in `golden` compare bytes, and a new layout needs a new version.
 //! Decoding is bounded, so a corrupt length is an error and not an allocation.
 //!
 //! Records implement the two traits of this module, which are private to the crate, so that no
@@ -43,7 +43,7 @@ pub(crate) fn encode<T: Encode>(record: &T) -> Vec<u8> {
     bytes
 }
 
-/// The record of some bytes, or what is wrong with them.
+/// Decodes a record. The error says what is wrong with the bytes.
 pub(crate) fn decode<T: Decode>(bytes: &[u8]) -> Result<T, String> {
     let Some((version, rest)) = bytes.split_first() else { return Err("it is empty".into()) };
     if *version != VERSION {
@@ -71,7 +71,7 @@ fn append<T: Encode>(value: &T, bytes: &mut Vec<u8>) {
     debug_assert!(encoded.is_ok(), "encoding into memory cannot fail");
 }
 
-/// A value as bincode takes it.
+/// Adapts a value to the traits of bincode.
 struct Wire<T>(T);
 
 impl<T: Encode> bincode::Encode for Wire<&T> {
@@ -86,7 +86,7 @@ impl<C, T: Decode> bincode::Decode<C> for Wire<T> {
     }
 }
 
-/// Types that are written as bincode writes them.
+/// Implements the traits for types that use bincode's own encoding.
 macro_rules! as_bincode_does {
     ($($type:ty),*) => {$(
         impl Encode for $type {
@@ -125,7 +125,7 @@ impl<T: Decode> Decode for Option<T> {
     }
 }
 
-/// Writes how many values follow, and each of them.
+/// Writes the number of values, then each of them.
 pub(crate) fn encode_list<T: Encode, E: Encoder>(
     list: &[T],
     encoder: &mut E,
@@ -134,10 +134,11 @@ pub(crate) fn encode_list<T: Encode, E: Encoder>(
     list.iter().try_for_each(|value| value.encode(encoder))
 }
 
-/// Reads what [`encode_list`] has written.
+/// Reads a list written by [`encode_list`].
 pub(crate) fn decode_list<T: Decode, D: Decoder>(decoder: &mut D) -> Result<Vec<T>, DecodeError> {
     let length = u64::decode(decoder)?;
-    // It grows with what is there, so that a corrupt length is found at the end of the bytes.
+    // The vector grows as values are read, so a corrupt length fails at the end of the bytes and
+    // allocates nothing.
     (0..length).map(|_| T::decode(decoder)).collect()
 }
 

@@ -1,4 +1,4 @@
-//! How the words of the store are written into records.
+//! The encoding of the types that fields of records have.
 
 use crate::config::Caps;
 use crate::schema::codec::{
@@ -50,7 +50,7 @@ impl Encode for JobStatus {
 impl Decode for JobStatus {
     fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
         let status = JobStatus::ALL.get(usize::from(u8::decode(decoder)?));
-        status.copied().ok_or(DecodeError::Other("a status that no job can have"))
+        status.copied().ok_or(DecodeError::Other("an unknown job status"))
     }
 }
 
@@ -114,8 +114,8 @@ pub(super) fn time(number: Leb128<u64>) -> Result<Timestamp, DecodeError> {
 
 // Totals
 
-/// Totals are most of what a full store holds, so they are kept short: both rates or none, and
-/// the last time as its distance from the first.
+/// Most bytes of a full store are totals, so their encoding is short: both rates or none, and the
+/// last time as its distance from the first.
 impl Encode for Totals {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         (Leb128(self.batches), Leb128(self.errors)).encode(encoder)?;
@@ -185,12 +185,12 @@ impl Decode for Receipt {
                 Receipt::Failed { attempts, gave_up }
             }
             4 => Receipt::Released,
-            _ => return Err(DecodeError::Other("a receipt of no kind")),
+            _ => return Err(DecodeError::Other("an unknown kind of receipt")),
         })
     }
 }
 
-// What tells two commands apart: for digests, never stored.
+// Encodings that are only hashed, to tell commands apart, and never stored.
 
 impl Encode for Action {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {

@@ -1,4 +1,4 @@
-//! Keys whose bytes sort as what they stand for.
+//! Encoding of keys: the order of the bytes is the order of the values.
 
 use std::ops::Bound;
 
@@ -72,20 +72,20 @@ pub(crate) fn finding(job: JobId, name: &[u8]) -> Vec<u8> {
     concat(&[&self::job(job), name])
 }
 
-/// What the keys of one prefix start with. The length stands first, so that no prefix is the
-/// beginning of another.
+/// The bytes that all keys of one prefix start with. The length comes first, so that no prefix is
+/// the beginning of another.
 pub(crate) fn of_prefix(prefix: &[u8]) -> Vec<u8> {
-    debug_assert!(prefix.len() <= 255, "prefixes are checked where they come in");
+    debug_assert!(prefix.len() <= 255, "prefixes are checked before they are encoded");
     concat(&[&[prefix.len() as u8], prefix])
 }
 
-// Parsing: one parser for each kind of key. Each takes only keys that are whole, nothing missing
-// and nothing left over, and returns `None` for any other.
+// Parsing: one parser for each kind of key. Each returns `None` for a key that is too short or too
+// long.
 
-/// What is wrong with a key that its parser refuses.
+/// The error text for a key that its parser rejects.
 pub(crate) const MALFORMED: &str = "its key cannot be one of this table";
 
-/// The prefix at the front of a key, and what follows it.
+/// Splits a key into the prefix at its front and the rest.
 fn split_prefix(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = key.split_first()?;
     rest.split_at_checked(usize::from(*length))
@@ -179,7 +179,8 @@ pub(crate) struct Under {
 impl Under {
     pub(crate) fn new(start: impl Into<Vec<u8>>) -> Under {
         let from = start.into();
-        // The smallest key that does not start so: the last byte that can grow, grown.
+        // The smallest key after all that start so: increments the last byte below 0xff and drops
+        // the rest.
         let to = from.iter().rposition(|byte| *byte < u8::MAX).map(|at| {
             let mut to = from[..=at].to_vec();
             to[at] += 1;
@@ -206,7 +207,7 @@ fn split_worker(key: &[u8]) -> Option<(WorkerId, i32)> {
     Some((as_worker(worker)?, unordered(u32::from_be_bytes(number.try_into().ok()?))))
 }
 
-/// Signed numbers in the order of unsigned ones.
+/// Maps a signed number to an unsigned one of the same order.
 fn ordered(number: i32) -> u32 {
     number as u32 ^ (1 << 31)
 }
@@ -280,7 +281,7 @@ mod tests {
             }
         }
 
-        /// A key that is cut short, or followed by more, is nobody's.
+        /// Parsers reject a key that is cut short or has trailing bytes.
         #[test]
         fn parsers_take_only_whole_keys(
             prefix in proptest::collection::vec(any::<u8>(), 1..=255), cut in any::<usize>(),

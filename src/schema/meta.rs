@@ -13,10 +13,11 @@ pub(crate) const FORMAT: u32 = 1;
 const FORMAT_KEY: &[u8] = b"format";
 const CONTROL_KEY: &[u8] = b"control";
 const IMPORT_KEY: &[u8] = b"import/";
-/// The key of what all imports add up to.
+/// The key of the totals of all imports.
 pub(crate) const IMPORTED_KEY: &[u8] = b"imported";
 
-/// Fills an empty store. Does nothing to one that has a format: somebody else may have been faster.
+/// Initializes an empty store. Does nothing if it has a format: another process may have been
+/// first.
 pub(crate) fn initialize(txn: &mut dyn Write, caps: Caps) -> EngineResult<()> {
     if txn.get(tables::META, FORMAT_KEY, &mut |_| ())? {
         return Ok(());

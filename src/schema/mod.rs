@@ -1,4 +1,4 @@
-//! How records become rows: tables, keys, codec.
+//! The layout of the file: tables, keys and the encoding of records.
 
 pub(crate) mod access;
 pub(crate) mod codec;

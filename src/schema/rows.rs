@@ -38,8 +38,8 @@ pub(crate) trait Row: Encode + Decode {
 }
 
 record! {
-    /// Caps and counters of the whole store, in one row that every write transaction reads and only
-    /// rare ones write.
+    /// Caps and counters of the whole store, in one row that every write transaction reads and few
+    /// write.
     #[derive(Debug, Clone, PartialEq)]
     pub(crate) struct Control {
         pub(crate) caps: Caps,
@@ -55,8 +55,8 @@ record! {
         pub(crate) deleting: Vec<JobId>,
         /// The latest time at which a deadline was set, up to a minute old.
         pub(crate) latest: Timestamp,
-        /// After the clock was set back: the entry of the lease index after which deadlines are still
-        /// to be brought forward.
+        /// After the clock was set back: the entry of the lease index after which deadlines are
+        /// still to be shortened.
         pub(crate) repairing: Option<(Timestamp, JobId)>,
     }
 }
@@ -80,7 +80,7 @@ impl Control {
         }
     }
 
-    /// Whether work is left over that a later commit has to take up.
+    /// Whether work is left for later commits.
     pub(crate) fn is_settling(&self) -> bool {
         self.history_settling || self.workers_settling.is_some() || !self.deleting.is_empty()
     }
@@ -92,7 +92,7 @@ record! {
         pub(crate) name: String,
         pub(crate) kind: String,
         pub(crate) first_seen: Timestamp,
-        /// Moved when the worker registers, takes a lease or ends one, not by checkpoints.
+        /// Set when the worker registers, acquires a lease or ends one, not by checkpoints.
         pub(crate) last_seen: Timestamp,
         pub(crate) last_prefix: Option<Vec<u8>>,
     }
@@ -112,9 +112,9 @@ record! {
         pub(crate) status: JobStatus,
         /// Who holds it, or held it last.
         pub(crate) holder: Option<WorkerId>,
-        /// The token issued last.
+        /// The newest token.
         pub(crate) token: Token,
-        /// Whether that token may still move the cursor.
+        /// Whether that token is still valid.
         pub(crate) token_live: bool,
         /// Where the cursor was when that token was issued.
         pub(crate) leased_cursor: u64,
@@ -126,7 +126,7 @@ record! {
         pub(crate) receipt: Option<Receipt>,
         pub(crate) deadline: Timestamp,
         pub(crate) length_us: u64,
-        /// The deadline under which the lease index knows it: never later than the true one.
+        /// The deadline in its entry of the lease index: never later than the true one.
         pub(crate) indexed: Timestamp,
         pub(crate) priority: i32,
         /// How many leases in a row have ended without moving the cursor.
@@ -165,21 +165,21 @@ impl JobRow {
 }
 
 record! {
-    /// What the jobs of one prefix add up to. It is written when a job is created, deleted or changes
-    /// its status, never by a checkpoint, so jobs that somebody holds count only where that is said.
+    /// Sums over the jobs of one prefix. The row is written when a job is created, deleted or
+    /// changes its status, not by a checkpoint, so `done` and `busy_us` leave out leased jobs.
     #[derive(Debug, Clone, PartialEq, Default)]
     pub(crate) struct PrefixRow {
         /// How many jobs have each status, in the order of [`JobStatus::ALL`].
         pub(crate) jobs: [u64; 5],
         /// Positions of all its jobs.
         pub(crate) positions: u128,
-        /// Positions done in jobs that nobody holds.
+        /// Positions done in jobs that are not leased.
         pub(crate) done: u128,
-        /// Time that batches of jobs took that nobody holds, in microseconds.
+        /// Time spent on jobs that are not leased, in microseconds.
         pub(crate) busy_us: u128,
         /// The highest end of any job it ever had.
         pub(crate) frontier: u64,
-        /// Whether its waiting jobs are kept back.
+        /// Whether it is paused: its waiting jobs are not leased.
         pub(crate) paused: bool,
         /// Priority and id of the waiting job that comes first, as the queue lists it.
         pub(crate) head: Option<(i32, JobId)>,
@@ -190,8 +190,8 @@ impl Row for PrefixRow {
     const TABLE: Table = tables::PREFIXES;
 }
 
-/// One batch. The worker stands first, so that a scan can pass over other workers' rows without
-/// decoding them.
+/// One batch. The worker comes first, so that a scan can skip other workers' rows without decoding
+/// them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HistoryRow {
     pub(crate) batch: PastBatch,
@@ -199,12 +199,12 @@ pub(crate) struct HistoryRow {
     pub(crate) completed: bool,
 }
 
-/// The worker stands first, as bincode writes it: see [`HistoryRow::mark`].
+/// The worker comes first, in bincode's encoding: see [`HistoryRow::mark`].
 impl Encode for HistoryRow {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let HistoryRow { batch, completed } = self;
         (batch.worker, batch.job, Leb128(batch.start)).encode(encoder)?;
-        // A range is checked before it comes here; kept this way, any range survives.
+        // Ranges are checked before; wrapping keeps the encoding exact for any range.
         Leb128(batch.end.wrapping_sub(batch.start)).encode(encoder)?;
         (Leb128(batch.items), Leb128(batch.duration_us)).encode(encoder)?;
         (leb128_time(batch.finished_at), *completed, &batch.error).encode(encoder)
@@ -229,7 +229,7 @@ impl Row for HistoryRow {
 }
 
 impl HistoryRow {
-    /// What the value of every row of this worker starts with.
+    /// The bytes that the value of every row of this worker starts with.
     pub(crate) fn mark(worker: WorkerId) -> Vec<u8> {
         codec::encode(&worker)
     }
@@ -262,7 +262,7 @@ impl Row for ImportRow {
     const TABLE: Table = tables::META;
 }
 
-/// The totals of all imports, single batches aside.
+/// The totals of all imports, without those of single batches.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct ImportedRow(pub(crate) Totals);
 

@@ -1,8 +1,8 @@
 //! The tables of a store.
 //!
-//! For engines, which are passed one with each call, and for tests that look into a store with
-//! [`Snapshot::dump`](crate::Snapshot::dump). Which tables there are, their keys and their records
-//! belong to the format of the file, and not to the API.
+//! For engines, which receive one with each call, and for tests that read the rows of a store by
+//! [`Snapshot::dump`](crate::Snapshot::dump). The tables, their keys and their records are part of
+//! the file format, not of the API.
 
 use crate::storage::Table;
 
@@ -16,7 +16,7 @@ pub const WORKER_NAMES: Table = Table::new(2, "worker_names");
 pub const JOBS: Table = Table::new(3, "jobs");
 /// Job ids by prefix and start.
 pub const JOB_RANGES: Table = Table::new(4, "job_ranges");
-/// Prefixes: their jobs by status, and sums over those that nobody holds.
+/// Sums over the jobs of each prefix.
 pub const PREFIXES: Table = Table::new(5, "prefixes");
 /// The first waiting job of each prefix, by priority and age.
 pub const JOB_QUEUE: Table = Table::new(6, "job_queue");
@@ -43,7 +43,7 @@ pub const FINDINGS_BY_TIME: Table = Table::new(16, "findings_by_time");
 /// Findings by key.
 pub const FINDINGS_BY_KEY: Table = Table::new(17, "findings_by_key");
 
-/// Every table, at the place of its number.
+/// Every table, at the index of its number.
 pub const ALL: [Table; 18] = [
     META,
     WORKERS,
@@ -68,7 +68,7 @@ pub const ALL: [Table; 18] = [
 const _: () = {
     let mut place = 0;
     while place < ALL.len() {
-        assert!(ALL[place].number() == place, "a table is not at the place of its number");
+        assert!(ALL[place].number() == place, "a table is not at the index of its number");
         place += 1;
     }
 };

@@ -1,4 +1,5 @@
-//! An engine over ordered maps in memory: for tests, simulations and stores that need not last.
+//! An engine over ordered maps in memory: for tests, simulations and stores that need not be
+//! durable.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -13,14 +14,14 @@ use super::{
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// The tables, each at the place of its number.
+/// The tables, each at the index of its number.
 type Maps = [Map; Table::MOST];
 
-/// A store in memory that behaves as the strictest engine might.
+/// An engine in memory that can behave as the strictest engine would.
 ///
-/// It can run each transaction twice (as an optimistic engine does after a conflict), refuse
-/// transactions over a limit, and fail at a chosen call. A snapshot that is held while a
-/// transaction is committed costs one copy of the store.
+/// It can run each transaction twice (as an optimistic engine does after a conflict), reject
+/// transactions over a limit, and fail at a chosen call. A commit while a snapshot is held copies
+/// the whole store once.
 #[derive(Debug, Default)]
 pub struct MemoryEngine {
     tables: Mutex<Arc<Maps>>,
@@ -35,7 +36,7 @@ struct Faults {
     next: Option<(u64, Fault)>,
 }
 
-/// A failure to be met at a chosen moment.
+/// A failure to inject at a chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -56,14 +57,15 @@ impl MemoryEngine {
         MemoryEngine::default()
     }
 
-    /// Runs every transaction once in vain before it counts.
+    /// Runs every transaction twice: the first run is rolled back, and the second one counts.
     #[must_use]
     pub fn rerun(mut self) -> MemoryEngine {
         self.rerun = true;
         self
     }
 
-    /// Refuses transactions of more puts and deletes, or more bytes of keys and values, than this.
+    /// Rejects transactions with more puts and deletes, or more bytes of keys and values, than
+    /// this.
     #[must_use]
     pub fn limits(mut self, operations: usize, bytes: usize) -> MemoryEngine {
         self.max_operations = Some(operations);
@@ -71,19 +73,19 @@ impl MemoryEngine {
         self
     }
 
-    /// Fails once, after so many more calls within transactions (or so many more commits, for
-    /// the faults of a commit).
+    /// Fails once, after `calls` more calls within transactions (or commits, for the faults of a
+    /// commit).
     pub fn fail_after(&self, calls: u64, fault: Fault) {
         self.faults.lock().next = Some((calls, fault));
     }
 
-    /// Whether a fault that was asked for has not been met yet.
+    /// Whether an injected fault has not occurred yet.
     #[must_use]
     pub fn fault_is_pending(&self) -> bool {
         self.faults.lock().next.is_some()
     }
 
-    /// Counts a call down; true when it is the one to fail.
+    /// Counts a call down. Returns the fault if this is the call to fail.
     fn strikes(&self, kinds: &[Fault]) -> Option<Fault> {
         let mut faults = self.faults.lock();
         match &mut faults.next {
@@ -184,7 +186,7 @@ impl EngineSnapshot for MemorySnapshot {
     }
 }
 
-/// A transaction that changes the maps in place and undoes that unless it is committed.
+/// A transaction that changes the maps in place, and undoes the changes unless it is committed.
 struct MemoryWrite<'e> {
     engine: &'e MemoryEngine,
     tables: &'e mut Maps,

@@ -1,11 +1,11 @@
-//! The seam between the rules above and the engine below that stores bytes.
+//! The interface between the rules and the engine that stores bytes.
 //!
-//! An engine offers ordered tables of byte strings, snapshots to read from, and write
-//! transactions given as a closure that it may run again. Nothing above this module knows which
-//! engine is at work, and nothing may assume that a transaction can be of any size.
+//! An engine has ordered tables of byte strings, snapshots to read from, and write transactions,
+//! each a closure that it may run again. Code above this module does not depend on which engine is
+//! used, and must not assume that a transaction can be of any size.
 //!
-//! Two engines come with the crate: redb, which is what [`Builder::open`] uses, and
-//! [`MemoryEngine`], which keeps everything in memory and can be told to fail.
+//! The crate has two engines: redb, which [`Builder::open`] uses, and [`MemoryEngine`], which keeps
+//! everything in memory and can inject failures.
 //!
 //! [`Builder::open`]: crate::Builder::open
 
@@ -24,8 +24,9 @@ use crate::error::{Cause, Error};
 
 /// A table: to an engine, a number and a name.
 ///
-/// Engines know none in advance: those of a store are listed in [`tables`](crate::tables). No two of
-/// them share a number or a name. The name is what stands in a file; numbers may change.
+/// Engines do not know the tables in advance; [`tables`](crate::tables) lists those of a store.
+/// Their numbers and names are unique. Files contain only the names; numbers may change between
+/// versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Table {
     number: u8,
@@ -33,10 +34,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// Numbers are below this, so that an engine can keep what it has for each table in an array.
+    /// Numbers are below this, so that an engine can keep its state of each table in an array.
     pub const MOST: usize = 32;
 
-    /// For constants only, in which a number that is too large does not compile.
+    /// For constants only: a number that is too large does not compile.
     pub(crate) const fn new(number: u8, name: &'static str) -> Table {
         assert!((number as usize) < Table::MOST, "the number of a table is too large");
         Table { number, name }
@@ -55,22 +56,22 @@ impl Table {
     }
 }
 
-/// What an engine has to say when it cannot do as asked.
+/// An error of an engine.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// It failed, and nothing of the transaction was stored.
+    /// The call failed, and nothing of the transaction was stored.
     Failed(Cause),
-    /// It failed while committing: the transaction may or may not have been stored.
+    /// A commit failed: the transaction may or may not have been stored.
     Uncertain(Cause),
-    /// What it read is damaged: the engine can no longer be relied on.
+    /// The data of the engine is damaged, and it can no longer be used.
     Corrupted(String),
-    /// A row cannot be decoded, or contradicts other rows. The engine that returned it is in order,
-    /// and so are all other rows, as far as anybody knows.
+    /// A row cannot be decoded, or contradicts other rows. The engine and the other rows can still
+    /// be used.
     DamagedRow(String),
     /// The transaction is larger than the engine allows.
     TooLarge,
-    /// Something else has to end first.
+    /// Something is in use that must be dropped first; the text names it.
     InUse(&'static str),
     /// The engine was closed, or reopened, since the snapshot was taken.
     Closed,
@@ -98,7 +99,7 @@ impl fmt::Display for EngineError {
 impl std::error::Error for EngineError {}
 
 impl EngineError {
-    /// A failure that has no cause but its description.
+    /// A failure with a text and no further cause.
     pub(crate) fn failed(what: impl Into<String>) -> EngineError {
         EngineError::Failed(Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(
             what.into(),
@@ -139,7 +140,7 @@ pub(crate) fn is_empty(range: KeyRange<'_>) -> bool {
     }
 }
 
-/// Which way a scan goes.
+/// The direction of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// From the smallest key to the largest.
@@ -148,24 +149,25 @@ pub enum Order {
     Descending,
 }
 
-/// Takes the entries of a scan, and says when it has seen enough.
+/// Receives the entries of a scan, and ends it by returning `Break`.
 pub type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// Reading within a snapshot or a write transaction.
 ///
-/// A table comes into being with the first [`put`](Write::put) or [`delete`](Write::delete) in it.
-/// Before that it is empty for a write transaction, and for a snapshot it is empty or an error.
+/// A table is created by the first [`put`](Write::put) or [`delete`](Write::delete) in it. Before
+/// that, a write transaction reads it as empty, and a snapshot reads it as empty or returns an
+/// error.
 ///
-/// Entries are passed to a closure by reference, so that an engine need not copy them. If the closure
-/// panics, the panic passes through to whoever called the engine, which works on.
+/// Entries are passed to a closure by reference, so that an engine need not copy them. If the
+/// closure panics, the panic reaches the caller of the engine, and the engine stays usable.
 pub trait Read {
-    /// Shows the value of a key to `visit`; `false` if there is none.
+    /// Passes the value of a key to `visit`. Returns `false` if there is none.
     ///
     /// # Errors
     /// [`EngineError`] if the engine cannot read.
     fn get(&self, table: Table, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> EngineResult<bool>;
 
-    /// Shows the entries of a range in order until `visit` breaks off.
+    /// Passes the entries of a range to `visit`, in order, until it breaks.
     ///
     /// # Errors
     /// [`EngineError`] if the engine cannot read.
@@ -178,9 +180,9 @@ pub trait Read {
     ) -> EngineResult<()>;
 }
 
-/// Writing within a transaction. It sees what it has written.
+/// Writing within a transaction. Reads see its own writes.
 pub trait Write: Read {
-    /// Stores a value under a key, in place of the one that was there.
+    /// Stores a value under a key, replacing any value it had.
     ///
     /// # Errors
     /// [`EngineError`] if the engine cannot write, or the transaction becomes too large.
@@ -195,8 +197,9 @@ pub trait Write: Read {
     /// The number of puts and deletes that still fit; `usize::MAX` where there is no limit.
     fn room(&self) -> usize;
 
-    /// Sets the savepoint to which [`rollback`](Write::rollback) returns, in place of the one
-    /// before. This is cheap: the engine remembers the old value of each key written after it.
+    /// Sets the savepoint to which [`rollback`](Write::rollback) returns, replacing the previous
+    /// one. This must be cheap: it is called for every command. An engine can keep the old value of
+    /// each key written after it.
     fn savepoint(&mut self);
 
     /// Undoes every put and delete since the last savepoint. Without a savepoint it does nothing.
@@ -206,7 +209,7 @@ pub trait Write: Read {
     fn rollback(&mut self) -> EngineResult<()>;
 }
 
-/// A state of the store at one instant, undisturbed by later transactions.
+/// The state of the store at one instant, not affected by later transactions.
 pub trait EngineSnapshot: Read + Send + Sync {
     /// Rows and bytes of one table.
     ///
@@ -215,22 +218,22 @@ pub trait EngineSnapshot: Read + Send + Sync {
     fn table_size(&self, table: Table) -> EngineResult<TableSize>;
 }
 
-/// How large a table is.
+/// The size of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct TableSize {
     /// Its number of rows.
     pub rows: u64,
-    /// The bytes its live pages take up; for an engine without pages, its keys and values.
+    /// The bytes of its live pages; for an engine without pages, of its keys and values.
     pub bytes: u64,
 }
 
 /// How soon a transaction must be on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
-    /// Before the call returns, with everything that was committed before it.
+    /// Before the call returns, together with everything committed before it.
     Now,
-    /// With a later transaction. The engine may gather such transactions and commit them together, so
-    /// a snapshot may have to wait until one has run: they must be small.
+    /// With a later transaction. The engine may gather such transactions and commit them together,
+    /// so a snapshot may have to wait for one to finish: they must be small.
     Later,
     /// With a later transaction, for large ones: no snapshot waits for it. Until it is committed,
     /// snapshots show the state before it, with everything that was committed earlier.
@@ -239,20 +242,20 @@ pub enum Flush {
 
 /// A store of ordered tables.
 pub trait Engine: Send + Sync {
-    /// A snapshot of the latest committed state.
+    /// Takes a snapshot of the latest committed state.
     ///
     /// # Errors
     /// [`EngineError`] if the engine cannot read.
     fn snapshot(&self) -> EngineResult<Arc<dyn EngineSnapshot>>;
 
-    /// Runs `transaction` and commits what it wrote, all or nothing. If it returns an error, nothing
-    /// is committed; if it panics, nothing is committed and the panic passes through. It may be run
-    /// several times, each on a fresh state; only its last run counts.
+    /// Runs `transaction` and commits what it wrote, all or nothing. If it returns an error,
+    /// nothing is committed; if it panics, nothing is committed and the panic reaches the caller.
+    /// It may run several times, each time on a fresh state; only its last run counts.
     ///
-    /// What it read was the latest committed state when it was committed: nobody else's commit came in
-    /// between. This holds for a transaction that writes nothing as well, which commits nothing: its
-    /// caller relies on what it did not find, such as a job to lease. An engine that lets transactions
-    /// run at the same time must check it for these too.
+    /// Transactions are serializable: no other commit may come between the reads of a transaction
+    /// and its own commit. This also holds for a transaction that writes nothing, because its
+    /// caller relies on what it did not find, such as a job to lease. An engine that runs
+    /// transactions concurrently must validate those too.
     ///
     /// # Errors
     /// What `transaction` returned, or [`EngineError`] if the engine cannot commit.
@@ -262,40 +265,40 @@ pub trait Engine: Send + Sync {
         transaction: &mut dyn FnMut(&mut dyn Write) -> EngineResult<()>,
     ) -> EngineResult<()>;
 
-    /// Bytes the store takes up where it is kept.
+    /// The bytes that the store occupies, such as the length of its file.
     ///
     /// # Errors
-    /// [`EngineError`] if that cannot be told.
+    /// [`EngineError`] if it is not known.
     fn stored_bytes(&self) -> EngineResult<u64>;
 
-    /// Closes and opens the storage again in place, after a failure.
+    /// Closes the storage and opens it again in place, after a failure.
     ///
     /// # Errors
     /// [`crate::Error`] if it cannot be opened again; it then stays closed.
     fn reopen(&self) -> crate::Result<()>;
 
-    /// Closes the storage, leaving it in order. Snapshots that are still held cannot be relied
-    /// on afterwards.
+    /// Closes the storage cleanly. Snapshots that are still held must not be used afterwards.
     ///
     /// # Errors
     /// [`EngineError`] if that fails.
     fn close(&self) -> EngineResult<()>;
 
     /// Closes the descriptors that a forked child shares with its parent, and does nothing else: it
-    /// writes nothing, releases no locks, and waits for nothing. It is called in the child only, in
-    /// place of [`close`](Engine::close); the engine is leaked there.
+    /// must not write, release locks or wait. It is called only in the child, in place of
+    /// [`close`](Engine::close); the engine is leaked there.
     fn leave(&self) {}
 
-    /// Gives unused space back, where the engine can.
+    /// Returns unused space to the file system, if the engine supports that.
     ///
     /// # Errors
-    /// [`EngineError::InUse`] while a snapshot is held, or what the engine met.
+    /// [`EngineError::InUse`] while a snapshot is held, or another [`EngineError`] if the engine
+    /// fails.
     fn compact(&self) -> EngineResult<()> {
         Ok(())
     }
 }
 
-/// A place to keep the bytes of a redb file other than a file: for simulated disks.
+/// Storage for the bytes of a redb file other than a file: for simulated disks.
 ///
 /// Its methods are those of a file; see [`Builder::on_device`](crate::Builder::on_device).
 pub trait Device: fmt::Debug + Send + Sync + 'static {
@@ -317,7 +320,7 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
     /// Any I/O error.
     fn set_length(&self, length: u64) -> std::io::Result<()>;
 
-    /// Makes everything written so far survive a loss of power.
+    /// Makes everything written so far durable against power loss.
     ///
     /// # Errors
     /// Any I/O error.

@@ -1,9 +1,9 @@
-//! What it takes to undo the latest writes of a transaction.
+//! A log to undo the latest writes of a transaction.
 
 use super::{EngineResult, Table};
 
-/// The old values of what was written since a savepoint. Keys and values stand one after the other
-/// in one buffer, since each write of a transaction passes through here.
+/// The old values of the keys written since a savepoint. Keys and values are stored in one buffer
+/// to avoid allocations, since every write of a transaction is logged here.
 #[derive(Debug)]
 pub(super) struct UndoLog {
     entries: Vec<Entry>,
@@ -19,7 +19,7 @@ struct Entry {
 }
 
 impl UndoLog {
-    /// A log with room for what a usual command writes.
+    /// An empty log with capacity for the writes of a usual command.
     pub(super) fn new() -> UndoLog {
         UndoLog { entries: Vec::with_capacity(16), bytes: Vec::with_capacity(1024) }
     }
@@ -29,7 +29,7 @@ impl UndoLog {
         self.bytes.clear();
     }
 
-    /// Notes the value that a key had before it was written; `None` if there was none.
+    /// Records the value that a key had before it was written; `None` if there was none.
     pub(super) fn push(&mut self, table: Table, key: &[u8], old: Option<&[u8]>) {
         let key_start = self.bytes.len();
         self.bytes.extend_from_slice(key);
@@ -38,7 +38,7 @@ impl UndoLog {
         self.entries.push(Entry { table, key_start, value_start, existed: old.is_some() });
     }
 
-    /// Passes what to restore to `restore`, the latest write first, and forgets it.
+    /// Passes the old values to `restore`, the latest write first, and empties the log.
     pub(super) fn replay(
         &mut self,
         mut restore: impl FnMut(Table, &[u8], Option<&[u8]>) -> EngineResult<()>,

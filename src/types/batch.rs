@@ -1,4 +1,4 @@
-//! What a worker did between two checkpoints, while it does it and once it is done.
+//! Batches: the work between two checkpoints, while it is done and as it is stored.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::error::{Result, check_length};
 use crate::time::Timestamp;
 use crate::types::{JobId, Totals, WorkerId};
 
-/// A result worth keeping, to be stored under a key that is unique within its job.
+/// A finding to be stored: a payload under a key that is unique within its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewFinding {
     pub(crate) key: Vec<u8>,
@@ -18,7 +18,7 @@ pub struct NewFinding {
 }
 
 impl NewFinding {
-    /// A finding of 1 to 255 bytes of key and up to 64 KiB of payload.
+    /// A finding with a key of 1 to 255 bytes and a payload of up to 64 KiB.
     #[must_use]
     pub fn new(key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) -> NewFinding {
         NewFinding { key: key.into(), payload: payload.into() }
@@ -30,7 +30,8 @@ impl NewFinding {
     }
 }
 
-/// The work between two checkpoints of a job: a range of positions, and what came of it.
+/// The work between two checkpoints of a job: a range of positions, how long it took, and what was
+/// found.
 ///
 /// A worker gets it from [`Lease::next_batch`](crate::Lease::next_batch), which starts its clock, works
 /// through its [`range`](Batch::range), and hands it to [`Lease::checkpoint`](crate::Lease::checkpoint).
@@ -62,7 +63,7 @@ pub struct Batch {
     pub(crate) findings: Vec<NewFinding>,
 }
 
-/// How long a batch took, or since when it is under way.
+/// How long a batch took, or when it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BatchDuration {
     Since(Instant),
@@ -78,7 +79,7 @@ impl Batch {
         }
     }
 
-    /// A batch over the positions of `range` that took `duration`, with one item a position.
+    /// A batch over the positions of `range` that took `duration`, with one item per position.
     ///
     /// The duration is kept in whole microseconds. A batch of no duration has no rate.
     #[must_use]
@@ -113,8 +114,9 @@ impl Batch {
         self
     }
 
-    /// Cuts the batch short, for a worker that stops early: only positions before `end` are done.
-    /// It then counts one item a position. An end past that of the batch changes nothing.
+    /// Cuts the batch short, for a worker that stops early: only positions before `end` count as
+    /// done. Resets the items to one per position. Does nothing if `end` is past the end of the
+    /// batch.
     pub fn truncate(&mut self, end: u64) {
         if end < self.end {
             self.end = end.max(self.start);
@@ -144,15 +146,15 @@ impl Batch {
         }
     }
 
-    /// Notes that something went wrong, although the batch is done. Of a longer text the first
-    /// 512 bytes are kept.
+    /// Records that an error occurred, although the batch is done. Only the first 512 bytes of the
+    /// text are kept.
     #[must_use]
     pub fn error(mut self, error: impl Into<String>) -> Batch {
         self.error = Some(short(error.into()));
         self
     }
 
-    /// The batch with a finding more; see [`add_finding`](Batch::add_finding).
+    /// Adds a finding, in builder style; see [`add_finding`](Batch::add_finding).
     #[must_use]
     pub fn finding(mut self, key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) -> Batch {
         self.add_finding(key, payload);
@@ -168,7 +170,7 @@ impl Batch {
     }
 }
 
-/// A batch that was done: one that stands in history, or one that is imported into it.
+/// A finished batch: a record of history, or one to be imported into it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PastBatch {
     /// Who did it.
@@ -185,7 +187,7 @@ pub struct PastBatch {
     pub duration_us: u64,
     /// When it was finished.
     pub finished_at: Timestamp,
-    /// What went wrong, if anything did.
+    /// The error that occurred, if any.
     pub error: Option<String>,
 }
 
@@ -195,7 +197,7 @@ impl PastBatch {
     }
 }
 
-/// Cuts an error text to the length that is kept, between characters.
+/// Cuts an error text to the length that is kept, at a character boundary.
 pub(crate) fn short(mut text: String) -> String {
     let mut end = text.len().min(limits::ERROR);
     while !text.is_char_boundary(end) {

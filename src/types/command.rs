@@ -1,7 +1,7 @@
-//! Commands as data: what a caller requests, and what it gets back.
+//! Commands as data, and their results.
 //!
-//! Applying a command is deterministic: the time comes in with it, so it can be applied again to
-//! the same state with the same result.
+//! Applying a command is deterministic: the command carries the time, so applying it again to the
+//! same state gives the same result.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::error::{Error, Result, check_length};
 use crate::time::Timestamp;
 use crate::types::{Batch, Import, ImportOutcome, JobId, NewFinding, NewJob, Token, WorkerId};
 
-/// A command under a lease, as plain data: for callers that keep their leases elsewhere, such as
-/// a server that relays for remote workers. [`Lease`](crate::Lease) sends the same.
+/// A command under a lease, as plain data: for callers that do not keep a [`Lease`](crate::Lease)
+/// in memory, such as a server that forwards the commands of remote workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseCommand {
     /// The job that is held.
@@ -32,9 +32,9 @@ pub enum Action {
     /// Moves the cursor from the start of a batch to its end, and records the batch. At the end of
     /// the job's range it completes the job, otherwise it renews the lease.
     Checkpoint(Batch),
-    /// Starts the time of the lease afresh.
+    /// Renews the lease: it lasts its full length from now on.
     Renew,
-    /// Gives the job back as a failed attempt.
+    /// Releases the job and counts a failed attempt, unless this lease has moved its cursor.
     Fail {
         /// Why; at most 512 bytes.
         reason: String,
@@ -90,7 +90,7 @@ pub(crate) struct LeaseRequest {
     pub(crate) resume: bool,
 }
 
-/// The longest lease: ten years, beyond which a deadline says nothing.
+/// The longest lease: ten years.
 const LONGEST_LEASE: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 impl LeaseRequest {
@@ -113,7 +113,7 @@ impl LeaseRequest {
     }
 }
 
-/// A lease as it was handed out.
+/// A lease as it was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) job: JobId,
@@ -126,7 +126,7 @@ pub(crate) struct Grant {
     pub(crate) attempts: u32,
 }
 
-/// Everything a store can be asked to do.
+/// Every command of a store.
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
     Register {
@@ -148,7 +148,7 @@ pub(crate) enum Command {
     Delete(JobId),
     ReleaseStale {
         since: Timestamp,
-        /// The entry of the lease index after which to go on.
+        /// The entry of the lease index after which to continue.
         after: Option<(Timestamp, JobId)>,
     },
     Late {
@@ -158,14 +158,14 @@ pub(crate) enum Command {
     },
     Import(Import),
     SetCaps(CapsChange),
-    /// Takes up work left over by earlier commands.
+    /// Does a step of the work left by earlier commands.
     Settle,
-    /// Nothing: sent to have what came before it synced.
+    /// Changes nothing: sent to sync the commands before it.
     Flush,
 }
 
 impl Command {
-    /// Refuses what no state of the store could make acceptable.
+    /// Rejects a command that is invalid in any state of the store.
     pub(crate) fn check(&self) -> Result<()> {
         match self {
             Command::Register { name, kind } => {
@@ -193,8 +193,8 @@ impl Command {
         }
     }
 
-    /// Whether a relaxed store may acknowledge it before it is on disk. What changes a token, or
-    /// assigns a number, must be on disk first: neither may ever be assigned twice.
+    /// Whether a relaxed store may acknowledge it before it is on disk. A command that changes a
+    /// token or assigns a number must be on disk first: neither may be assigned twice.
     pub(crate) fn may_wait(&self) -> bool {
         match self {
             Command::Held(command) => {
@@ -208,7 +208,7 @@ impl Command {
         }
     }
 
-    /// How much there is to write, about: 1 for a row, and for each further kilobyte.
+    /// A rough measure of how much it writes: 1 for a row, and 1 for each further kilobyte.
     pub(crate) fn weight(&self) -> usize {
         let of = |finding: &NewFinding| 1 + finding.payload.len() / 1024;
         match self {
@@ -223,11 +223,11 @@ impl Command {
     }
 }
 
-/// A command and the time it was given.
+/// A command and the time at which it was sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Stamped {
     pub(crate) now: Timestamp,
-    /// How long ago the clock jumped, where that was noticed.
+    /// How long ago the clock jumped, if a jump was detected.
     pub(crate) since_clock_jump: Option<Duration>,
     pub(crate) command: Command,
 }
@@ -238,13 +238,12 @@ impl Stamped {
     }
 }
 
-/// What applying a group of commands did beyond the result of each.
+/// Effects of applying a group of commands, beyond the result of each.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     /// Whether it must be on disk before anybody gets a result, also in a `Relaxed` store.
     pub(crate) must_be_synced: bool,
-    /// Why retention left something undone. No command is refused for that, except
-    /// [`Command::Settle`].
+    /// Why retention could not finish its step. Only [`Command::Settle`] fails because of it.
     pub(crate) left_over: Option<Error>,
 }
 
@@ -272,7 +271,7 @@ pub(crate) enum Answer {
     KeptAlive {
         deadline: Timestamp,
     },
-    /// How many jobs were released, and where to go on.
+    /// How many jobs were released, and where to continue.
     Released {
         jobs: u64,
         next: Option<(Timestamp, JobId)>,
@@ -282,25 +281,25 @@ pub(crate) enum Answer {
         new: bool,
     },
     Imported(ImportOutcome),
-    /// Whether work is left over for a later commit.
+    /// Whether work is left for later commits.
     Settling {
         more: bool,
     },
 }
 
-/// What a command means for workers that wait for a job.
+/// The effect of a command on workers that wait for a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Effect {
     /// How many jobs it made available.
     pub(crate) available: usize,
-    /// Whether it ended a job and left none of the prefix that waits or is held.
+    /// Whether it ended a job and its prefix has none left that waits or is leased.
     pub(crate) nothing_left: bool,
     /// The job that it ended.
     pub(crate) ended: Option<JobId>,
 }
 
 impl Answer {
-    /// What the command means for workers that wait for a job.
+    /// The effect on workers that wait for a job.
     pub(crate) fn effect(&self) -> Effect {
         let available = |available| Effect { available, ..Effect::default() };
         match self {
@@ -325,6 +324,6 @@ pub(crate) enum LeaseAnswer {
         until: Timestamp,
     },
     Finished,
-    /// Leases that were due have been handled, and there may be more: ask again.
+    /// Some expired leases were handled, and there may be more: send the request again.
     Again,
 }

@@ -22,8 +22,8 @@ macro_rules! number {
                 self.0
             }
 
-            /// The id with this number, as once told by [`number`](Self::number). Whether the
-            /// store knows it shows when it is used.
+            /// The id with this number, as returned by [`number`](Self::number). It is not checked
+            /// here: a call that uses an unknown id fails.
             #[must_use]
             pub fn from_number(number: $inner) -> Self {
                 Self(number)
@@ -39,7 +39,7 @@ macro_rules! number {
 }
 
 number! {
-    /// Names one job. Numbers grow with age and are never given out twice.
+    /// Names one job. Newer jobs have higher numbers, and no number is used twice.
     JobId(u64)
 }
 number! {

@@ -1,12 +1,12 @@
-//! Records from elsewhere.
+//! Imports of records from other systems.
 
 use crate::config::limits;
 use crate::error::{Error, Result, check_length};
 use crate::time::{Day, Month, Timestamp};
 use crate::types::{PastBatch, Totals, WorkerId};
 
-/// Records from elsewhere, to be added to the tiers in one transaction: for backfills, migrations
-/// and logs of other systems.
+/// Records to be added to the tiers in one transaction: for backfills, migrations and logs of other
+/// systems.
 ///
 /// A history record counts as a live batch. A daily record is added to its day, its month and the
 /// lifetime; a monthly one to its month and the lifetime; a lifetime one to the lifetime. The caps
@@ -26,8 +26,8 @@ use crate::types::{PastBatch, Totals, WorkerId};
 /// | the last one, with other records | refused: [`Error::ImportAltered`] |
 /// | below the last one | nothing: [`ImportOutcome::AlreadyApplied`], whatever the records are |
 ///
-/// So the imports of one source come in ascending order. Programs that import at the same time
-/// need a source each. After a restart, go on behind
+/// So send the imports of one source in ascending order. Programs that import at the same time need
+/// a source each. After a restart, continue after
 /// [`Snapshot::last_import`](crate::Snapshot::last_import).
 ///
 /// # Limits
@@ -58,7 +58,7 @@ pub struct Import {
     pub(crate) records: Vec<ImportRecord>,
 }
 
-/// What became of an import.
+/// The result of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportOutcome {
     /// Its records were added.
@@ -76,7 +76,8 @@ pub(crate) enum ImportRecord {
 }
 
 impl Import {
-    /// An empty import from a source, whose name has 1 to 64 bytes, under a number of the source.
+    /// An empty import. The name of the source has 1 to 64 bytes; `number` grows from one import of
+    /// the source to the next.
     #[must_use]
     pub fn new(source: impl Into<String>, number: u64) -> Import {
         Import { source: source.into(), number, records: Vec::new() }
@@ -160,7 +161,7 @@ impl ImportRecord {
     }
 }
 
-/// Refuses totals that no batches could add up to.
+/// Rejects totals that are not the sum of any batches.
 fn check_totals(totals: &Totals, within: impl Fn(Timestamp) -> bool, period: &str) -> Result<()> {
     let rates = [totals.min_rate, totals.max_rate];
     let times = [totals.first_at, totals.last_at];
@@ -171,7 +172,7 @@ fn check_totals(totals: &Totals, within: impl Fn(Timestamp) -> bool, period: &st
     } else if rates[0].is_some() != rates[1].is_some() || rates[0] > rates[1] {
         "have a lowest rate above the highest"
     } else if rates.iter().flatten().any(|rate| !rate.is_finite() || *rate < 0.0) {
-        "have a rate that is no number"
+        "have a rate that is not a number"
     } else if times[0].is_some() != times[1].is_some() || times[0] > times[1] {
         "have a first time after the last"
     } else if !times.into_iter().flatten().all(within) {

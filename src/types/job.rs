@@ -35,9 +35,10 @@ impl NewJob {
         self
     }
 
-    /// Gives the job up as [`JobStatus::Failed`](crate::JobStatus::Failed) once this many attempts have failed. By default
-    /// it is tried without limit. An attempt fails when a lease ends without having moved the cursor:
-    /// by [`Lease::fail`], by a panic of its holder, or by expiry once another worker takes the job.
+    /// Marks the job as [`JobStatus::Failed`](crate::JobStatus::Failed) once this many attempts in
+    /// a row have failed. By default there is no limit. An attempt fails when a lease ends without
+    /// having moved the cursor: by [`Lease::fail`], by a panic of its holder, or by expiry once
+    /// another worker takes the job.
     ///
     /// [`Lease::fail`]: crate::Lease::fail
     #[must_use]

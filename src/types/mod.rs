@@ -1,4 +1,4 @@
-//! The words of the store: ids, jobs, batches, findings, totals, imports and commands.
+//! The types of the store: ids, jobs, batches, findings, totals, imports and commands.
 
 mod batch;
 pub(crate) mod command;

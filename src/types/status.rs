@@ -1,10 +1,10 @@
-//! What becomes of a job.
+//! The status of a job.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What became of a job so far.
+/// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
@@ -14,7 +14,7 @@ pub enum JobStatus {
     Leased,
     /// Every position of it is done.
     Completed,
-    /// It was given up after its last attempt.
+    /// Its last attempt failed.
     Failed,
     /// It was cancelled.
     Cancelled,

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// Exact sums over batches. Averages are never kept: they are taken when read.
+/// Exact sums over batches. Averages are not stored: they are computed when read.
 ///
 /// `merge` is associative and commutative, and `Totals::default()` changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Totals {
-    /// How many batches.
+    /// Number of batches.
     pub batches: u64,
     /// How many of them reported an error.
     pub errors: u64,
@@ -50,11 +50,11 @@ impl Totals {
         }
     }
 
-    /// Adds other totals to these. A sum that does not fit is held at the largest number; see
+    /// Adds other totals to these. A sum that does not fit saturates; see
     /// [`checked_add`](Totals::checked_add).
     pub fn merge(&mut self, other: &Totals) {
-        // Saturation is out of reach: batches are counted one by one, and what all imports of a
-        // store add up to is limited.
+        // Saturation cannot happen within a store: batches are counted one by one, and the totals
+        // of all imports are limited.
         self.batches = self.batches.saturating_add(other.batches);
         self.errors = self.errors.saturating_add(other.errors);
         self.items = self.items.saturating_add(other.items);
@@ -71,7 +71,7 @@ impl Totals {
     pub fn checked_add(&self, other: &Totals) -> Option<Totals> {
         let mut sum = *self;
         sum.merge(other);
-        // Exact, and so the same as what `merge` did, unless it had to hold one of them.
+        // Exact, and so equal to the result of `merge` unless that saturated.
         let fits = self.batches.checked_add(other.batches).is_some()
             && self.errors.checked_add(other.errors).is_some()
             && self.items.checked_add(other.items).is_some()
@@ -79,7 +79,8 @@ impl Totals {
         fits.then_some(sum)
     }
 
-    /// The average rate in items per second: all items over all time. `None` without time.
+    /// The average rate in items per second: all items divided by all time. `None` if the time is
+    /// zero.
     #[must_use]
     pub fn rate(&self) -> Option<f64> {
         rate(self.items, self.duration_us)
@@ -92,7 +93,7 @@ impl Totals {
         Some(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)))
     }
 
-    /// Whether nothing was added up here.
+    /// Whether no batch is included.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Totals::default()
@@ -189,7 +190,7 @@ mod tests {
     }
 
     proptest! {
-        /// What conservation (promise 8) rests on: sums do not depend on grouping or order.
+        /// Promise 8 (conservation) depends on this: sums do not depend on grouping or order.
         #[test]
         fn merging_is_associative_and_commutative_and_has_an_identity(
             a in totals(),

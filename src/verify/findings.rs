@@ -1,4 +1,4 @@
-//! Findings, and their indexes.
+//! Checks of findings and their indexes.
 
 use super::{Check, ensure};
 use crate::config::limits;
@@ -12,7 +12,7 @@ use crate::storage::Table;
 use crate::types::{Hex, JobId};
 
 impl Check<'_> {
-    /// Findings against their jobs and their indexes; returns how many there are.
+    /// Checks findings against their jobs and their indexes. Returns how many there are.
     pub(super) fn findings(&self) -> Result<u64> {
         let mut job_before = None;
         let findings = self.each_row(ALL, rows::finding, |(job, name), row: FindingRow| {
@@ -48,7 +48,7 @@ impl Check<'_> {
         Ok(findings)
     }
 
-    /// The entries of an index of findings against the findings that their keys name.
+    /// Checks the entries of an index against the findings that their keys name.
     fn index_of_findings(
         &self,
         table: Table,

@@ -1,5 +1,4 @@
-//! Every index of jobs: from each job to its entries, and from each entry back to its job; and the sums
-//! over the jobs of a prefix.
+//! Checks of the indexes of jobs, in both directions, and of the sums over the jobs of a prefix.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +13,7 @@ use crate::storage::{Order, Table};
 use crate::types::{JobId, JobStatus, Prefix};
 
 impl Check<'_> {
-    /// That a job stands in the indexes that its status asks for.
+    /// Checks that a job is in the indexes of its status.
     pub(super) fn is_indexed(&self, id: JobId, row: &JobRow) -> Result<()> {
         let has = |table: Table, key: &[u8]| {
             let rule = format_args!("it is in {} while it is {}", table.name(), row.status);
@@ -37,7 +36,7 @@ impl Check<'_> {
         }
     }
 
-    /// The entries of every index against the jobs that their keys name.
+    /// Checks the entries of every index against the jobs that their keys name.
     pub(super) fn indexes(&self) -> Result<()> {
         let is_held = |row: &JobRow| row.status == JobStatus::Leased;
         self.index(
@@ -89,7 +88,8 @@ impl Check<'_> {
         })
     }
 
-    /// The rows of prefixes against the sums over their jobs, and the queue of heads against both.
+    /// Checks the rows of prefixes against the sums over their jobs, and the queue of heads against
+    /// both.
     pub(super) fn prefixes(&self, sums: &BTreeMap<Vec<u8>, PrefixRow>) -> Result<()> {
         let prefixes = self.each_row(
             ALL,
@@ -125,7 +125,8 @@ impl Check<'_> {
         })
     }
 
-    /// That the head of a prefix is its first waiting job, unless it is paused.
+    /// Checks that the head of a prefix is its first waiting job, or none while the prefix is
+    /// paused.
     fn head(&self, prefix: &[u8], row: &PrefixRow) -> Result<()> {
         let name = format_args!("prefix {}", Prefix(prefix.to_vec()));
         let under = key::Under::new(key::of_prefix(prefix));

@@ -1,4 +1,4 @@
-//! Jobs, each by itself, and their ranges.
+//! Checks of jobs and their ranges.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::schema::tables;
 use crate::types::{JobId, JobStatus, Prefix};
 
 impl Check<'_> {
-    /// Jobs and their indexes; says how many jobs there are.
+    /// Checks jobs and their indexes. Returns how many jobs there are.
     pub(super) fn jobs(&self) -> Result<u64> {
         let mut counts = [0; JobStatus::ALL.len()];
         let mut sums: BTreeMap<Vec<u8>, PrefixRow> = BTreeMap::new();
@@ -34,7 +34,7 @@ impl Check<'_> {
         Ok(jobs)
     }
 
-    /// One job by itself, and that it stands in its indexes.
+    /// Checks one job, and that it is in its indexes.
     fn job(&self, id: JobId, row: &JobRow) -> Result<()> {
         let rule =
             |holds: bool, rule: &str| ensure(holds, tables::JOBS, format_args!("job {id}"), rule);
@@ -71,7 +71,7 @@ impl Check<'_> {
         self.is_indexed(id, row)
     }
 
-    /// The entries of job_ranges against their jobs; neighbours among them must not overlap.
+    /// Checks the entries of job_ranges against their jobs, and that neighbours do not overlap.
     fn ranges(&self) -> Result<()> {
         let mut before: Option<(JobId, JobRow)> = None;
         self.each_entry(tables::JOB_RANGES, |key, value| {
@@ -95,7 +95,7 @@ impl Check<'_> {
     }
 }
 
-/// What one job adds to the sums of its prefix.
+/// Adds one job to the sums of its prefix.
 fn add(sums: &mut PrefixRow, row: &JobRow) {
     sums.jobs[row.status as usize] += 1;
     sums.positions += u128::from(row.positions());

@@ -1,4 +1,4 @@
-//! Checking a whole snapshot against the rules, row by row.
+//! Verification of a whole snapshot, row by row.
 
 mod findings;
 mod indexes;
@@ -25,7 +25,7 @@ use crate::schema::tables;
 use crate::storage::{KeyRange, Order, Table};
 use crate::types::WorkerId;
 
-/// What [`Snapshot::verify`] looked at and found in order.
+/// The rows that [`Snapshot::verify`] has checked, all of them consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Verified {
@@ -41,27 +41,28 @@ pub struct Verified {
     pub days: u64,
     /// Months, over all workers.
     pub months: u64,
-    /// Findings, those of deleted jobs that wait to be removed included.
+    /// Findings, including those of deleted jobs that are still to be removed.
     pub findings: u64,
     /// Sources of imports.
     pub import_sources: u64,
 }
 
 impl Snapshot {
-    /// Checks every row of every table against the rules, and names the first row that breaks one.
+    /// Checks every row of every table for consistency. The error names the first row that breaks a
+    /// rule.
     ///
     /// - Conservation, exact in every field: a month's totals are its rolled part plus its days, a
-    ///   lifetime's are its rolled part plus its months. No day is without its month, no month
-    ///   without its lifetime.
+    ///   lifetime's are its rolled part plus its months. Every day has its month, and every month
+    ///   its lifetime.
     /// - Caps: no tier holds more than its cap, unless a lowered one is still being reached.
     /// - Jobs: cursors lie within their ranges, ranges of one prefix do not overlap, and every
     ///   index agrees with its jobs both ways.
-    /// - Everything that refers to a worker or a job refers to one there is, and every key and
-    ///   record can be read.
+    /// - Every reference to a worker or a job is to an existing one, and every key and record can
+    ///   be decoded.
     ///
-    /// This reads the whole store, some rows several times over, in memory that depends on the
-    /// number of workers and of one worker's months. The store can be written meanwhile. Both
-    /// forms of a snapshot are checked alike.
+    /// This reads the whole store, some rows several times. Its memory depends on the number of
+    /// workers and of one worker's months. Others can write to the store meanwhile. The result is
+    /// the same for both forms of a snapshot.
     ///
     /// ```
     /// # let store = milepost::Store::in_memory()?;
@@ -88,15 +89,15 @@ impl Snapshot {
     }
 }
 
-/// One verification under way.
+/// A running verification.
 struct Check<'s> {
     view: &'s Snapshot,
     workers: HashSet<WorkerId>,
-    /// How many rows were looked at for their own sake.
+    /// How many rows were checked, without those read again to check others.
     rows: Cell<u64>,
 }
 
-/// Demands that a rule holds for a row.
+/// Returns an error that names the row unless the rule holds.
 fn ensure(holds: bool, table: Table, row: impl Display, rule: impl Display) -> Result<()> {
     if holds {
         return Ok(());
@@ -109,7 +110,7 @@ impl Check<'_> {
         self.view.control()
     }
 
-    /// Shows the entries of a table, counting them.
+    /// Visits the entries of a table, and counts them.
     fn each_entry(
         &self,
         table: Table,
@@ -121,7 +122,7 @@ impl Check<'_> {
         })
     }
 
-    /// Shows the rows of a range, counting them, and says how many there were.
+    /// Visits the rows of a range, counts them, and returns their number.
     fn each_row<K, R: Row>(
         &self,
         range: KeyRange<'_>,
@@ -146,7 +147,7 @@ impl Check<'_> {
         ensure(known, table, row, format_args!("its worker, {worker}, is one there is"))
     }
 
-    /// The row of caps and counters, and the sources of imports; returns how many of these.
+    /// Checks the control row and the sources of imports. Returns the number of sources.
     fn meta(&self) -> Result<u64> {
         let control = self.control();
         let caps = [control.caps.history, control.caps.daily, control.caps.monthly];
@@ -183,7 +184,7 @@ impl Check<'_> {
         Ok(sources)
     }
 
-    /// Workers against their names, both ways.
+    /// Checks workers against their names, in both directions.
     fn known_workers(&self) -> Result<HashSet<WorkerId>> {
         let mut workers = HashSet::new();
         self.each_row(ALL, key::as_worker, |id, row: WorkerRow| {

@@ -1,4 +1,4 @@
-//! The law of the tiers, worker by worker.
+//! Checks of the tiers, worker by worker.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -18,7 +18,7 @@ use crate::time::{Day, Month};
 use crate::types::{Totals, WorkerId};
 
 impl Check<'_> {
-    /// Days, months and lifetimes; says how many days and months there are.
+    /// Checks days, months and lifetimes. Returns how many days and months there are.
     pub(super) fn tiers(&self) -> Result<(u64, u64)> {
         let (mut days, mut months) = (0, 0);
         let mut fleet = Totals::default();
@@ -47,7 +47,7 @@ impl Check<'_> {
     }
 
     fn tiers_of(&self, worker: WorkerId, life: &LifetimeRow) -> Result<(u64, u64)> {
-        // Of each month, the first day that is still there, and the sum of all of them.
+        // For each month, the first day that has a row, and the sum over its days.
         let mut sums: BTreeMap<Month, (Day, Totals)> = BTreeMap::new();
         let days = self.each_period(worker, life, |day: Day, row| {
             let (_, sum) = sums.entry(day.month()).or_insert((day, Totals::default()));
@@ -119,7 +119,7 @@ impl Check<'_> {
         Ok(seen)
     }
 
-    /// Looks at the first row of each worker in a tier: there has to be a lifetime with it.
+    /// Checks that every worker with rows in a tier has a lifetime.
     fn ensure_lifetimes<P: Period + Display>(&self) -> Result<()> {
         let table = <P::Row as Row>::TABLE;
         let mut behind: Bound<Vec<u8>> = Bound::Unbounded;

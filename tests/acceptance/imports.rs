@@ -308,12 +308,12 @@ fn totals_that_no_batches_could_add_up_to_are_refused() {
             Totals { min_rate: Some(9.0), max_rate: Some(8.0), ..good },
             "lowest rate above the highest",
         ),
-        (Totals { max_rate: Some(f64::INFINITY), ..good }, "rate that is no number"),
+        (Totals { max_rate: Some(f64::INFINITY), ..good }, "rate that is not a number"),
         (
             Totals { min_rate: Some(f64::NAN), max_rate: Some(f64::NAN), ..good },
-            "rate that is no number",
+            "rate that is not a number",
         ),
-        (Totals { min_rate: Some(-1.0), ..good }, "rate that is no number"),
+        (Totals { min_rate: Some(-1.0), ..good }, "rate that is not a number"),
         (Totals { first_at: None, ..good }, "first time after the last"),
         (
             Totals { first_at: good.last_at, last_at: good.first_at, ..good },

@@ -1,8 +1,8 @@
-//! How days and months over a cap are removed: the oldest first, and each only once its totals
-//! stand in the rolled part of the coarser row.
+//! How days and months over a cap are removed: the oldest first, and each only once its totals are
+//! included in the rolled part of the coarser row.
 //!
-//! No day outlives its month. Where a month and its days are more rows than may be removed, its
-//! oldest days are removed first, and the law holds in between.
+//! A month is never removed before its days. If a month and its days are more rows than may be
+//! removed, its oldest days are removed first, and the invariants of the tiers hold in between.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow, RangeBounds};
@@ -39,9 +39,9 @@ pub(crate) fn shrink(
     Ok(removed)
 }
 
-/// Removes a worker's oldest month with the days it still has, or as many of these days as may be
-/// removed, which is at least one row. Adds the month's totals to `rolled`, the rolled part of the
-/// lifetime. Returns how many rows it removed.
+/// Removes a worker's oldest month and its days, or as many of these days as may be removed, which
+/// is at least one. Adds the month's totals to `rolled`, the rolled part of the lifetime. Returns
+/// how many rows it removed.
 pub(super) fn remove_month(
     txn: &mut dyn Write,
     worker: WorkerId,
@@ -65,7 +65,7 @@ pub(super) fn remove_month(
     Ok(days.len() + 1)
 }
 
-/// Removes the oldest days over the cap, at most so many, and returns how many.
+/// Removes the oldest days over the cap, at most `most`, and returns how many.
 pub(super) fn remove_days(
     txn: &mut dyn Write,
     caps: &Caps,
@@ -125,7 +125,7 @@ fn delete_day(
     txn.delete(tables::DAILY, &key::day(worker, day))
 }
 
-/// The first rows of a worker within a range of periods, at most so many.
+/// The first rows of a worker within a range of periods, at most `most`.
 fn first<P: Period>(
     txn: &(impl Read + ?Sized),
     worker: WorkerId,
@@ -142,13 +142,13 @@ fn first<P: Period>(
     Ok(rows)
 }
 
-/// All periods before the newest: caps are at least 1, so it is never over one.
+/// All periods before the newest, which is never over a cap, since caps are at least 1.
 fn older_than_newest<P: Period>(life: &LifetimeRow) -> (Bound<P>, Bound<P>) {
     let newest = P::newest(life).0.map(|(newest, _)| newest);
     (Bound::Unbounded, newest.map_or(Bound::Unbounded, Bound::Excluded))
 }
 
-/// A lifetime that counts other rows than there are: pruning it might never end.
+/// The error for a lifetime with a wrong count of rows: pruning by it might never end.
 fn miscounted(worker: WorkerId, how: &str) -> EngineError {
     undecodable(tables::LIFETIME, &key::worker(worker), &format!("it counts {how} than there are"))
 }

@@ -1,7 +1,7 @@
 //! Where a worker's days and months are stored.
 //!
-//! The newest day and month of a worker stand in its lifetime row, all older ones in their tables.
-//! Only this module knows: everybody else reads and writes them through it.
+//! The newest day and month of a worker are stored in its lifetime row, all older ones in their
+//! tables. Only this module depends on that: other code reads and writes them through it.
 
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
@@ -58,7 +58,7 @@ impl Period for Month {
 }
 
 impl<P: Period> Newest<P, P::Row> {
-    /// A worker's row of a period, wherever it stands.
+    /// A worker's row of a period, from its lifetime row or from the table.
     pub(super) fn load(
         &self,
         txn: &dyn Write,
@@ -72,8 +72,8 @@ impl<P: Period> Newest<P, P::Row> {
         }
     }
 
-    /// Stores a worker's row of a period where it belongs. A newer period than the newest so far
-    /// takes its place, and the row of that moves to the table.
+    /// Stores a worker's row of a period. A period newer than the newest so far replaces it in the
+    /// lifetime row, and the row it replaces moves to the table.
     pub(super) fn store(
         &mut self,
         txn: &mut dyn Write,
@@ -130,8 +130,8 @@ pub(crate) fn each<P: Period, E: From<EngineError>>(
     }
 }
 
-/// The newest row of a worker's table that is not older than the newest row in its lifetime, where
-/// the table's newest row would have to stand; `None` if every row stands where it belongs.
+/// A row of a worker's table that is not older than the newest row in its lifetime, as every row of
+/// the table must be; `None` if there is no such row.
 pub(crate) fn misplaced<P: Period>(
     txn: &(impl Read + ?Sized),
     worker: WorkerId,
@@ -149,7 +149,7 @@ fn unreadable<P: Period>(key: &[u8]) -> EngineError {
     undecodable(<P::Row as Row>::TABLE, key, "its key cannot be one of this table")
 }
 
-/// A bound as it is, or another one where it is open.
+/// The bound, or `open` if it is unbounded.
 fn or<'k>(bound: &'k Bound<[u8; 8]>, open: Bound<&'k [u8]>) -> Bound<&'k [u8]> {
     match bound {
         Bound::Included(key) => Bound::Included(key),

@@ -20,7 +20,7 @@ record! {
     #[derive(Debug, Clone, Copy, PartialEq, Default)]
     pub(crate) struct MonthlyRow {
         pub(crate) totals: Totals,
-        /// The part of the totals whose days have left, or never were.
+        /// The part of the totals without daily rows: those were removed, or never existed.
         pub(crate) rolled: Rolled,
     }
 }
@@ -33,7 +33,7 @@ record! {
     #[derive(Debug, Clone, Copy, PartialEq, Default)]
     pub(crate) struct LifetimeRow {
         pub(crate) totals: Totals,
-        /// The part of the totals whose months have left, or never were.
+        /// The part of the totals without monthly rows: those were removed, or never existed.
         pub(crate) rolled: Rolled,
         /// How many daily rows the worker has, the newest included.
         pub(crate) days: u32,
@@ -48,8 +48,9 @@ impl Row for LifetimeRow {
     const TABLE: Table = tables::LIFETIME;
 }
 
-/// The newest row of a worker's tier, if it has any. It stands in the worker's lifetime row until a
-/// newer one comes, because nearly every record belongs to it: a fold then writes one row, not three.
+/// The newest row of a worker's tier, if it has any. It is stored in the worker's lifetime row
+/// until there is a newer one, because nearly every record belongs to it: a fold then writes one
+/// row, not three.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Newest<P, R>(pub(crate) Option<(P, R)>);
 
@@ -96,7 +97,7 @@ impl Decode for Rolled {
             0 => Ok(Rolled::Nothing),
             1 => Ok(Rolled::Everything),
             2 => Decode::decode(decoder).map(Rolled::Part),
-            _ => Err(DecodeError::Other("a rolled part of no kind")),
+            _ => Err(DecodeError::Other("an unknown kind of rolled part")),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The bytes beneath redb: a file, or a device of the caller's.
+//! The storage that redb reads and writes: a file, or a device of the caller's.
 //!
-//! The engine keeps a hand on them beside redb, so that it can release a file even where redb
-//! panicked and is no longer to be trusted with it.
+//! The engine shares it with redb, so that it can close the file and release its locks even after
+//! redb has panicked.
 
 use std::io;
 use std::ops::Bound;
@@ -60,7 +60,7 @@ impl Bytes {
     pub(super) fn leave(&self) {
         if let Some(mut medium) = self.medium.try_write() {
             match medium.take() {
-                // Dropping it closes the file without touching its locks.
+                // Dropping it closes the file without releasing its locks.
                 Some(Medium::File(file)) => drop(file),
                 other => std::mem::forget(other),
             }
@@ -88,7 +88,7 @@ impl Bytes {
     }
 }
 
-/// What redb is given of them.
+/// The backend that is passed to redb.
 #[derive(Debug)]
 pub(super) struct Backend(pub(super) Arc<Bytes>);
 
@@ -152,7 +152,7 @@ impl StorageBackend for Backend {
     }
 }
 
-/// Lets redb work on a device. Without locks, so in exclusive mode only.
+/// A redb backend over a device. It has no locks, so it supports only exclusive mode.
 #[derive(Debug)]
 struct DeviceBackend(Arc<dyn Device>);
 

@@ -1,4 +1,4 @@
-//! A redb database that is open: snapshots of it, and transactions.
+//! An open redb database: its snapshots and transactions.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use crate::storage::{EngineError, EngineResult, Flush, Table, Write};
 /// A transaction of the caller's.
 pub(super) type Transaction<'t> = &'t mut dyn FnMut(&mut dyn Write) -> EngineResult<()>;
 
-/// A redb database from when it is opened until it is closed.
+/// An open redb database.
 pub(super) struct OpenDatabase {
     /// `None` once it was closed.
     handle: Option<Handle>,
     bytes: Arc<Bytes>,
     health: Arc<Health>,
-    /// A transaction that is open for more of what may wait.
+    /// The open transaction that gathers unsynced commits.
     gathering: Mutex<Option<Gathering>>,
     /// Whether commits are waiting for a sync.
     unsynced: AtomicBool,
@@ -39,16 +39,16 @@ pub(super) enum Handle {
     ReadOnly(ReadOnlyDatabase),
 }
 
-/// What may wait for its sync is gathered in one transaction of redb, since ending one costs far
-/// more than what a checkpoint writes. Nobody can tell: whoever takes a snapshot has it committed
-/// first, and what a killed process loses of it, it would lose all the same, being unsynced.
+/// Commits that need no sync yet are gathered in one transaction of redb, since ending one costs
+/// far more than the writes of a checkpoint. Callers do not notice: taking a snapshot commits it
+/// first, and after a crash unsynced commits would be lost anyway.
 struct Gathering {
     txn: WriteTransaction,
     gathered: usize,
 }
 
-/// How much is gathered before it is committed: enough that committing hardly counts, and few
-/// enough that little has to be done before a snapshot.
+/// How many are gathered before they are committed: enough that the cost of a commit is small for
+/// each, and few enough that a snapshot does not wait long.
 const GATHERED: usize = 64;
 
 impl OpenDatabase {
@@ -116,7 +116,8 @@ impl OpenDatabase {
         let gathering = self.gathering.get_mut().take();
         self.commit_gathered(gathering)?;
         let Some(Handle::Writable(database)) = &mut self.handle else { return Err(closed()) };
-        // Each round frees what the one before it could not move; it says when it is done.
+        // One call may not move every page; redb returns `false` once there is nothing left to
+        // move.
         self.health.write(|| {
             while database.compact().map_err(|e| match e {
                 CompactionError::Storage(e) => storage(e),
@@ -142,7 +143,7 @@ impl OpenDatabase {
         self.bytes.leave();
     }
 
-    /// Closes the database unless it is closed. The file is released whatever becomes of redb. In a
+    /// Closes the database unless it is closed. The file is released even if redb fails. In a
     /// forked child redb is leaked.
     fn end(&mut self) -> EngineResult<()> {
         if self.health.is_forked() {
@@ -159,7 +160,7 @@ impl OpenDatabase {
                 let released = self.bytes.close().map_err(|e| EngineError::Failed(Arc::new(e)));
                 closed.and(released)
             }
-            // Its snapshots can be read on; the last of them to go releases the file.
+            // Its snapshots stay readable; dropping the last of them releases the file.
             Some(Handle::ReadOnly(database)) => {
                 self.health.discard(database);
                 Ok(())
@@ -177,8 +178,8 @@ impl OpenDatabase {
         .map_err(transaction_error)
     }
 
-    /// Runs a transaction and commits it. If it is durable, it is synced with everything that waits.
-    /// Nothing is locked meanwhile: snapshots show the state before it.
+    /// Runs a transaction and commits it. If it is durable, it is synced together with the earlier
+    /// unsynced commits. No lock is held meanwhile: snapshots show the state before it.
     fn write_alone(
         &self,
         database: &Database,
@@ -233,7 +234,8 @@ impl OpenDatabase {
         match self.run(&gathering.txn, transaction, caller) {
             Ok(true) => gathering.gathered += 1,
             Ok(false) => {}
-            // It cannot be undone alone: what was gathered before goes with it, unsynced as it is.
+            // It cannot be undone alone: the commits gathered before it, all unsynced, are lost
+            // with it.
             Err(error) => {
                 if gathering.gathered > 0 {
                     self.health.stop();
@@ -248,7 +250,7 @@ impl OpenDatabase {
         Ok(())
     }
 
-    /// Makes everything that was acknowledged visible. Whoever comes meanwhile waits.
+    /// Makes every acknowledged commit visible. Writers wait meanwhile.
     fn commit_acknowledged(&self) -> EngineResult<()> {
         let mut gathering = self.gathering.lock();
         self.commit_gathered(gathering.take())
@@ -257,7 +259,8 @@ impl OpenDatabase {
     /// Commits what was gathered, so that readers see it. It is not synced yet.
     fn commit_gathered(&self, gathering: Option<Gathering>) -> EngineResult<()> {
         match gathering {
-            // What it held was acknowledged already, so after a failure nothing may build on it.
+            // Its commits were acknowledged already, so after a failure no later commit may be
+            // stored.
             Some(Gathering { txn, gathered: 1.. }) => {
                 self.commit_unsynced(txn).inspect_err(|_| self.health.stop())
             }
@@ -283,8 +286,8 @@ impl OpenDatabase {
         write.finish()
     }
 
-    /// Rolls a transaction back after an error. In a damaged file that may fail as well, but the
-    /// first error says more.
+    /// Rolls a transaction back after an error. In a damaged file that may fail as well; the first
+    /// error is the one to report.
     fn roll_back(&self, txn: WriteTransaction, error: EngineError) -> EngineError {
         if let Err(also) = self.health.consume(txn, |txn| txn.abort().map_err(storage)) {
             tracing::debug!(%also, "rolling back");
@@ -300,7 +303,7 @@ impl OpenDatabase {
     fn commit(&self, txn: WriteTransaction) -> EngineResult<()> {
         match self.health.consume(txn, |txn| Ok(txn.commit())) {
             Ok(Ok(())) => Ok(()),
-            // Rolled back by redb itself, so nothing of it is stored.
+            // redb has rolled it back, so nothing of it is stored.
             Ok(Err(CommitError::TransactionPoisoned)) => Err(EngineError::failed(
                 "the transaction was abandoned after an earlier failure in it",
             )),
@@ -334,7 +337,7 @@ fn close_in_order(database: Database) -> EngineResult<()> {
 impl Drop for OpenDatabase {
     fn drop(&mut self) {
         match self.end() {
-            // Nothing is logged in a forked child either: a subscriber may take locks.
+            // Nothing is logged in a forked child: a subscriber may take locks.
             Ok(()) | Err(EngineError::Forked) => {}
             Err(error) => tracing::debug!(%error, "closing a database"),
         }

@@ -1,4 +1,4 @@
-//! The errors of redb as those of the seam.
+//! Conversion of redb's errors into [`EngineError`].
 
 use std::sync::Arc;
 

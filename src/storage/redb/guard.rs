@@ -1,4 +1,5 @@
-//! Panics: one inside redb becomes an error, and one in a caller's closure goes on to the caller.
+//! Handling of panics: one inside redb becomes an error, and one in a caller's closure reaches the
+//! caller.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -8,15 +9,15 @@ use super::error::failed_earlier;
 use crate::process::Process;
 use crate::storage::{EngineError, EngineResult};
 
-/// What is known of a redb database that is open. Its snapshots share it.
+/// The state of an open redb database after panics. Its snapshots share it.
 #[derive(Debug)]
 pub(super) struct Health {
     process: Process,
-    /// redb panicked, or lost what was acknowledged. From then on only reads are tried.
+    /// redb panicked, or lost acknowledged commits. After that only reads are allowed.
     stopped: AtomicBool,
-    /// redb panicked while it wrote, or while something of it was dropped. Locks of redb may be
-    /// poisoned now, so that dropping any part of it panics again, and a panic while another one
-    /// unwinds ends the process. So whatever is left of it is leaked.
+    /// redb panicked while it wrote, or while a part of it was dropped. Its locks may be poisoned,
+    /// so that dropping another part may panic again, and a panic during unwinding aborts the
+    /// process. So the rest of redb is leaked.
     poisoned: AtomicBool,
 }
 
@@ -29,7 +30,7 @@ impl Health {
         }
     }
 
-    /// Whether this is a forked child, where no lock may be taken and nothing of redb be dropped.
+    /// Whether this is a forked child, where no lock may be taken and no part of redb dropped.
     pub(super) fn is_forked(&self) -> bool {
         !self.process.is_current()
     }
@@ -40,7 +41,7 @@ impl Health {
             self.stop();
             Err(EngineError::Corrupted(panic_text(panic.as_ref())))
         });
-        // A caller's closure may have forked: the file is then refused to redb.
+        // A caller's closure may have forked: the backend then returns errors to redb.
         read.map_err(|error| if self.is_forked() { EngineError::Forked } else { error })
     }
 
@@ -49,7 +50,7 @@ impl Health {
         self.consume((), |()| call())
     }
 
-    /// Runs a call of redb that uses a part of redb up.
+    /// Runs a call of redb that consumes a part of redb.
     pub(super) fn consume<P, T>(
         &self,
         part: P,
@@ -77,7 +78,7 @@ impl Health {
         }
     }
 
-    /// Has all further writes refused.
+    /// Makes all further writes fail.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
     }
@@ -91,8 +92,8 @@ impl Health {
     }
 }
 
-/// The panic of a caller's closure that is called by redb, or between calls of redb. It is kept
-/// until redb has returned and is in order, and then resumed.
+/// The panic of a caller's closure that runs inside redb, or between calls of redb. It is stored
+/// until redb has returned, and then resumed.
 #[derive(Default)]
 pub(super) struct CallerPanic(Option<Box<dyn Any + Send>>);
 

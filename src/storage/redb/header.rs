@@ -1,6 +1,7 @@
-//! The header of a redb file, as far as it says what became of the file.
+//! The parts of the header of a redb file that say whether the file is complete and was closed
+//! cleanly.
 //!
-//! Its format is the one in redb's `docs/design.md`. What this module does not know is left to redb.
+//! The format is described in redb's `docs/design.md`. Headers of other versions are left to redb.
 
 use super::backend::Bytes;
 
@@ -9,7 +10,7 @@ pub(super) const LENGTH: usize = 320;
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 const SQLITE: &[u8] = b"SQLite format 3\0";
-/// The version of redb's file format that is known here.
+/// The supported version of redb's file format.
 const VERSION: u8 = 3;
 
 const PRIMARY_IS_SLOT_1: u8 = 1;
@@ -21,7 +22,7 @@ const SLOT_LENGTH: usize = 128;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
-    /// Whether redb takes the latest commit for valid without looking at it.
+    /// Whether redb trusts the latest commit without verifying it.
     pub(super) is_trusted: bool,
     pub(super) page_size: u64,
     region_header_pages: u64,
@@ -34,7 +35,7 @@ pub(super) struct Header {
     pub(super) system_tables: Option<Root>,
 }
 
-/// The root of a tree: a page, and the checksum that it should have.
+/// The root of a tree: a page, and its expected checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Root {
     pub(super) page: PageNumber,
@@ -45,7 +46,7 @@ pub(super) struct Root {
 pub(super) struct PageNumber(u64);
 
 impl Header {
-    /// Reads a header; `None` if it is not one that is known here.
+    /// Reads a header; `None` if its format is not supported.
     pub(super) fn read(bytes: &Bytes) -> std::io::Result<Option<Header>> {
         if bytes.length()? < LENGTH as u64 {
             return Ok(None);
@@ -79,7 +80,7 @@ impl Header {
         header.page_size.is_power_of_two().then_some(header)
     }
 
-    /// How long the file must be at least: it grows before its header says so, and shrinks after.
+    /// The minimum length of the file: it grows before its header is updated, and shrinks after.
     pub(super) fn file_length(&self) -> u64 {
         let last = match self.pages_in_last_region {
             0 => 0,
@@ -90,7 +91,7 @@ impl Header {
         pages.saturating_mul(self.page_size)
     }
 
-    /// Where a page is in the file, and how long it is; `None` if that cannot be.
+    /// The offset and length of a page in the file; `None` if it cannot exist.
     pub(super) fn place_of(&self, page: PageNumber) -> Option<(u64, u64)> {
         let length = self.page_size.checked_shl(page.order())?;
         let regions = page.region() * (self.region_header_pages + self.region_pages)
@@ -114,7 +115,7 @@ impl PageNumber {
         Some(PageNumber(u64::from_le_bytes(*bytes.first_chunk()?)))
     }
 
-    /// A page is two to this power as long as the smallest.
+    /// The length of the page is the smallest page size times two to this power.
     fn order(self) -> u32 {
         (self.0 >> 59) as u32
     }

@@ -1,4 +1,4 @@
-//! The engine that keeps a store in a redb file. Only this folder names redb.
+//! The engine that keeps a store in a redb file. Only this folder uses redb.
 
 mod backend;
 mod database;
@@ -36,8 +36,8 @@ pub(crate) struct RedbEngine {
 }
 
 impl RedbEngine {
-    /// Opens a store. A file that does not exist is first made under another name, filled by
-    /// `initialize` and then put in place, so that no crash leaves half a store.
+    /// Opens a store. A file that does not exist is created under a temporary name, filled by
+    /// `initialize` and then renamed into place, so that a crash cannot leave half a store.
     pub(crate) fn open(
         source: Source,
         access: Access,
@@ -89,8 +89,8 @@ impl Engine for RedbEngine {
 
     fn reopen(&self) -> Result<()> {
         let mut database = self.database.write();
-        // Whoever wants to keep what waits has synced it before. The file is repaired by the opening
-        // that follows, whatever closing it says.
+        // Callers that want to keep unsynced commits sync them first. An error here is only logged:
+        // opening the file again repairs it.
         if let Some(open) = database.take()
             && let Err(error) = open.close_without_gathered()
         {

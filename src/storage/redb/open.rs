@@ -1,4 +1,4 @@
-//! Opening redb databases, and making new ones.
+//! Opening and creating redb databases.
 
 use std::fs::{File, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,7 +33,7 @@ impl Source {
     }
 }
 
-/// How the bytes are to be opened.
+/// How to open them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Access {
     pub(crate) sharing: Sharing,
@@ -42,7 +42,7 @@ pub(crate) struct Access {
     pub(crate) check_on_open: bool,
 }
 
-/// Makes a new store under a temporary name, and renames it into place once it is complete.
+/// Creates a store under a temporary name, and renames it into place once it is complete.
 pub(super) fn create(path: &Path, access: Access, initialize: Transaction<'_>) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -62,7 +62,7 @@ pub(super) fn create(path: &Path, access: Access, initialize: Transaction<'_>) -
         .map_err(|error| opening_path(path.to_path_buf(), error))?;
     match made.into_temp_path().persist_noclobber(path) {
         Ok(()) => {}
-        // Another process was faster: its store is as good.
+        // Another process was first: its store is used.
         Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
         Err(e) => return Err(Error::io(path, e.error)),
     }
@@ -78,7 +78,7 @@ pub(super) fn open(source: &Source, access: Access) -> Result<OpenDatabase> {
             let opened = OpenOptions::new().read(true).write(!access.read_only).open(path);
             let file = opened.map_err(|e| Error::io(path, e))?;
             let found = file.metadata().map_err(|e| Error::io(path, e))?;
-            // redb would make a database of it.
+            // redb would create a database in it.
             if found.is_file() && found.len() == 0 {
                 return Err(Error::NotAStore {
                     path: path.clone(),
@@ -101,7 +101,7 @@ fn open_bytes(bytes: Arc<Bytes>, access: Access, path: PathBuf) -> Result<OpenDa
     let look = Look::at(&bytes);
     let is_suspect = !access.read_only && !access.check_on_open && !system::is_sound(&bytes);
     if is_suspect {
-        tracing::warn!(path = %path.display(), "a first look found damage: all of the file is checked");
+        tracing::warn!(path = %path.display(), "the quick check found damage: the whole file is checked");
     }
     let mut builder = Database::builder();
     builder
@@ -124,14 +124,14 @@ fn open_bytes(bytes: Arc<Bytes>, access: Access, path: PathBuf) -> Result<OpenDa
             Error::Corrupted { what: format!("{}: {}", path.display(), panic_text(panic.as_ref())) }
         }
     };
-    // redb has released the file, unless it panicked.
+    // redb has closed the file, unless it panicked.
     if let Err(error) = bytes.close() {
         tracing::debug!(%error, "closing a file that could not be opened");
     }
     Err(error)
 }
 
-/// An error of the engine while it opens a store.
+/// Converts an error of the engine while it opens a store.
 pub(super) fn opening(source: &Source, error: EngineError) -> Error {
     opening_path(source.path(), error)
 }
@@ -146,7 +146,7 @@ fn opening_path(path: PathBuf, error: EngineError) -> Error {
     }
 }
 
-/// What a file looks like before redb opens it.
+/// What is known of a file before redb opens it.
 struct Look {
     length: u64,
     header: Option<Header>,
@@ -155,7 +155,7 @@ struct Look {
 
 impl Look {
     fn at(bytes: &Bytes) -> Look {
-        // What cannot be read, redb will tell.
+        // An error is ignored here: redb will report it.
         let length = bytes.length().unwrap_or(0);
         let mut first = vec![0; length.min(header::LENGTH as u64) as usize];
         let read = bytes.read(0, &mut first).is_ok();
@@ -166,7 +166,7 @@ impl Look {
         }
     }
 
-    /// How much of the file is missing, if some is.
+    /// The error text if the file is truncated.
     fn missing(&self) -> Option<String> {
         let whole = self.header.as_ref()?.file_length();
         (self.length < whole)

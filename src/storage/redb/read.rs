@@ -1,4 +1,4 @@
-//! Reading from a redb database: snapshots, and what they share with write transactions.
+//! Reading from a redb database: snapshots, and the code they share with write transactions.
 
 use std::ops::{ControlFlow, RangeBounds};
 use std::sync::{Arc, OnceLock};
@@ -84,7 +84,7 @@ impl EngineSnapshot for RedbSnapshot {
     }
 }
 
-/// Shows the value of a key to `visit`. A panic of `visit` is resumed once redb has returned.
+/// Passes the value of a key to `visit`. A panic of `visit` is resumed once redb has returned.
 pub(super) fn get(
     health: &Health,
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
@@ -104,7 +104,7 @@ pub(super) fn get(
     found
 }
 
-/// Shows the entries of a range to `visit`, whose panic is resumed once redb has returned.
+/// Passes the entries of a range to `visit`. A panic of `visit` is resumed once redb has returned.
 pub(super) fn scan(
     health: &Health,
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
@@ -136,8 +136,8 @@ fn each(
         Order::Ascending => entries.next(),
         Order::Descending => entries.next_back(),
     };
-    // redb verifies no checksums here. In a damaged tree keys may be out of place, or come again and
-    // again: whoever looks for the next one must not be sent in circles.
+    // redb verifies no checksums here. In a damaged tree keys may be out of order or repeat, and a
+    // loop that looks for the next key must not run for ever.
     let mut previous: Option<Vec<u8>> = None;
     while let Some(entry) = next() {
         let (key, value) = entry.map_err(storage)?;

@@ -1,10 +1,10 @@
-//! Verifies the tables that redb keeps for itself, before redb relies on them.
+//! Verifies redb's system tables before redb uses them.
 //!
-//! redb verifies no checksums of a file that was closed in order, or that was shared. Where its
-//! lists of freed pages are damaged, a commit panics, and while the panic unwinds it panics once more,
-//! which ends the process: no caller can catch that. These tables are small, so looking at them costs
-//! little, whatever the size of the file. What is found only decides whether redb has to check the
-//! whole file: nothing is locked here, so another process may be writing.
+//! redb verifies no checksums of a file that was closed cleanly, or that was shared. If its lists
+//! of freed pages are damaged, a commit panics, and panics again during unwinding, which aborts the
+//! process: no caller can catch that. These tables are small, so verifying them is cheap, whatever
+//! the size of the file. The result only decides whether redb has to check the whole file: no lock
+//! is held here, so another process may be writing.
 
 use std::io;
 
@@ -16,11 +16,11 @@ use super::header::{Header, PageNumber, Root, number};
 const LEAF: u8 = 1;
 const BRANCH: u8 = 2;
 
-/// How often a file is looked at while another process changes it.
+/// How many times the check is tried while another process changes the file.
 const LOOKS: usize = 3;
 
-/// Whether the tables that redb keeps for itself, and its list of our tables, are as they were
-/// written, as far as redb would not look itself.
+/// Whether redb's system tables and its list of our tables match their checksums. Returns `true` if
+/// redb verifies the file itself.
 pub(super) fn is_sound(bytes: &Bytes) -> bool {
     let mut before = Header::read(bytes).ok().flatten();
     for _ in 0..LOOKS {
@@ -40,10 +40,10 @@ pub(super) fn is_sound(bytes: &Bytes) -> bool {
 /// A page to verify.
 struct Node {
     root: Root,
-    /// Bytes of a key and of a value, where all have the same.
+    /// The lengths of keys and values, if they are fixed.
     key_size: Option<usize>,
     value_size: Option<usize>,
-    /// Whether its leaves list tables, which are to be verified too.
+    /// Whether its leaves list tables, which must be verified too.
     lists_tables: bool,
 }
 
@@ -69,7 +69,7 @@ fn verify(bytes: &Bytes, header: &Header) -> io::Result<bool> {
     Ok(true)
 }
 
-/// What a page refers to; `None` if it is not what was written.
+/// The pages that a page refers to; `None` if it does not match its checksum.
 fn verified_children(page: &[u8], node: &Node) -> Option<Vec<Node>> {
     let entries = usize::from(u16::from_le_bytes(*page.get(2..)?.first_chunk()?));
     let is_branch = match *page.first()? {
@@ -101,7 +101,7 @@ fn verified_children(page: &[u8], node: &Node) -> Option<Vec<Node>> {
     }
 }
 
-/// Where the last value of a leaf ends.
+/// The offset at which the last value of a leaf ends.
 fn leaf_end(page: &[u8], node: &Node, entries: usize, last: usize) -> Option<usize> {
     let key_ends = if node.key_size.is_none() { 4 * entries } else { 0 };
     match (node.value_size, node.key_size) {
@@ -115,7 +115,7 @@ fn leaf_end(page: &[u8], node: &Node, entries: usize, last: usize) -> Option<usi
     }
 }
 
-/// A value of a leaf whose keys and values have lengths of their own.
+/// A value of a leaf with keys and values of variable length.
 fn leaf_value(page: &[u8], entries: usize, n: usize) -> Option<&[u8]> {
     let start = match n.checked_sub(1) {
         Some(before) => number(page, 4 + 4 * entries + 4 * before)?,
@@ -131,8 +131,8 @@ fn child(page: &[u8], node: &Node, entries: usize, n: usize) -> Option<Node> {
     Some(Node { root: Root { page, checksum }, ..*node })
 }
 
-/// The root of a table from its definition: `Some(None)` if it is empty, `None` if this is no
-/// definition.
+/// The root of a table from its definition: `Some(None)` if it is empty, `None` if the definition
+/// is invalid.
 fn table(definition: &[u8]) -> Option<Option<Node>> {
     let size = |at: usize| -> Option<Option<usize>> {
         let size = number(definition, at + 1)? as usize;

@@ -19,8 +19,8 @@ pub(super) struct RedbWrite<'t> {
     health: &'t Health,
     tables: [OnceCell<WriteTable<'t>>; Table::MOST],
     wrote: bool,
-    /// Set with the first savepoint. redb's own savepoints are refused in a transaction that was
-    /// written to.
+    /// Set by the first `savepoint`. redb's own savepoints cannot be created in a transaction that
+    /// has written.
     savepoint: Option<Savepoint>,
 }
 
@@ -41,7 +41,7 @@ impl<'t> RedbWrite<'t> {
         self.health.write(|| Ok(self.wrote))
     }
 
-    /// One by one, so that after a panic in one of them the others are leaked.
+    /// Closes the tables one by one, so that after a panic in one of them the others are leaked.
     fn close(&mut self) {
         for table in self.tables.iter_mut().filter_map(OnceCell::take) {
             self.health.discard(table);
@@ -58,7 +58,7 @@ impl<'t> RedbWrite<'t> {
         Ok(cell.get_or_init(|| open))
     }
 
-    /// Stores a value, or removes it if it is `None`, noting the old one.
+    /// Stores a value, or removes it if it is `None`, and records the old one.
     fn set(&mut self, table: Table, key: &[u8], value: Option<&[u8]>) -> EngineResult<()> {
         self.health.write(|| self.set_unguarded(table, key, value))
     }
