@@ -146,8 +146,8 @@ impl Store {
     /// other callers' commands are committed.
     ///
     /// # Errors
-    /// [`Error::Corrupted`] if a damaged row is in the way: what could be done without it is done,
-    /// and history stays over its cap. [`Error::Storage`] if the database cannot be read or written.
+    /// [`Error::Corrupted`] if a damaged row is in the way. History then stays over its cap, workers
+    /// after one with a damaged lifetime stay over theirs, and calling this again may do more. [`Error::Storage`] if the database cannot be read or written.
     pub fn settle(&self) -> Result<()> {
         while self.snapshot()?.is_settling() {
             self.submit_one(Command::Settle)?;
