@@ -21,7 +21,7 @@ const START: i64 = 1_771_243_200;
 /// Where the store of a run is kept.
 pub struct Place {
     /// Whether its transactions have room for everything that is due, so that nothing is put off.
-    roomy: bool,
+    pub roomy: bool,
     open: Box<dyn Fn() -> Builder>,
 }
 

@@ -31,6 +31,12 @@ impl Plain {
         self.jobs.get_mut(&id).unwrap().job.status = JobStatus::Pending;
     }
 
+    /// Waiting jobs whose last leases expired.
+    pub fn returned(&self) -> Vec<u64> {
+        let waiting = self.jobs.values().filter(|row| row.job.status == JobStatus::Pending);
+        waiting.filter(|row| row.token_is_live).map(|row| row.job.id).collect()
+    }
+
     /// Takes a deadline that the store brought forward, if it is the right one.
     pub fn bring_forward(&mut self, id: u64, shown: Option<Timestamp>) {
         let now = self.now;
@@ -49,7 +55,7 @@ impl Plain {
     }
 
     /// Counts an attempt if the lease before expired without progress; false if it was the last.
-    fn attempt(&mut self, id: u64) -> bool {
+    pub fn attempt(&mut self, id: u64) -> bool {
         let (now, since_jump) = (self.now, self.since_jump);
         let row = self.jobs.get_mut(&id).unwrap();
         let expired = row.job.status == JobStatus::Pending && row.token_is_live;

@@ -34,7 +34,7 @@ impl Run {
         }
         let answer = request.lease().map(leasing).map_err(tag);
         if answer.is_ok() {
-            self.follow_expiry()?;
+            self.follow_expiry(&wanted)?;
         }
         let expected = self.plain.lease(worker.id().number(), length, &wanted, resume);
         match (&answer, &expected) {
@@ -65,7 +65,10 @@ impl Run {
 
     /// Puts the jobs back in the queue that the store put back, of those whose leases have expired,
     /// and brings the deadlines forward that it brought forward after the clock was set back.
-    fn follow_expiry(&mut self) -> Result<(), String> {
+    ///
+    /// Where a transaction holds little, a request may look at a job before those are put back that
+    /// come before it in the queue, and find that it has no attempts left.
+    fn follow_expiry(&mut self, wanted: &Wanted) -> Result<(), String> {
         let view = self.store.snapshot().map_err(tag)?;
         for job in self.plain.expired() {
             let shown = view.job(id(job)).map_err(tag)?.unwrap();
@@ -73,6 +76,13 @@ impl Run {
             let is_held_on = shown.status == JobStatus::Leased && shown.token.number() == row.token;
             if !is_held_on {
                 self.plain.expire(job);
+            }
+        }
+        for job in self.plain.returned().into_iter().filter(|_| !self.place.roomy) {
+            let shown = view.job(id(job)).map_err(tag)?.unwrap();
+            let has_failed = shown.status == JobStatus::Failed;
+            if has_failed && (!self.plain.is_wanted(job, wanted) || self.plain.attempt(job)) {
+                return Err(format!("job {job} has failed, though it had attempts left"));
             }
         }
         for job in self.plain.far_ahead() {
