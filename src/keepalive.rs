@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::sync::thread::JoinHandle;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::time::Timestamp;
-use crate::types::command::{Answer, Command, Stamped};
+use crate::types::command::{Answer, Command, Reply, Stamped};
 use crate::types::{JobId, Token};
 
 /// Renewals sent together: half of what fits into a commit, so that the commands of other callers
@@ -244,11 +244,11 @@ impl Schedule {
     }
 
     /// Puts leases back in the queue, unless they have ended.
-    fn settle(&mut self, now: Timestamp, results: impl Iterator<Item = (Id, Result<Answer>)>) {
+    fn settle(&mut self, now: Timestamp, results: impl Iterator<Item = (Id, Result<Reply>)>) {
         let (mut failures, mut last) = (0, None);
-        for (id, answer) in results {
+        for (id, result) in results {
             let Some(kept) = self.leases.get_mut(&id) else { continue };
-            let error = match answer {
+            let error = match result.map(|reply| reply.answer) {
                 Ok(Answer::KeptAlive { deadline }) => {
                     kept.deadline.set(deadline);
                     kept.failing = false;

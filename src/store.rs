@@ -18,7 +18,7 @@ use crate::schema::{access, key, rows};
 use crate::storage::Engine;
 use crate::sync::{Mutex, RwLock};
 use crate::time::Timestamp;
-use crate::types::command::{Answer, Command, Effect, Grant, Stamped};
+use crate::types::command::{Answer, Command, Grant, Stamped};
 use crate::types::{Import, ImportOutcome, JobId};
 use crate::waiting::Waiters;
 
@@ -233,19 +233,9 @@ impl Store {
     }
 
     pub(crate) fn submit_one(&self, command: Command) -> Result<Answer> {
-        let answer = self.inner.committer.submit(self.stamp(command)?)?;
-        self.wake_waiters(answer.effect());
-        Ok(answer)
-    }
-
-    fn wake_waiters(&self, effect: Effect) {
-        if effect.nothing_left {
-            self.inner.waiters.wake_all();
-        } else if effect.available > 0 {
-            self.inner.waiters.wake(effect.available);
-        } else if let Some(job) = effect.ended {
-            self.inner.waiters.job_ended(job);
-        }
+        let reply = self.inner.committer.submit(self.stamp(command)?)?;
+        self.inner.waiters.notify(reply.events);
+        Ok(reply.answer)
     }
 
     /// Checks a command, and gives it the time.

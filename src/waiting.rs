@@ -1,280 +1,239 @@
 //! Workers that wait for a job.
 //!
-//! A waiting worker sleeps until something happens that may concern it. An event that makes jobs
-//! available wakes as many waiters as there are jobs; one that finds nothing for itself wakes the
-//! next that waited before the event. Only one waiter, the timekeeper, also looks at the clock, and
-//! wakes whoever waits for a lease that may have expired. When it leaves, the next takes over.
+//! A waiting worker sleeps until an event concerns it. A job that becomes available wakes one worker
+//! that wants such a job; if that worker does not take it because it fails or finds another job, it
+//! wakes the next. Only one waiter, the timekeeper, also looks at the clock, and wakes whoever waits
+//! for a lease that may have expired. When it leaves, the next one takes over.
 
 #[cfg(all(test, shuttle))]
 mod explored;
+mod queues;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex};
 use crate::time::Timestamp;
 use crate::types::JobId;
+use crate::types::command::{Event, Wanted};
+use queues::Queues;
+
+/// How often the timekeeper looks at the clock of the store, which may jump.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Those who wait at one store.
 #[derive(Default)]
-pub(crate) struct Waiters(Mutex<State>);
+pub(crate) struct Waiters(Mutex<Queues>);
 
-#[derive(Default)]
-struct State {
-    /// How many events there were.
-    events: u64,
-    /// How many jobs have ended, which concerns only those who wait for one of them.
-    endings: u64,
-    waiting: VecDeque<Arc<Waiter>>,
-    /// Who wakes when leases may expire.
-    timekeeper: Option<Arc<Waiter>>,
-    /// When the first of all leases may expire, as far as waiters were told.
-    first_expiry: Option<Timestamp>,
-    /// The latest time that was seen: the clock was set back if it shows an earlier one.
-    latest: Option<Timestamp>,
-}
-
+/// One who waits.
 struct Waiter {
-    /// How many events there were when it began to wait.
-    since: u64,
-    /// The job it waits for, and when its lease may expire; `None` if it waits for any.
-    own: Option<(JobId, Timestamp)>,
+    /// Its place among all who ever waited.
+    arrival: u64,
+    wanted: Wanted,
     signal: Mutex<Signal>,
     signalled: Condvar,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Signal {
     Sleep,
     /// Look again at who keeps time, and when leases may expire.
     LookAtClock,
-    Wake,
+    Wake(Option<Cause>),
 }
 
-impl Waiter {
-    fn signal(&self, signal: Signal) {
-        let mut current = self.signal.lock();
-        if *current != Signal::Wake {
-            *current = signal;
-        }
-        self.signalled.notify_one();
-    }
+/// Why one waiter was woken and not another. If it cannot see to it, the next has to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Cause {
+    /// A job of this prefix is available.
+    Available(Vec<u8>),
+    /// This job may be available.
+    Returned(JobId),
+    /// Some lease may have expired.
+    Expiry,
 }
 
-/// What a waiter knows of: it need not sleep if there has been more.
+/// What had happened before a request. If there has been more, its result may be outdated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
     events: u64,
-    endings: u64,
-}
-
-/// When the leases may expire that a waiter waits for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Expiry {
-    /// The first of all leases.
-    OfAny(Timestamp),
-    /// The lease of one job.
-    OfOne(JobId, Timestamp),
-}
-
-impl State {
-    fn seen(&self) -> Seen {
-        Seen { events: self.events, endings: self.endings }
-    }
-
-    /// When the timekeeper has to wake somebody.
-    fn next_expiry(&self) -> Option<Timestamp> {
-        let of_any = self.first_expiry.filter(|_| self.waiting.iter().any(|w| w.own.is_none()));
-        let own = self.waiting.iter().filter_map(|waiter| waiter.own);
-        own.map(|(_, expiry)| expiry).chain(of_any).min()
-    }
-
-    /// Takes somebody out who waits for a lease that may have expired by now.
-    fn take_due(&mut self, now: Timestamp) -> Option<Arc<Waiter>> {
-        let any_due = self.first_expiry.is_some_and(|first| first <= now);
-        let due = self.waiting.iter().position(|waiter| match waiter.own {
-            Some((_, expiry)) => expiry <= now,
-            None => any_due,
-        })?;
-        if self.waiting[due].own.is_none() {
-            // Its request tells the next time, unless it gets a lease: then the next has to ask.
-            self.first_expiry = Some(now.after(LOOK));
-        }
-        self.waiting.remove(due)
-    }
-
-    /// Whether the clock was set back since the last look. What waiters were told then no longer
-    /// holds: their requests bring deadlines forward.
-    fn is_set_back(&mut self, now: Timestamp) -> bool {
-        let latest = self.latest.map_or(now, |latest| latest.max(now));
-        let is_set_back = now.after(LOOK) < latest;
-        self.latest = Some(if is_set_back { now } else { latest });
-        is_set_back
-    }
-
-    /// Takes out as many as can take jobs that became available.
-    fn take_woken(&mut self, jobs: usize) -> Vec<Arc<Waiter>> {
-        self.events += 1;
-        let many = self.waiting.len().min(jobs);
-        self.waiting.drain(..many).collect()
-    }
-}
-
-fn wake_each(woken: impl IntoIterator<Item = Arc<Waiter>>) {
-    woken.into_iter().for_each(|waiter| waiter.signal(Signal::Wake));
+    grants: u64,
 }
 
 impl Waiters {
-    /// What has happened so far. To be taken before a request that may find nothing, so that
-    /// nothing which happens after the request is missed.
-    pub(crate) fn seen(&self) -> Seen {
-        self.0.lock().seen()
+    /// What has happened so far that concerns those who want this. To be taken before a request
+    /// that may find nothing, so that nothing which happens after the request is missed.
+    pub(crate) fn seen(&self, wanted: &Wanted) -> Seen {
+        self.0.lock().seen(wanted)
     }
 
-    /// Notes that this many jobs became available, and wakes as many waiters.
-    pub(crate) fn wake(&self, jobs: usize) {
-        let woken = self.0.lock().take_woken(jobs);
-        wake_each(woken);
+    /// Wakes those whom events concern.
+    pub(crate) fn notify(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let mut queues = self.0.lock();
+        events.into_iter().for_each(|event| queues.happened(event));
     }
 
-    /// Wakes everybody: there may be nothing left to wait for.
+    /// Wakes everybody.
     pub(crate) fn wake_all(&self) {
-        self.wake(usize::MAX);
+        self.0.lock().wake_all();
     }
 
-    /// Notes that a job has ended, and wakes those who wait for no other.
-    pub(crate) fn job_ended(&self, job: JobId) {
-        let waits_for_it = |waiter: &Arc<Waiter>| waiter.own.is_some_and(|(own, _)| own == job);
-        let woken: Vec<Arc<Waiter>> = {
-            let mut state = self.0.lock();
-            state.endings += 1;
-            let woken =
-                state.waiting.iter().filter(|waiter| waits_for_it(waiter)).cloned().collect();
-            state.waiting.retain(|waiter| !waits_for_it(waiter));
-            woken
-        };
-        wake_each(woken);
-    }
-
-    /// Wakes the next who waited before an event, for one who found nothing in it.
-    pub(crate) fn pass_on(&self, event: Seen) {
-        let next = {
-            let mut state = self.0.lock();
-            match state.waiting.front() {
-                Some(next) if next.since < event.events => state.waiting.pop_front(),
-                _ => None,
-            }
-        };
-        wake_each(next);
+    /// Notes that a lease was granted, which may expire before those that others wait for.
+    pub(crate) fn granted(&self, job: JobId, deadline: Timestamp) {
+        self.0.lock().granted(job, deadline);
     }
 
     /// Waits for an event after those `seen`, until a lease may have expired, or until `most` has
-    /// passed. Returns what has happened by then.
+    /// passed. According to the request, the first lease expires at `expiry`.
     pub(crate) fn wait(
         &self,
+        wanted: &Wanted,
         seen: Seen,
+        expiry: Timestamp,
         most: Duration,
-        expiry: Expiry,
         now: &dyn Fn() -> Timestamp,
-    ) -> Seen {
-        let (waiter, timekeeper) = {
-            let mut state = self.0.lock();
-            let own = match expiry {
-                Expiry::OfAny(_) => None,
-                Expiry::OfOne(job, own) => Some((job, own)),
+    ) -> Woken<'_> {
+        let waiter = {
+            let mut queues = self.0.lock();
+            let Some(waiter) = queues.add(seen, wanted, expiry) else {
+                return Woken { waiters: self, cause: None };
             };
-            if state.events > seen.events || (own.is_some() && state.endings > seen.endings) {
-                return state.seen();
+            if !queues.keeps_time(&waiter) {
+                queues.look_at_clock();
             }
-            if let Expiry::OfAny(first) = expiry {
-                state.first_expiry = Some(first);
-            }
-            let waiter = Arc::new(Waiter {
-                since: state.events,
-                own,
-                signal: Mutex::new(Signal::Sleep),
-                signalled: Condvar::new(),
-            });
-            state.waiting.push_back(waiter.clone());
-            let timekeeper = state.timekeeper.get_or_insert_with(|| waiter.clone()).clone();
-            (waiter, timekeeper)
+            waiter
         };
-        if !Arc::ptr_eq(&waiter, &timekeeper) {
-            timekeeper.signal(Signal::LookAtClock);
-        }
-        let leaving = Leaving { waiters: self, waiter: &waiter };
+        let mut waiting = Waiting { waiters: self, waiter: Some(waiter.clone()) };
         self.sleep(&waiter, Instant::now().checked_add(most), now);
-        drop(leaving);
-        self.seen()
+        waiting.end()
     }
 
     /// Sleeps until it is woken or the time has come, and keeps time meanwhile if that is its turn.
     fn sleep(&self, waiter: &Arc<Waiter>, until: Option<Instant>, now: &dyn Fn() -> Timestamp) {
         loop {
             let look = self.keep_time(waiter, now).map(|pause| Instant::now() + pause);
-            let signal = waiter.sleep(look.into_iter().chain(until).min());
-            if signal == Signal::Wake || until.is_some_and(|until| until <= Instant::now()) {
+            let is_woken = waiter.sleep(look.into_iter().chain(until).min());
+            if is_woken || until.is_some_and(|until| until <= Instant::now()) {
                 return;
             }
         }
     }
 
-    /// Wakes those whose leases may have expired, and everybody if the clock was set back. Returns
-    /// when to look again; `None` if somebody else keeps time.
+    /// Wakes others when leases may have expired. Returns when to look again; `None` if somebody
+    /// else keeps time.
     fn keep_time(&self, waiter: &Arc<Waiter>, now: &dyn Fn() -> Timestamp) -> Option<Duration> {
         // Without the lock, since the clock may be the caller's own.
         let now = now();
-        let mut state = self.0.lock();
-        state.timekeeper.as_ref().filter(|keeper| Arc::ptr_eq(keeper, waiter))?;
-        if state.is_set_back(now) {
-            wake_each(state.take_woken(usize::MAX));
+        let mut queues = self.0.lock();
+        if !queues.keeps_time(waiter) {
+            return None;
         }
-        wake_each(std::iter::from_fn(|| state.take_due(now)));
-        let pause = state.next_expiry().map_or(LOOK, |next| next.since(now).min(LOOK));
+        let pause = queues.keep_time(now).map_or(LOOK, |next| next.since(now).min(LOOK));
         Some(pause.max(Duration::from_millis(1)))
     }
 }
 
-/// Stops waiting when it is dropped, also by a panic of the caller's clock. Whoever kept time leaves
-/// that to the next.
-struct Leaving<'w> {
+/// A waiter in its queue. It leaves when this is dropped, also by a panic of the caller's clock.
+struct Waiting<'w> {
     waiters: &'w Waiters,
-    waiter: &'w Arc<Waiter>,
+    waiter: Option<Arc<Waiter>>,
 }
 
-impl Drop for Leaving<'_> {
+impl<'w> Waiting<'w> {
+    fn end(&mut self) -> Woken<'w> {
+        let cause = self.waiter.take().and_then(|waiter| {
+            // With the lock: whoever took the waiter out of its queue has also woken it.
+            let mut queues = self.waiters.0.lock();
+            queues.remove(&waiter);
+            waiter.take_cause()
+        });
+        Woken { waiters: self.waiters, cause }
+    }
+}
+
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut state = self.waiters.0.lock();
-        state.waiting.retain(|other| !Arc::ptr_eq(other, self.waiter));
-        if state.timekeeper.as_ref().is_some_and(|keeper| Arc::ptr_eq(keeper, self.waiter)) {
-            state.timekeeper = state.waiting.front().cloned();
-            if let Some(next) = &state.timekeeper {
-                next.signal(Signal::LookAtClock);
-            }
+        drop(self.end());
+    }
+}
+
+/// Somebody who has waited and now repeats his request. If he ends without having called
+/// [`done`](Woken::done), the next is woken in his place.
+#[must_use = "the next is woken when this is dropped"]
+pub(crate) struct Woken<'w> {
+    waiters: &'w Waiters,
+    cause: Option<Cause>,
+}
+
+impl Woken<'_> {
+    /// Whether he has what he was woken for if he gets a job of this prefix.
+    pub(crate) fn is_for(&self, prefix: &[u8]) -> bool {
+        !matches!(&self.cause, Some(Cause::Available(other)) if other != prefix)
+    }
+
+    /// He has what he was woken for, or has found that it is gone.
+    pub(crate) fn done(mut self) {
+        self.cause = None;
+    }
+}
+
+impl Drop for Woken<'_> {
+    fn drop(&mut self) {
+        if let Some(cause) = self.cause.take() {
+            self.waiters.0.lock().wake_one(cause);
         }
     }
 }
 
-/// How often the timekeeper looks at the clock of the store, which may jump.
-const LOOK: Duration = Duration::from_secs(1);
-
 impl Waiter {
-    /// Sleeps until it is signalled or the time has come. Returns the signal, and takes it.
-    fn sleep(&self, until: Option<Instant>) -> Signal {
+    fn new(arrival: u64, wanted: Wanted) -> Waiter {
+        Waiter { arrival, wanted, signal: Mutex::new(Signal::Sleep), signalled: Condvar::new() }
+    }
+
+    fn wake(&self, cause: Option<Cause>) {
+        *self.signal.lock() = Signal::Wake(cause);
+        self.signalled.notify_one();
+    }
+
+    fn look_at_clock(&self) {
         let mut signal = self.signal.lock();
-        while *signal == Signal::Sleep {
+        if !matches!(*signal, Signal::Wake(_)) {
+            *signal = Signal::LookAtClock;
+        }
+        self.signalled.notify_one();
+    }
+
+    /// Sleeps until it is signalled or the time has come. Returns whether it was woken.
+    fn sleep(&self, until: Option<Instant>) -> bool {
+        let mut signal = self.signal.lock();
+        loop {
+            match *signal {
+                Signal::Wake(_) => return true,
+                Signal::LookAtClock => {
+                    *signal = Signal::Sleep;
+                    return false;
+                }
+                Signal::Sleep => {}
+            }
             match until {
                 None => self.signalled.wait(&mut signal),
                 Some(until) => {
                     if self.signalled.wait_until(&mut signal, until).timed_out() {
-                        break;
+                        return matches!(*signal, Signal::Wake(_));
                     }
                 }
             }
         }
-        std::mem::replace(&mut *signal, Signal::Sleep)
+    }
+
+    fn take_cause(&self) -> Option<Cause> {
+        match std::mem::replace(&mut *self.signal.lock(), Signal::Sleep) {
+            Signal::Wake(cause) => cause,
+            Signal::Sleep | Signal::LookAtClock => None,
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::store::{Store, unexpected};
 use crate::time::Timestamp;
 use crate::types::command::{Answer, Command, LeaseAnswer, LeaseRequest, Wanted};
 use crate::types::{JobId, NewFinding, WorkerId};
-use crate::waiting::{Expiry, Seen};
+use crate::waiting::Seen;
 
 /// A named process or thread that takes leases. Made by [`Store::worker`]; cheap to clone.
 #[derive(Clone)]
@@ -141,19 +141,19 @@ impl Request {
     pub fn lease(self) -> Result<Leasing> {
         let store = self.worker.store.clone();
         loop {
-            let seen = store.waiters()?.seen();
+            let waiters = store.waiters()?;
+            let seen = waiters.seen(&self.lease.wanted);
             match store.submit_one(Command::Lease(self.lease.clone()))? {
-                Answer::Lease { answer: LeaseAnswer::Granted(grant), .. } => {
+                Answer::Lease(LeaseAnswer::Granted(grant)) => {
+                    waiters.granted(grant.job, grant.deadline);
                     let lease = Lease::new(&store, self.worker.id, grant, self.keep_alive)?;
                     return Ok(Leasing::Leased(lease));
                 }
-                Answer::Lease { answer: LeaseAnswer::Busy { until }, .. } => {
+                Answer::Lease(LeaseAnswer::Busy { until }) => {
                     return Ok(Leasing::Busy(Busy { until, seen, request: self }));
                 }
-                Answer::Lease { answer: LeaseAnswer::Finished, .. } => {
-                    return Ok(Leasing::Finished);
-                }
-                Answer::Lease { answer: LeaseAnswer::Again, .. } => {}
+                Answer::Lease(LeaseAnswer::Finished) => return Ok(Leasing::Finished),
+                Answer::Lease(LeaseAnswer::Again) => {}
                 other => return Err(unexpected(&other)),
             }
         }
@@ -223,18 +223,16 @@ impl Busy {
     /// As [`Request::lease`].
     pub fn wait_at_most(self, most: Duration) -> Result<Leasing> {
         let store = self.request.worker.store.clone();
-        let expiry = match self.request.lease.wanted {
-            Wanted::Job(job) => Expiry::OfOne(job, self.until),
-            Wanted::Any | Wanted::Prefix(_) => Expiry::OfAny(self.until),
-        };
         let most = store.others_write().map_or(most, |look| most.min(look));
-        let waiters = store.waiters()?;
-        let event = waiters.wait(self.seen, most, expiry, &|| store.now());
-        let answer = self.request.lease();
-        if !matches!(answer, Ok(Leasing::Leased(_))) {
-            waiters.pass_on(event);
+        let wanted = &self.request.lease.wanted;
+        let woken = store.waiters()?.wait(wanted, self.seen, self.until, most, &|| store.now());
+        let result = self.request.lease()?;
+        match &result {
+            Leasing::Leased(lease) if woken.is_for(&lease.prefix()) => woken.done(),
+            Leasing::Busy(_) => woken.done(),
+            Leasing::Leased(_) | Leasing::Finished => drop(woken),
         }
-        answer
+        Ok(result)
     }
 }
 

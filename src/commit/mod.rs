@@ -29,7 +29,7 @@ use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::storage::{Engine, EngineError, EngineResult, Write};
 use crate::sync::{Condvar, Mutex};
-use crate::types::command::{Answer, Effects, Stamped};
+use crate::types::command::{Effects, Reply, Stamped};
 
 /// Callers that may wait for a commit; others block until there is room.
 const QUEUE: usize = if cfg!(all(test, shuttle)) { 2 } else { 1024 };
@@ -37,7 +37,7 @@ const QUEUE: usize = if cfg!(all(test, shuttle)) { 2 } else { 1024 };
 /// Commands that are applied in one transaction. A caller with more takes several turns.
 const GROUP: usize = if cfg!(all(test, shuttle)) { 3 } else { 1024 };
 
-pub(crate) type Results = Vec<Result<Answer>>;
+pub(crate) type Results = Vec<Result<Reply>>;
 
 /// Takes the results of some commands.
 pub(crate) trait Complete: Send + Sync {
@@ -85,7 +85,7 @@ impl Committer {
     }
 
     /// Applies and commits one command; returns its result.
-    pub(crate) fn submit(&self, command: Stamped) -> Result<Answer> {
+    pub(crate) fn submit(&self, command: Stamped) -> Result<Reply> {
         self.call(vec![command]).pop().unwrap_or(Err(Error::Closed))
     }
 

@@ -16,7 +16,7 @@ use crate::schema::access::ALL;
 use crate::schema::tables;
 use crate::storage::{EngineSnapshot, Fault, Flush, MemoryEngine, Order};
 use crate::time::Timestamp;
-use crate::types::command::Command;
+use crate::types::command::{Answer, Command};
 
 /// How long anything may take that another thread is about to do.
 const LONG: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ fn store_name(
             panic!("the tests send no {:?}", stamped.command)
         };
         txn.put(tables::WORKER_NAMES, name.as_bytes(), b"")?;
-        results.push(Ok(Answer::Done));
+        results.push(Ok(Reply::from(Answer::Done)));
     }
     Ok(Effects::default())
 }

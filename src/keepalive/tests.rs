@@ -17,12 +17,12 @@ fn schedule(leases: u64) -> Schedule {
     schedule
 }
 
-fn settle(schedule: &mut Schedule, now: Timestamp, group: &[Id], answer: &Result<Answer>) {
+fn settle(schedule: &mut Schedule, now: Timestamp, group: &[Id], answer: &Result<Reply>) {
     schedule.settle(now, group.iter().map(|id| (*id, answer.clone())));
 }
 
-fn renewed(now: Timestamp) -> Result<Answer> {
-    Ok(Answer::KeptAlive { deadline: now.after(MINUTE) })
+fn renewed(now: Timestamp) -> Result<Reply> {
+    Ok(Answer::KeptAlive { deadline: now.after(MINUTE) }.into())
 }
 
 #[test]
@@ -140,7 +140,12 @@ fn even_the_shortest_lease_is_renewed_once_a_millisecond_at_most() {
     let group = schedule.take_due(now);
     assert_eq!(group, [id(0)]);
 
-    settle(&mut schedule, now, &group, &Ok(Answer::KeptAlive { deadline: now.after(micro) }));
+    settle(
+        &mut schedule,
+        now,
+        &group,
+        &Ok(Answer::KeptAlive { deadline: now.after(micro) }.into()),
+    );
 
     assert!(schedule.take_due(now.after(SHORTEST_INTERVAL - micro)).is_empty());
     assert_eq!(schedule.take_due(now.after(SHORTEST_INTERVAL)), [id(0)]);

@@ -8,9 +8,9 @@ use crate::rules::retention;
 use crate::rules::{expiry, fencing, findings, imports, jobs, leasing, workers};
 use crate::schema::meta;
 use crate::storage::{EngineError, EngineResult, Write};
-use crate::types::command::{Answer, Command, Effects, Receipt, Stamped};
+use crate::types::command::{Answer, Command, Effects, Receipt, Reply, Stamped};
 
-type Results = Vec<Result<Answer>>;
+type Results = Vec<Result<Reply>>;
 
 /// Applies commands in order, then runs a step of retention. A command that fails changes nothing,
 /// and the others are applied as if it had not been sent.
@@ -46,7 +46,7 @@ pub(crate) fn apply_all(
             && result.is_ok()
         {
             let more = shared.control.is_settling();
-            *result = effects.left_over.clone().map_or(Ok(Answer::Settling { more }), Err);
+            *result = effects.left_over.clone().map_or(Ok(Answer::Settling { more }.into()), Err);
         }
     }
     if shared.control != before {
@@ -58,54 +58,57 @@ pub(crate) fn apply_all(
 /// Fails every command that needs the control row: all but those that only request a sync.
 fn refuse(commands: &[&Stamped], results: &mut Results, error: &Error) {
     results.extend(commands.iter().map(|stamped| match stamped.command {
-        Command::Flush => Ok(Answer::Done),
+        Command::Flush => Ok(Answer::Done.into()),
         _ => Err(error.clone()),
     }));
 }
 
 /// A completed job is never undone. A checkpoint shows only when it is applied whether it completes
 /// its job.
-fn completes_a_job(result: &Result<Answer>) -> bool {
-    matches!(result, Ok(Answer::Receipt { receipt: Receipt::Completed, .. }))
+fn completes_a_job(result: &Result<Reply>) -> bool {
+    matches!(result, Ok(Reply { answer: Answer::Receipt(Receipt::Completed), .. }))
 }
 
-fn apply_one(txn: &mut dyn Write, shared: &mut Shared, stamped: &Stamped) -> Applied<Answer> {
+fn apply_one(txn: &mut dyn Write, shared: &mut Shared, stamped: &Stamped) -> Applied<Reply> {
     let Shared { control, tail } = shared;
     let now = stamped.now;
-    Ok(match &stamped.command {
+    let mut events = Vec::new();
+    let answer = match &stamped.command {
         Command::Register { name, kind } => {
             Answer::Worker(workers::register(txn, control, now, name, kind)?)
         }
-        Command::Create(new) => Answer::Jobs(jobs::create(txn, control, now, new)?),
+        Command::Create(new) => Answer::Jobs(jobs::create(txn, control, now, new, &mut events)?),
         Command::FindOrCreate(new) => {
-            let (job, created) = jobs::find_or_create(txn, control, now, new)?;
+            let (job, created) = jobs::find_or_create(txn, control, now, new, &mut events)?;
             Answer::Found { job, created }
         }
         Command::Lease(request) => {
-            let (answer, effect) = leasing::lease(txn, control, stamped, request)?;
-            Answer::Lease { answer, effect }
+            Answer::Lease(leasing::lease(txn, control, stamped, request, &mut events)?)
         }
         Command::Held(command) => {
-            let (receipt, effect, record) = fencing::held(txn, control, now, command)?;
+            let (receipt, record) = fencing::held(txn, control, now, command, &mut events)?;
             if let Some(record) = record {
                 tail.append(txn, &record)?;
             }
-            Answer::Receipt { receipt, effect }
+            Answer::Receipt(receipt)
         }
         Command::KeepAlive { job, token } => {
             Answer::KeptAlive { deadline: fencing::keep_alive(txn, control, now, *job, *token)? }
         }
-        Command::Cancel(job) => Answer::Cancelled(jobs::cancel(txn, control, now, *job)?),
+        Command::Cancel(job) => {
+            jobs::cancel(txn, control, now, *job, &mut events)?;
+            Answer::Done
+        }
         Command::Retry(job) => {
-            jobs::retry(txn, control, *job)?;
-            Answer::Retried
+            jobs::retry(txn, control, *job, &mut events)?;
+            Answer::Done
         }
         Command::Delete(job) => {
             jobs::delete(txn, control, *job)?;
             Answer::Done
         }
         Command::ReleaseStale { since, after } => {
-            let (jobs, next) = expiry::release_stale(txn, control, *since, *after)?;
+            let (jobs, next) = expiry::release_stale(txn, control, *since, *after, &mut events)?;
             Answer::Released { jobs, next }
         }
         Command::Late { worker, job, finding } => {
@@ -118,5 +121,6 @@ fn apply_one(txn: &mut dyn Write, shared: &mut Shared, stamped: &Stamped) -> App
         }
         Command::Settle => Answer::Settling { more: false },
         Command::Flush => Answer::Done,
-    })
+    };
+    Ok(Reply { answer, events })
 }

@@ -6,8 +6,7 @@
 use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
 
-use crate::rules::index::change;
-use crate::rules::index::load_job;
+use crate::rules::index::{announce_return, change, load_job};
 use crate::rules::outcome::{Applied, split_damage, step};
 use crate::schema::access::{ALL, parsed, undecodable};
 use crate::schema::key;
@@ -15,6 +14,7 @@ use crate::schema::rows::{Control, JobRow};
 use crate::schema::tables;
 use crate::storage::{EngineResult, KeyRange, Order, Read, Write};
 use crate::time::Timestamp;
+use crate::types::command::Event;
 use crate::types::{JobId, JobStatus};
 
 /// How many due entries one request handles.
@@ -22,15 +22,6 @@ const DUE: usize = 32;
 
 /// How many entries that cannot be handled one request skips.
 const PASSED_OVER: usize = 256;
-
-/// What a step has done.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Expired {
-    /// How many jobs it returned to the queue.
-    pub(super) jobs: usize,
-    /// Whether more leases may be due.
-    pub(super) more: bool,
-}
 
 /// How far back the time of a command may lie from that of the one before without the clock
 /// counting as set back. Commands get their time before they wait in line, so they can be applied
@@ -43,7 +34,7 @@ pub(super) fn deadline(now: Timestamp, length_us: u64) -> Timestamp {
 }
 
 /// Returns jobs whose leases have expired to the queue, and updates index entries that an earlier
-/// renewal left unchanged: a bounded number of each.
+/// renewal left unchanged: a bounded number of each. Returns whether more may be due.
 ///
 /// This does not yet end the lease: its token stays valid until another lease of the job is
 /// granted.
@@ -51,40 +42,41 @@ pub(super) fn expire_due(
     txn: &mut dyn Write,
     control: &mut Control,
     now: Timestamp,
-) -> EngineResult<Expired> {
+    events: &mut Vec<Event>,
+) -> EngineResult<bool> {
     let last = key::lease(now, JobId(u64::MAX));
     let most = DUE.min(step(txn));
     let mut due = entries(txn, (Bound::Unbounded, Bound::Included(&last)), most + PASSED_OVER)?;
-    let (mut handled, mut jobs) = (0, 0);
+    let mut handled = 0;
     due.reverse();
     while let Some((indexed, id)) = due.pop() {
         if handled == most {
-            return Ok(Expired { jobs, more: true });
+            return Ok(true);
         }
         match split_damage(held_job(txn, indexed, id))? {
             Ok(row) => {
-                jobs += usize::from(expire_or_move(txn, control, now, id, row)?);
+                expire_or_move(txn, control, now, id, row, events)?;
                 handled += 1;
             }
             Err(error) => tracing::error!(job = %id, %error, "skipping a leased job"),
         }
     }
-    Ok(Expired { jobs, more: false })
+    Ok(false)
 }
 
-/// As [`expire_due`], for one job.
+/// Returns one job to the queue if its lease has expired.
 pub(super) fn expire_if_due(
     txn: &mut dyn Write,
     control: &mut Control,
     now: Timestamp,
     id: JobId,
     row: &JobRow,
-) -> EngineResult<Expired> {
-    let mut jobs = 0;
+    events: &mut Vec<Event>,
+) -> EngineResult<()> {
     if row.status == JobStatus::Leased && row.deadline <= now {
-        jobs += usize::from(expire_or_move(txn, control, now, id, row.clone())?);
+        expire_or_move(txn, control, now, id, row.clone(), events)?;
     }
-    Ok(Expired { jobs, more: false })
+    Ok(())
 }
 
 fn expire_or_move(
@@ -93,14 +85,18 @@ fn expire_or_move(
     now: Timestamp,
     id: JobId,
     mut row: JobRow,
-) -> EngineResult<bool> {
+    events: &mut Vec<Event>,
+) -> EngineResult<()> {
     let expired = row.deadline <= now;
     change(txn, control, id, &mut row, |row| {
         if expired {
             row.status = JobStatus::Pending;
         }
     })?;
-    Ok(expired)
+    if expired {
+        announce_return(id, &row, events);
+    }
+    Ok(())
 }
 
 /// The first entries of a range of the lease index.
@@ -195,6 +191,7 @@ pub(super) fn release_stale(
     control: &mut Control,
     since: Timestamp,
     after: Option<(Timestamp, JobId)>,
+    events: &mut Vec<Event>,
 ) -> Applied<(u64, Option<(Timestamp, JobId)>)> {
     let most = step(txn);
     let from = after.map(|(deadline, job)| key::lease(deadline, job));
@@ -210,6 +207,7 @@ pub(super) fn release_stale(
             Ok(row) if row.leased_at.max(row.checkpoint_at).is_some_and(|last| last >= since) => {}
             Ok(mut row) => {
                 change(txn, control, id, &mut row, give_back)?;
+                announce_return(id, &row, events);
                 released += 1;
             }
             Err(error) => tracing::error!(job = %id, %error, "skipping a leased job"),

@@ -6,7 +6,7 @@ use crate::error::{Error, Lost};
 use crate::rules::expiry::{deadline, give_back, note_time};
 use crate::rules::findings::insert_finding;
 use crate::rules::index::known_job;
-use crate::rules::index::{AVAILABLE, change, ended};
+use crate::rules::index::{announce_end, announce_return, change};
 use crate::rules::jobs::end;
 use crate::rules::outcome::Applied;
 use crate::rules::workers::touch_worker;
@@ -17,7 +17,7 @@ use crate::schema::rows::{Control, HistoryRow, JobRow};
 use crate::schema::tables;
 use crate::storage::{EngineResult, Write};
 use crate::time::Timestamp;
-use crate::types::command::{Action, Effect, LeaseCommand, Receipt};
+use crate::types::command::{Action, Event, LeaseCommand, Receipt};
 use crate::types::{Batch, JobId, JobStatus, PastBatch, Token, WorkerId};
 
 /// Applies a lease command: the next one of its lease, or a repetition of the last one. A
@@ -27,46 +27,57 @@ pub(super) fn held(
     control: &mut Control,
     now: Timestamp,
     command: &LeaseCommand,
-) -> Applied<(Receipt, Effect, Option<HistoryRow>)> {
+    events: &mut Vec<Event>,
+) -> Applied<(Receipt, Option<HistoryRow>)> {
     let LeaseCommand { job: id, token, sequence, action } = command;
     let id = *id;
     let digest = codec::digest(action);
     let mut row = known_job(txn, id)?;
     if let Some(first_receipt) = check_turn(id, &row, *token, *sequence, digest)? {
-        return Ok((first_receipt, Effect::default(), None));
+        return Ok((first_receipt, None));
     }
     let holder =
         row.holder.ok_or_else(|| undecodable(tables::JOBS, &key::job(id), "it has no holder"))?;
     row.sequence = *sequence;
     row.digest = digest;
-    match action {
+    let (receipt, record) = match action {
         Action::Checkpoint(batch) => {
             check_batch(id, &row, batch)?;
             for finding in &batch.findings {
                 insert_finding(txn, id, &mut row, holder, now, finding, false)?;
             }
-            let (receipt, effect, record) = advance(txn, control, now, id, row, holder, batch)?;
-            Ok((receipt, effect, Some(record)))
+            let (receipt, record) = advance(txn, control, now, id, &mut row, holder, batch)?;
+            (receipt, Some(record))
         }
         Action::Renew => {
             let renewed = |row: &mut JobRow| {
                 let deadline = row.deadline;
                 issue(row, Receipt::Renewed { deadline })
             };
-            Ok((renew(txn, control, now, id, row, renewed)?, Effect::default(), None))
+            (renew(txn, control, now, id, &mut row, renewed)?, None)
         }
         Action::Release => {
             row.receipt = Some(Receipt::Released);
             change(txn, control, id, &mut row, give_back)?;
             touch_worker(txn, holder, now)?;
-            Ok((Receipt::Released, AVAILABLE, None))
+            (Receipt::Released, None)
         }
         Action::Fail { reason } => {
-            let (receipt, effect) = fail(txn, control, now, id, row, reason)?;
+            let receipt = fail(txn, control, now, id, &mut row, reason)?;
             touch_worker(txn, holder, now)?;
-            Ok((receipt, effect, None))
+            (receipt, None)
+        }
+    };
+    match receipt {
+        Receipt::Moved { .. } | Receipt::Renewed { .. } => {}
+        Receipt::Completed | Receipt::Failed { gave_up: true, .. } => {
+            announce_end(txn, control, id, &row, events)?;
+        }
+        Receipt::Released | Receipt::Failed { gave_up: false, .. } => {
+            announce_return(id, &row, events);
         }
     }
+    Ok((receipt, record))
 }
 
 /// Renews a lease in the background: sets the deadline, and changes nothing else of the job.
@@ -78,10 +89,10 @@ pub(super) fn keep_alive(
     id: JobId,
     token: Token,
 ) -> Applied<Timestamp> {
-    let row = known_job(txn, id)?;
+    let mut row = known_job(txn, id)?;
     check_is_newest(id, &row, token)?;
     check_is_live(id, &row)?;
-    Ok(renew(txn, control, now, id, row, |row| row.deadline)?)
+    Ok(renew(txn, control, now, id, &mut row, |row| row.deadline)?)
 }
 
 /// Checks token and sequence number. Returns the stored receipt if the command is a repetition.
@@ -146,10 +157,10 @@ fn advance(
     control: &mut Control,
     now: Timestamp,
     id: JobId,
-    mut row: JobRow,
+    row: &mut JobRow,
     worker: WorkerId,
     batch: &Batch,
-) -> EngineResult<(Receipt, Effect, HistoryRow)> {
+) -> EngineResult<(Receipt, HistoryRow)> {
     let completed = batch.end == row.end;
     let batch = PastBatch {
         worker,
@@ -168,15 +179,15 @@ fn advance(
             let (cursor, deadline) = (row.cursor, row.deadline);
             issue(row, Receipt::Moved { cursor, deadline })
         })?;
-        return Ok((receipt, Effect::default(), record));
+        return Ok((receipt, record));
     }
-    change(txn, control, id, &mut row, |row| {
+    change(txn, control, id, row, |row| {
         add_batch(row, &record.batch);
         row.receipt = Some(Receipt::Completed);
         end(row, JobStatus::Completed, now);
     })?;
     touch_worker(txn, worker, now)?;
-    Ok((Receipt::Completed, ended(txn, id, &row.prefix)?, record))
+    Ok((Receipt::Completed, record))
 }
 
 fn add_batch(row: &mut JobRow, batch: &PastBatch) {
@@ -203,7 +214,7 @@ fn renew<T>(
     control: &mut Control,
     now: Timestamp,
     id: JobId,
-    mut row: JobRow,
+    row: &mut JobRow,
     update: impl FnOnce(&mut JobRow) -> T,
 ) -> EngineResult<T> {
     let deadline = deadline(now, row.length_us);
@@ -218,11 +229,11 @@ fn renew<T>(
     };
     note_time(control, now);
     if index_may_lag {
-        let result = update(&mut row);
-        store(txn, &key::job(id), &row)?;
+        let result = update(row);
+        store(txn, &key::job(id), row)?;
         return Ok(result);
     }
-    change(txn, control, id, &mut row, update)
+    change(txn, control, id, row, update)
 }
 
 /// Stores a receipt in the row of its job, for a repetition of the command.
@@ -237,20 +248,19 @@ fn fail(
     control: &mut Control,
     now: Timestamp,
     id: JobId,
-    mut row: JobRow,
+    row: &mut JobRow,
     reason: &str,
-) -> EngineResult<(Receipt, Effect)> {
+) -> EngineResult<Receipt> {
     if row.cursor == row.leased_cursor {
         row.attempts = row.attempts.saturating_add(1);
     }
     let attempts = row.attempts;
     let gave_up = attempts > 0 && row.max_attempts.is_some_and(|max| attempts >= max);
     let receipt = Receipt::Failed { attempts, gave_up };
-    change(txn, control, id, &mut row, |row| {
+    change(txn, control, id, row, |row| {
         row.receipt = Some(receipt);
         row.last_error = Some(reason.to_string());
         if gave_up { end(row, JobStatus::Failed, now) } else { give_back(row) }
     })?;
-    let effect = if gave_up { ended(txn, id, &row.prefix)? } else { AVAILABLE };
-    Ok((receipt, effect))
+    Ok(receipt)
 }

@@ -9,7 +9,7 @@ use crate::schema::key;
 use crate::schema::rows::{Control, JobRow, PrefixRow};
 use crate::schema::tables;
 use crate::storage::{EngineResult, Order, Read, Table, Write};
-use crate::types::command::Effect;
+use crate::types::command::{Event, Wanted};
 use crate::types::{JobId, JobStatus};
 
 /// A job that an index refers to.
@@ -27,14 +27,30 @@ pub(super) fn prefix(txn: &(impl Read + ?Sized), prefix: &[u8]) -> EngineResult<
     Ok(load(txn, prefix)?.unwrap_or_default())
 }
 
-/// The effect on waiting workers of the end of a job of a prefix.
-pub(super) fn ended(txn: &dyn Write, id: JobId, wanted: &[u8]) -> EngineResult<Effect> {
-    let [pending, leased, ..] = prefix(txn, wanted)?.jobs;
-    Ok(Effect { available: 0, nothing_left: pending == 0 && leased == 0, ended: Some(id) })
+/// Tells waiting workers that a leased job was returned to the queue.
+pub(super) fn announce_return(id: JobId, row: &JobRow, events: &mut Vec<Event>) {
+    events.push(Event::Available { prefix: row.prefix.clone(), jobs: 1 });
+    events.push(Event::Returned(id));
 }
 
-/// The effect on waiting workers of a job that is returned to the queue.
-pub(super) const AVAILABLE: Effect = Effect { available: 1, nothing_left: false, ended: None };
+/// Tells waiting workers that a job has ended, and whether it was the last one that they wait for.
+pub(super) fn announce_end(
+    txn: &dyn Write,
+    control: &Control,
+    id: JobId,
+    row: &JobRow,
+    events: &mut Vec<Event>,
+) -> EngineResult<()> {
+    let nothing_left = |[pending, leased, ..]: [u64; 5]| pending == 0 && leased == 0;
+    events.push(Event::NothingLeft(Wanted::Job(id)));
+    if nothing_left(prefix(txn, &row.prefix)?.jobs) {
+        events.push(Event::NothingLeft(Wanted::Prefix(row.prefix.clone())));
+    }
+    if nothing_left(control.jobs) {
+        events.push(Event::NothingLeft(Wanted::Any));
+    }
+    Ok(())
+}
 
 /// Changes a job, updates its indexes, and stores it.
 pub(super) fn change<T>(
@@ -59,7 +75,7 @@ pub(super) fn change<T>(
 
 /// Adds new jobs to the indexes in bulk: the row of each prefix is written once.
 #[derive(Default)]
-pub(super) struct NewJobs(BTreeMap<Vec<u8>, PrefixRow>);
+pub(super) struct NewJobs(BTreeMap<Vec<u8>, (PrefixRow, usize)>);
 
 impl NewJobs {
     pub(super) fn insert(
@@ -70,19 +86,21 @@ impl NewJobs {
         row: &mut JobRow,
     ) -> EngineResult<()> {
         if !self.0.contains_key(&row.prefix) {
-            self.0.insert(row.prefix.clone(), prefix(txn, &row.prefix)?);
+            self.0.insert(row.prefix.clone(), (prefix(txn, &row.prefix)?, 0));
         }
-        let Some(sums) = self.0.get_mut(&row.prefix) else { return Ok(()) };
+        let Some((sums, many)) = self.0.get_mut(&row.prefix) else { return Ok(()) };
+        *many += 1;
         sums.positions += u128::from(row.positions());
         sums.frontier = sums.frontier.max(row.end);
         enter(txn, control, sums, id, row)?;
         store(txn, &key::job(id), row)
     }
 
-    pub(super) fn finish(self, txn: &mut dyn Write) -> EngineResult<()> {
-        for (prefix, mut sums) in self.0 {
+    pub(super) fn finish(self, txn: &mut dyn Write, events: &mut Vec<Event>) -> EngineResult<()> {
+        for (prefix, (mut sums, jobs)) in self.0 {
             refresh_head(txn, &prefix, &mut sums)?;
             store(txn, &prefix, &sums)?;
+            events.push(Event::Available { prefix, jobs });
         }
         Ok(())
     }

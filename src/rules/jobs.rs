@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crate::error::Error;
-use crate::rules::index::{NewJobs, change, ended, known_job, load_job, remove};
+use crate::rules::index::{NewJobs, announce_end, change, known_job, load_job, remove};
 use crate::rules::outcome::{Applied, Failure};
 use crate::schema::access::{first_key, load_from, undecodable};
 use crate::schema::key;
@@ -11,7 +11,7 @@ use crate::schema::rows::{Control, JobRow, Number};
 use crate::schema::tables;
 use crate::storage::{Order, Write};
 use crate::time::Timestamp;
-use crate::types::command::Effect;
+use crate::types::command::Event;
 use crate::types::{JobId, JobStatus, NewJob, Token};
 
 /// Creates all of the jobs, or none.
@@ -20,6 +20,7 @@ pub(crate) fn create(
     control: &mut Control,
     now: Timestamp,
     jobs: &[NewJob],
+    events: &mut Vec<Event>,
 ) -> Applied<Vec<JobId>> {
     check_among_themselves(jobs)?;
     for job in jobs {
@@ -30,7 +31,7 @@ pub(crate) fn create(
     for job in jobs {
         ids.push(insert(txn, control, &mut new, now, job)?);
     }
-    new.finish(txn)?;
+    new.finish(txn, events)?;
     Ok(ids)
 }
 
@@ -40,6 +41,7 @@ pub(crate) fn find_or_create(
     control: &mut Control,
     now: Timestamp,
     job: &NewJob,
+    events: &mut Vec<Event>,
 ) -> Applied<(JobId, bool)> {
     let found: Option<Number> =
         load_from(txn, tables::JOB_RANGES, &key::job_range(&job.prefix, job.start))?;
@@ -51,7 +53,7 @@ pub(crate) fn find_or_create(
     check_neighbours(txn, job)?;
     let mut new = NewJobs::default();
     let id = insert(txn, control, &mut new, now, job)?;
-    new.finish(txn)?;
+    new.finish(txn, events)?;
     Ok((id, true))
 }
 
@@ -158,15 +160,21 @@ pub(crate) fn cancel(
     control: &mut Control,
     now: Timestamp,
     id: JobId,
-) -> Applied<Effect> {
+    events: &mut Vec<Event>,
+) -> Applied<()> {
     let mut row = known_job(txn, id)?;
     check_status(id, &row, "cancel", &[JobStatus::Pending, JobStatus::Leased])?;
     change(txn, control, id, &mut row, |row| end(row, JobStatus::Cancelled, now))?;
-    Ok(ended(txn, id, &row.prefix)?)
+    Ok(announce_end(txn, control, id, &row, events)?)
 }
 
 /// Returns a failed or cancelled job to the queue. Its cursor stays, its attempts start at 0.
-pub(crate) fn retry(txn: &mut dyn Write, control: &mut Control, id: JobId) -> Applied<()> {
+pub(crate) fn retry(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    id: JobId,
+    events: &mut Vec<Event>,
+) -> Applied<()> {
     let mut row = known_job(txn, id)?;
     check_status(id, &row, "retry", &[JobStatus::Failed, JobStatus::Cancelled])?;
     change(txn, control, id, &mut row, |row| {
@@ -174,6 +182,7 @@ pub(crate) fn retry(txn: &mut dyn Write, control: &mut Control, id: JobId) -> Ap
         row.attempts = 0;
         row.ended_at = None;
     })?;
+    events.push(Event::Available { prefix: row.prefix, jobs: 1 });
     Ok(())
 }
 

@@ -7,8 +7,7 @@ use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
 
 use crate::rules::expiry::{self, deadline};
-use crate::rules::index::{change, prefix};
-use crate::rules::index::{known_job, load_job};
+use crate::rules::index::{announce_end, change, known_job, load_job, prefix};
 use crate::rules::jobs::end;
 use crate::rules::outcome::{Applied, Failure, split_damage};
 use crate::rules::workers::known_worker;
@@ -18,7 +17,7 @@ use crate::schema::rows::{Control, JobRow, WorkerRow};
 use crate::schema::tables;
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Write};
 use crate::time::Timestamp;
-use crate::types::command::{Effect, Grant, LeaseAnswer, LeaseRequest, Stamped, Wanted};
+use crate::types::command::{Event, Grant, LeaseAnswer, LeaseRequest, Stamped, Wanted};
 use crate::types::{JobId, JobStatus, Token};
 
 /// How many jobs at the front of a queue one request tries, if rows cannot be read or jobs have
@@ -31,7 +30,8 @@ pub(super) fn lease(
     control: &mut Control,
     stamped: &Stamped,
     request: &LeaseRequest,
-) -> Applied<(LeaseAnswer, Effect)> {
+    events: &mut Vec<Event>,
+) -> Applied<LeaseAnswer> {
     let now = stamped.now;
     let worker = known_worker(txn, request.worker)?;
     let wanted_job = match &request.wanted {
@@ -39,7 +39,7 @@ pub(super) fn lease(
         Wanted::Prefix(wanted) => {
             let [pending, leased, ..] = prefix(txn, wanted)?.jobs;
             if pending == 0 && leased == 0 {
-                return Ok((LeaseAnswer::Finished, Effect::default()));
+                return Ok(LeaseAnswer::Finished);
             }
             None
         }
@@ -49,35 +49,32 @@ pub(super) fn lease(
     if request.resume
         && let Some((id, row)) = own_lease(txn, now, request)?
     {
-        let told = row.deadline;
         let grant = grant(txn, control, now, request, worker, id, row)?;
-        // Waiting workers must learn of a deadline that is earlier than the one they wait for.
-        let available = usize::from(grant.deadline < told);
-        return Ok((LeaseAnswer::Granted(grant), Effect { available, ..Effect::default() }));
+        return Ok(LeaseAnswer::Granted(grant));
     }
     let repairing = expiry::repair_deadlines(txn, control, now)?;
-    let expired = match &wanted_job {
-        Some((id, row)) => expiry::expire_if_due(txn, control, now, *id, row)?,
-        None => expiry::expire_due(txn, control, now)?,
+    let more_expired = match &wanted_job {
+        Some((id, row)) => {
+            expiry::expire_if_due(txn, control, now, *id, row, events)?;
+            false
+        }
+        None => expiry::expire_due(txn, control, now, events)?,
     };
 
-    let mut effect = Effect { available: expired.jobs, ..Effect::default() };
     let mut unreadable = None;
     for _ in 0..CANDIDATES {
         let Some((id, row)) = next_candidate(txn, request, &worker, &mut unreadable)? else {
-            if repairing || expired.more {
-                return Ok((LeaseAnswer::Again, effect));
+            if repairing || more_expired {
+                return Ok(LeaseAnswer::Again);
             }
-            return Ok((nothing_waits(txn, control, now, request, unreadable)?, effect));
+            return nothing_waits(txn, control, now, request, unreadable);
         };
-        if let Some(row) = used_up(txn, control, stamped, id, row)? {
+        if let Some(row) = used_up(txn, control, stamped, id, row, events)? {
             let grant = grant(txn, control, now, request, worker, id, row)?;
-            return Ok((LeaseAnswer::Granted(grant), effect));
+            return Ok(LeaseAnswer::Granted(grant));
         }
-        // A job has failed: other workers may have nothing left to wait for.
-        effect.nothing_left = true;
     }
-    Ok((LeaseAnswer::Again, effect))
+    Ok(LeaseAnswer::Again)
 }
 
 /// The job to grant next. A job whose row cannot be read is skipped, so that it does not block the
@@ -165,6 +162,7 @@ fn used_up(
     stamped: &Stamped,
     id: JobId,
     mut row: JobRow,
+    events: &mut Vec<Event>,
 ) -> EngineResult<Option<JobRow>> {
     let expired = row.token_live && row.cursor == row.leased_cursor;
     let length = Duration::from_micros(row.length_us);
@@ -181,6 +179,7 @@ fn used_up(
             Some(format!("its lease expired without progress; attempt {attempts} was the last"));
         end(row, JobStatus::Failed, stamped.now);
     })?;
+    announce_end(txn, control, id, &row, events)?;
     tracing::warn!(job = %id, attempts = row.attempts, "a job failed: its leases expired without progress");
     Ok(None)
 }

@@ -109,7 +109,7 @@ impl Store {
     /// - else as the methods of [`Lease`](crate::Lease).
     pub fn submit(&self, command: LeaseCommand) -> Result<Receipt> {
         match self.submit_one(Command::Held(command))? {
-            Answer::Receipt { receipt, .. } => Ok(receipt),
+            Answer::Receipt(receipt) => Ok(receipt),
             other => Err(unexpected(&other)),
         }
     }
@@ -130,11 +130,13 @@ impl Store {
         }
         let mut answers = self.inner.committer.submit_all(accepted).into_iter();
         let mut answer = |()| match answers.next() {
-            Some(Ok(Answer::Receipt { receipt, effect })) => {
-                self.wake_waiters(effect);
-                Ok(receipt)
+            Some(Ok(reply)) => {
+                self.inner.waiters.notify(reply.events);
+                match reply.answer {
+                    Answer::Receipt(receipt) => Ok(receipt),
+                    other => Err(unexpected(&other)),
+                }
             }
-            Some(Ok(other)) => Err(unexpected(&other)),
             Some(Err(error)) => Err(error),
             None => Err(Error::Closed),
         };

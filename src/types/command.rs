@@ -73,7 +73,7 @@ pub enum Receipt {
 }
 
 /// Which jobs a lease may be for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Wanted {
     Any,
     Prefix(Vec<u8>),
@@ -247,26 +247,31 @@ pub(crate) struct Effects {
     pub(crate) left_over: Option<Error>,
 }
 
+/// What a command returns, and what it did that concerns others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) answer: Answer,
+    pub(crate) events: Vec<Event>,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Reply {
+        Reply { answer, events: Vec::new() }
+    }
+}
+
 /// What a command returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Done,
-    Retried,
     Worker(WorkerId),
     Jobs(Vec<JobId>),
     Found {
         job: JobId,
         created: bool,
     },
-    Lease {
-        answer: LeaseAnswer,
-        effect: Effect,
-    },
-    Receipt {
-        receipt: Receipt,
-        effect: Effect,
-    },
-    Cancelled(Effect),
+    Lease(LeaseAnswer),
+    Receipt(Receipt),
     /// A lease was renewed in the background.
     KeptAlive {
         deadline: Timestamp,
@@ -287,33 +292,15 @@ pub(crate) enum Answer {
     },
 }
 
-/// The effect of a command on workers that wait for a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Effect {
-    /// How many jobs it made available.
-    pub(crate) available: usize,
-    /// Whether it ended a job and its prefix has none left that waits or is leased.
-    pub(crate) nothing_left: bool,
-    /// The job that it ended.
-    pub(crate) ended: Option<JobId>,
-}
-
-impl Answer {
-    /// The effect on workers that wait for a job.
-    pub(crate) fn effect(&self) -> Effect {
-        let available = |available| Effect { available, ..Effect::default() };
-        match self {
-            Answer::Lease { effect, .. }
-            | Answer::Receipt { effect, .. }
-            | Answer::Cancelled(effect) => *effect,
-            Answer::Jobs(jobs) => available(jobs.len()),
-            Answer::Found { created: true, .. } | Answer::Retried => available(1),
-            Answer::Released { jobs, .. } => {
-                available(usize::try_from(*jobs).unwrap_or(usize::MAX))
-            }
-            _ => Effect::default(),
-        }
-    }
+/// What a command did that concerns workers which wait for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Jobs of a prefix became available.
+    Available { prefix: Vec<u8>, jobs: usize },
+    /// A job that was leased became available.
+    Returned(JobId),
+    /// Of the jobs that are wanted so, none waits or is leased any more.
+    NothingLeft(Wanted),
 }
 
 /// The result of a request for a lease.

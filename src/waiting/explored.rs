@@ -2,51 +2,93 @@
 
 use super::*;
 use crate::commit::explored::explore;
-use shuttle::sync::atomic::{AtomicUsize, Ordering};
+use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shuttle::thread;
 
-/// Two jobs become available, one by one, while three workers look and sleep: two of them get a
-/// job, and the third hears that nothing is left.
+fn prefix(name: &str) -> Wanted {
+    Wanted::Prefix(name.into())
+}
+
+/// How many jobs of the prefixes "a" and "b" are available.
+#[derive(Default)]
+struct Jobs([AtomicUsize; 2]);
+
+impl Jobs {
+    fn add(&self, waiters: &Waiters, which: usize) {
+        self.0[which].fetch_add(1, Ordering::SeqCst);
+        let prefix = ["a", "b"][which].into();
+        waiters.notify(vec![Event::Available { prefix, jobs: 1 }]);
+    }
+
+    /// Takes a job. Whoever wants any job prefers "b".
+    fn take(&self, wanted: &Wanted) -> Option<&'static [u8]> {
+        let take = |which: usize, name: &'static [u8]| {
+            let one_less = |jobs: usize| jobs.checked_sub(1);
+            let taken = self.0[which].fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+            taken.ok().map(|_| name)
+        };
+        let a = || take(0, b"a");
+        match wanted {
+            Wanted::Prefix(prefix) if prefix == b"a" => a(),
+            Wanted::Prefix(_) => take(1, b"b"),
+            Wanted::Any | Wanted::Job(_) => take(1, b"b").or_else(a),
+        }
+    }
+}
+
+/// Two jobs of each prefix become available one by one, while three workers look and sleep, and a
+/// fourth one fails when it is woken: each of the three gets a job.
 #[test]
-fn nobody_sleeps_through_what_concerns_him() {
+fn nobody_sleeps_while_there_is_a_job_for_him() {
     explore(2, || {
         let waiters = Arc::new(Waiters::default());
-        let jobs = Arc::new(AtomicUsize::new(0));
-        let closed = Arc::new(AtomicUsize::new(0));
-        let workers: Vec<_> = (0..3)
-            .map(|_| {
-                let (waiters, jobs, closed) = (waiters.clone(), jobs.clone(), closed.clone());
+        let jobs = Arc::new(Jobs::default());
+        let has_left = Arc::new(AtomicBool::new(false));
+        let fails =
+            {
+                let (waiters, has_left) = (waiters.clone(), has_left.clone());
                 thread::spawn(move || {
-                    let take = |left: usize| left.checked_sub(1);
-                    let mut event = None;
+                    let seen = waiters.seen(&Wanted::Any);
+                    drop(waiters.wait(&Wanted::Any, seen, Timestamp::MAX, Duration::MAX, &|| {
+                        Timestamp::EPOCH
+                    }));
+                    has_left.store(true, Ordering::SeqCst);
+                })
+            };
+        let workers: Vec<_> = [Wanted::Any, prefix("a"), prefix("b")]
+            .map(|wanted| {
+                let (waiters, jobs) = (waiters.clone(), jobs.clone());
+                thread::spawn(move || {
+                    let mut woken: Option<Woken<'_>> = None;
                     loop {
-                        let seen = waiters.seen();
-                        let order = Ordering::SeqCst;
-                        if jobs.fetch_update(order, order, take).is_ok() {
-                            return true;
+                        let seen = waiters.seen(&wanted);
+                        let taken = jobs.take(&wanted);
+                        match (woken.take(), taken) {
+                            (Some(woken), Some(prefix)) if !woken.is_for(prefix) => drop(woken),
+                            (Some(woken), _) => woken.done(),
+                            (None, _) => {}
                         }
-                        if let Some(event) = event {
-                            waiters.pass_on(event);
+                        if taken.is_some() {
+                            return;
                         }
-                        if closed.load(order) == 1 {
-                            return false;
-                        }
-                        let expiry = Expiry::OfAny(Timestamp::MAX);
                         let now = || Timestamp::EPOCH;
-                        event = Some(waiters.wait(seen, Duration::MAX, expiry, &now));
+                        let most = Duration::MAX;
+                        woken = Some(waiters.wait(&wanted, seen, Timestamp::MAX, most, &now));
                     }
                 })
             })
-            .collect();
-        for _ in 0..2 {
-            jobs.fetch_add(1, Ordering::SeqCst);
-            waiters.wake(1);
+            .into();
+        for which in [0, 1, 0, 1] {
+            jobs.add(&waiters, which);
         }
-        closed.store(1, Ordering::SeqCst);
-        waiters.wake_all();
 
-        let took = workers.into_iter().map(|worker| worker.join().unwrap());
-        assert_eq!(took.filter(|took| *took).count(), 2);
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        while !has_left.load(Ordering::SeqCst) {
+            waiters.wake_all();
+            thread::yield_now();
+        }
+        fails.join().unwrap();
+        assert_eq!(waiters.0.lock().len(), 0);
     });
 }
 
@@ -59,26 +101,28 @@ fn somebody_keeps_time_while_anybody_waits() {
         let left = Arc::new(AtomicUsize::new(0));
         let wait = |n: u64| {
             let (waiters, left) = (waiters.clone(), left.clone());
-            let expiry = match n {
-                0 | 1 => Expiry::OfAny(Timestamp::MAX),
-                job => Expiry::OfOne(JobId(job), Timestamp::MAX),
+            let wanted = match n {
+                0 => Wanted::Any,
+                1 => prefix("a"),
+                job => Wanted::Job(JobId(job)),
             };
             thread::spawn(move || {
-                waiters.wait(waiters.seen(), Duration::MAX, expiry, &|| Timestamp::EPOCH);
+                let (seen, now) = (waiters.seen(&wanted), || Timestamp::EPOCH);
+                waiters.wait(&wanted, seen, Timestamp::MAX, Duration::MAX, &now).done();
                 left.fetch_add(1, Ordering::SeqCst);
             })
         };
         let waiting: Vec<_> = (0..4).map(wait).collect();
         for n in 0..20 {
-            if n % 2 == 0 {
-                waiters.wake(1);
-            } else {
-                waiters.job_ended(JobId(2));
-            }
-            let state = waiters.0.lock();
-            let is_kept = state.timekeeper.is_some();
-            assert!(state.waiting.is_empty() || is_kept, "nobody keeps time");
-            drop(state);
+            let event = match n % 3 {
+                0 => Event::Available { prefix: b"a".into(), jobs: 1 },
+                1 => Event::Returned(JobId(2)),
+                _ => Event::NothingLeft(Wanted::Job(JobId(3))),
+            };
+            waiters.notify(vec![event]);
+            let queues = waiters.0.lock();
+            assert!(queues.len() == 0 || queues.timekeeper.is_some(), "nobody keeps time");
+            drop(queues);
             thread::yield_now();
         }
         while left.load(Ordering::SeqCst) < waiting.len() {

@@ -3,12 +3,13 @@
 
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use milepost::storage::{Engine, Flush, MemoryEngine};
 use milepost::{Error, JobId, Lease, Leasing, NewJob, Request, Result, tables};
 
-use crate::support::{DAY, MINUTE, Scene, advance, dump};
+use crate::storage::{Counting, Watched};
+use crate::support::{DAY, MINUTE, Scene, YEAR, advance, dump};
 
 /// How long a thread may take for what should be done at once.
 const LONG: Duration = Duration::from_secs(10);
@@ -65,26 +66,95 @@ fn who_waits_for_one_job_learns_when_it_has_ended() {
     }
 }
 
-/// Promise 3.
-#[test]
-fn who_waits_learns_of_a_lease_that_is_resumed_for_a_shorter_time() {
-    for of_one_job in [false, true] {
-        for _ in 0..10 {
-            let scene = Scene::in_memory();
-            let job = scene.jobs(&["a"])[0];
-            let holder = scene.pc("holder");
-            holder.lease(DAY).unwrap().leased().unwrap().abandon();
-            let request = scene.pc("waits").request(MINUTE);
-            let request = if of_one_job { request.of_job(job) } else { request };
-
-            let result = result_of(request, || {
-                let resumed = holder.request(MINUTE).resume().lease().unwrap();
-                resumed.leased().unwrap().abandon();
-            });
-
-            let Leasing::Busy(busy) = result else { panic!("{result:?}") };
-            assert_eq!(busy.until(), scene.now().after(MINUTE));
+/// Advances the clock, a minute at a time, until a thread has ended.
+#[track_caller]
+fn advance_until_ended<T>(scene: &Scene, thread: &thread::ScopedJoinHandle<'_, T>) {
+    let began = Instant::now();
+    while !thread.is_finished() {
+        if began.elapsed() > LONG {
+            scene.close().unwrap();
+            panic!("it sleeps on");
         }
+        scene.clock.advance(MINUTE);
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Promise 3: whether its holder resumed the job, or released it to another one who waited.
+#[test]
+fn who_waits_learns_of_a_lease_that_is_granted_meanwhile_and_expires_first() {
+    for (of_one_job, resumed) in [(false, false), (false, true), (true, false), (true, true)] {
+        let scene = Scene::in_memory();
+        let job = scene.jobs(&["a"])[0];
+        let holder = scene.pc("holder");
+        let mut held = holder.lease(YEAR).unwrap().leased().unwrap();
+        let request = || {
+            let request = scene.pc("waits").request(MINUTE);
+            if of_one_job { request.of_job(job) } else { request }
+        };
+        let take = || request().lease().unwrap().wait().unwrap().unwrap().abandon();
+        thread::scope(|threads| {
+            let first = threads.spawn(take);
+            let second = threads.spawn(take);
+            // Both sleep, or are about to.
+            thread::sleep(Duration::from_millis(50));
+
+            if resumed {
+                let lease = holder.request(MINUTE).resume().lease().unwrap();
+                lease.leased().unwrap().abandon();
+            } else {
+                held.release().unwrap();
+            }
+
+            advance_until_ended(&scene, &first);
+            advance_until_ended(&scene, &second);
+        });
+    }
+}
+
+/// Of those who wait, each for a prefix of its own or all for any job, one sends a request when a
+/// job becomes available, however many they are.
+#[test]
+fn a_job_that_becomes_available_wakes_one_of_many() {
+    const MANY: usize = 50;
+    const JOBS: u64 = 20;
+    for of_prefix in [false, true] {
+        let engine = Watched::<Counting>::new();
+        let mut scene = Scene::on(engine.clone());
+        let jobs = (0..MANY as u64).map(|n| NewJob::new(format!("{n}"), 0..1));
+        scene.create_jobs(jobs).unwrap();
+        let holder = scene.pc("holder");
+        let mut held: Vec<Lease> =
+            (0..MANY).map(|_| holder.lease(YEAR).unwrap().leased().unwrap()).collect();
+        let (took, takes) = mpsc::channel();
+        thread::scope(|threads| {
+            for n in 0..MANY {
+                let request = scene.pc(&format!("waits {n}")).request(YEAR);
+                let request = if of_prefix { request.of_prefix(format!("{n}")) } else { request };
+                let leasing = request.lease().unwrap();
+                let took = took.clone();
+                threads.spawn(move || {
+                    if let Ok(Some(lease)) = leasing.wait() {
+                        took.send(lease).unwrap();
+                    }
+                });
+            }
+            // All of them sleep, or are about to.
+            thread::sleep(Duration::from_millis(200));
+            engine.take();
+            let taken: Vec<_> = (0..JOBS)
+                .map(|_| {
+                    held.pop().unwrap().release().unwrap();
+                    takes.recv_timeout(LONG)
+                })
+                .collect();
+            let commits = engine.take().len() as u64;
+            scene.close().unwrap();
+            assert!(taken.iter().all(Result::is_ok), "somebody takes each job");
+            // A release and a request each. Whoever began to sleep late repeats his request.
+            assert!(commits <= 3 * JOBS, "{commits} transactions for {JOBS} jobs");
+        });
+        scene.closed = true;
     }
 }
 

@@ -11,6 +11,7 @@ use shuttle::thread::{self, JoinHandle};
 use super::*;
 use crate::time::Timestamp;
 use crate::types::NewJob;
+use crate::types::command::Answer;
 
 /// The command to create a job of one position, which may be created once.
 pub(super) fn create(position: u64) -> Stamped {
@@ -26,7 +27,7 @@ pub(super) struct Callers {
 }
 
 /// The position of each command of a call, and its result.
-type Call = Vec<(u64, Result<Answer>)>;
+type Call = Vec<(u64, Result<Reply>)>;
 
 /// What a completion does once it has noted the results.
 #[derive(Clone, Copy)]
@@ -193,7 +194,7 @@ impl Noted {
         })
     }
 
-    fn note(&self, result: Result<Answer>) {
+    fn note(&self, result: Result<Reply>) {
         self.calls.lock().unwrap().push(vec![(self.position, result)]);
     }
 }
@@ -221,7 +222,7 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
-    pub(super) fn all(&self) -> impl Iterator<Item = &Result<Answer>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Result<Reply>> {
         self.calls.iter().flatten().map(|(_, answer)| answer)
     }
 
@@ -236,7 +237,7 @@ impl Outcomes {
                 let mut ids = Vec::new();
                 for (position, answer) in group {
                     match answer {
-                        Ok(Answer::Jobs(answered)) => {
+                        Ok(Reply { answer: Answer::Jobs(answered), .. }) => {
                             acknowledged += 1;
                             ids.push(answered[0].number());
                             assert_eq!(stored.get(position), ids.last(), "{position}");
