@@ -9,9 +9,9 @@ fn prefix(name: &str) -> Wanted {
     Wanted::Prefix(name.into())
 }
 
-/// How many jobs of the prefixes "a" and "b" are available.
+/// How many jobs of the prefixes "a" and "b" are available, and whether there will be no more.
 #[derive(Default)]
-struct Jobs([AtomicUsize; 2]);
+struct Jobs([AtomicUsize; 2], AtomicBool);
 
 impl Jobs {
     fn add(&self, waiters: &Waiters, which: usize) {
@@ -36,53 +36,60 @@ impl Jobs {
     }
 }
 
-/// Two jobs of each prefix become available one by one, while three workers look and sleep, and a
-/// fourth one fails when it is woken: each of the three gets a job.
+/// Looks and sleeps until it has taken a job. Returns its prefix, or `None` once the jobs have ended.
+fn work(waiters: &Waiters, jobs: &Jobs, wanted: &Wanted) -> Option<&'static [u8]> {
+    let mut woken: Option<Woken<'_>> = None;
+    loop {
+        let seen = waiters.seen(wanted);
+        let has_ended = jobs.1.load(Ordering::SeqCst);
+        let taken = jobs.take(wanted);
+        match (woken.take(), taken) {
+            (Some(woken), Some(prefix)) if !woken.is_for(prefix) => drop(woken),
+            (Some(woken), _) => woken.done(),
+            (None, _) => {}
+        }
+        if taken.is_some() || has_ended {
+            return taken;
+        }
+        let (most, now) = (Duration::MAX, || Timestamp::EPOCH);
+        woken = Some(waiters.wait(wanted, seen, Timestamp::MAX, most, &now));
+    }
+}
+
+/// A job of each prefix becomes available. One worker takes a job of either prefix and keeps it, and
+/// prefers the second; another wants the first, and a third fails when it is woken. Whichever job is
+/// left, the one who wants it gets it.
 #[test]
 fn nobody_sleeps_while_there_is_a_job_for_him() {
     explore(2, || {
         let waiters = Arc::new(Waiters::default());
         let jobs = Arc::new(Jobs::default());
         let has_left = Arc::new(AtomicBool::new(false));
-        let fails =
-            {
-                let (waiters, has_left) = (waiters.clone(), has_left.clone());
-                thread::spawn(move || {
-                    let seen = waiters.seen(&Wanted::Any);
-                    drop(waiters.wait(&Wanted::Any, seen, Timestamp::MAX, Duration::MAX, &|| {
-                        Timestamp::EPOCH
-                    }));
-                    has_left.store(true, Ordering::SeqCst);
-                })
-            };
-        let workers: Vec<_> = [Wanted::Any, prefix("a"), prefix("b")]
-            .map(|wanted| {
-                let (waiters, jobs) = (waiters.clone(), jobs.clone());
-                thread::spawn(move || {
-                    let mut woken: Option<Woken<'_>> = None;
-                    loop {
-                        let seen = waiters.seen(&wanted);
-                        let taken = jobs.take(&wanted);
-                        match (woken.take(), taken) {
-                            (Some(woken), Some(prefix)) if !woken.is_for(prefix) => drop(woken),
-                            (Some(woken), _) => woken.done(),
-                            (None, _) => {}
-                        }
-                        if taken.is_some() {
-                            return;
-                        }
-                        let now = || Timestamp::EPOCH;
-                        let most = Duration::MAX;
-                        woken = Some(waiters.wait(&wanted, seen, Timestamp::MAX, most, &now));
-                    }
-                })
+        let fails = {
+            let (waiters, has_left) = (waiters.clone(), has_left.clone());
+            thread::spawn(move || {
+                let (seen, now) = (waiters.seen(&Wanted::Any), || Timestamp::EPOCH);
+                drop(waiters.wait(&Wanted::Any, seen, Timestamp::MAX, Duration::MAX, &now));
+                has_left.store(true, Ordering::SeqCst);
             })
-            .into();
-        for which in [0, 1, 0, 1] {
-            jobs.add(&waiters, which);
+        };
+        let [any, first] = [Wanted::Any, prefix("a")].map(|wanted| {
+            let (waiters, jobs) = (waiters.clone(), jobs.clone());
+            thread::spawn(move || work(&waiters, &jobs, &wanted))
+        });
+        jobs.add(&waiters, 0);
+        jobs.add(&waiters, 1);
+
+        let taken = any.join().unwrap();
+        if taken == Some(b"a") {
+            jobs.1.store(true, Ordering::SeqCst);
+            waiters.wake_all();
+            assert_eq!(first.join().unwrap(), None);
+        } else {
+            // If it were not woken, the explorer would report a deadlock.
+            assert_eq!(first.join().unwrap(), Some(&b"a"[..]));
         }
 
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
         while !has_left.load(Ordering::SeqCst) {
             waiters.wake_all();
             thread::yield_now();
