@@ -106,6 +106,9 @@ impl Request {
     /// Prefers a job that this worker still holds to any other, so that a restarted worker goes on
     /// at once instead of waiting for its own old lease to expire. The lease gets a
     /// new token, so a handle that still exists for the old one loses it.
+    ///
+    /// Of a worker that holds more than 256 jobs, the 256 oldest are considered, unless
+    /// [`of_job`](Request::of_job) names one.
     pub fn resume(mut self) -> Request {
         self.lease.resume = true;
         self

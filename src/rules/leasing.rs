@@ -24,6 +24,9 @@ use crate::types::{JobId, JobStatus, Token};
 /// used up their attempts.
 const CANDIDATES: usize = 16;
 
+/// How many of its own leases a worker that resumes one looks at.
+const HELD: usize = 256;
+
 /// Grants a lease, or returns the time at which one may become available.
 pub(super) fn lease(
     txn: &mut dyn Write,
@@ -184,21 +187,29 @@ fn used_up(
     Ok(None)
 }
 
-/// An unexpired lease that the worker already holds.
+/// An unexpired lease that the worker already holds: the first of those that this looks at.
 fn own_lease(
     txn: &dyn Write,
     now: Timestamp,
     request: &LeaseRequest,
 ) -> EngineResult<Option<(JobId, JobRow)>> {
-    let under = key::Under::new(key::worker(request.worker));
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let from = after.as_ref().map_or(under.range().0, |key| Bound::Excluded(key));
-        let Some(key) =
-            first_key(txn, tables::JOB_HOLDERS, (from, under.range().1), Order::Ascending)?
-        else {
-            return Ok(None);
-        };
+    let mut held: Vec<Vec<u8>> = Vec::new();
+    match request.wanted {
+        Wanted::Job(id) => {
+            let key = key::holder(request.worker, id);
+            if txn.get(tables::JOB_HOLDERS, &key, &mut |_| ())? {
+                held.push(key.to_vec());
+            }
+        }
+        Wanted::Any | Wanted::Prefix(_) => {
+            let under = key::Under::new(key::worker(request.worker));
+            txn.scan(tables::JOB_HOLDERS, under.range(), Order::Ascending, &mut |key, _| {
+                held.push(key.to_vec());
+                if held.len() < HELD { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+        }
+    }
+    for key in held {
         let (_, id) = parsed(tables::JOB_HOLDERS, &key, key::as_holder)?;
         match split_damage(load_job(txn, id))? {
             Ok(row) if row.status != JobStatus::Leased || row.holder != Some(request.worker) => {
@@ -211,8 +222,8 @@ fn own_lease(
             Ok(_) => {}
             Err(error) => tracing::error!(job = %id, %error, "skipping a leased job"),
         }
-        after = Some(key);
     }
+    Ok(None)
 }
 
 fn is_wanted(wanted: &Wanted, id: JobId, row: &JobRow) -> bool {

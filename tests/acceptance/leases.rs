@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use milepost::{Action, Batch, Error, JobId, LeaseCommand, Leasing, Lost, NewJob, Receipt, Worker};
+use milepost::{
+    Action, Batch, Error, JobId, Lease, LeaseCommand, Leasing, Lost, NewJob, Receipt, Request,
+    Worker,
+};
 
 use crate::support::{DAY, MINUTE, Scene, YEAR, advance, lease, refused};
 
@@ -382,4 +385,31 @@ fn a_clock_that_jumps_may_end_a_lease_early_but_loses_nothing() {
     scene.clock.advance(10 * YEAR);
     advance(&mut back, 10);
     assert_eq!(back.cursor(), 30);
+}
+
+/// A worker that resumes looks at a bounded number of the jobs that it holds.
+#[test]
+fn a_worker_that_holds_many_jobs_resumes_one_of_the_oldest_or_the_one_it_names() {
+    let scene = Scene::in_memory();
+    let last = |prefix: &str| NewJob::new(prefix, 1_000..2_000);
+    let many = (0..255).map(|n| NewJob::new("many", n * 10..n * 10 + 10));
+    let jobs = scene.create_jobs(many.chain([last("near"), last("far")])).unwrap();
+    let worker = scene.pc("w");
+    let held: Vec<Lease> = jobs.iter().map(|_| lease(&worker)).collect();
+    held.into_iter().for_each(Lease::abandon);
+    let resume = || worker.request(MINUTE).resume();
+    let job_of = |request: Request| {
+        request.lease().unwrap().leased().map(|lease| {
+            let job = lease.job();
+            lease.abandon();
+            job
+        })
+    };
+
+    assert_eq!(job_of(resume()), Some(jobs[0]));
+    assert_eq!(job_of(resume().of_prefix("near")), Some(jobs[255]));
+    assert_eq!(job_of(resume().of_prefix("far")), None);
+    assert_eq!(job_of(resume().of_job(jobs[256])), Some(jobs[256]));
+
+    assert_eq!(job_of(scene.pc("other").request(MINUTE).resume().of_job(jobs[0])), None);
 }
