@@ -102,9 +102,6 @@ impl Waiters {
             let Some(waiter) = queues.add(seen, wanted, expiry) else {
                 return Woken { waiters: self, cause: None };
             };
-            if !queues.keeps_time(&waiter) {
-                queues.look_at_clock();
-            }
             waiter
         };
         let mut waiting = Waiting { waiters: self, waiter: Some(waiter.clone()) };

@@ -27,6 +27,8 @@ pub(super) struct Queues {
     queues: BTreeMap<Wanted, Queue>,
     /// When the first of all leases may expire, for those who wait for more than one job.
     first_expiry: Option<Timestamp>,
+    /// When the timekeeper looks at the clock again, unless it looks before that anyway.
+    next_look: Option<Timestamp>,
     /// The latest time that was seen: the clock was set back if it shows an earlier one.
     latest: Option<Timestamp>,
     /// Who wakes others when leases may expire.
@@ -50,6 +52,7 @@ impl Default for Queues {
             arrivals: 0,
             queues: BTreeMap::new(),
             first_expiry: None,
+            next_look: None,
             latest: None,
             timekeeper: None,
         }
@@ -101,6 +104,7 @@ impl Queues {
         if self.timekeeper.is_none() {
             self.timekeeper = Some(waiter.clone());
         }
+        self.look_before(expiry);
         Some(waiter)
     }
 
@@ -122,9 +126,16 @@ impl Queues {
         self.timekeeper.as_ref().is_some_and(|keeper| Arc::ptr_eq(keeper, waiter))
     }
 
-    pub(super) fn look_at_clock(&self) {
+    fn look_at_clock(&self) {
         if let Some(keeper) = &self.timekeeper {
             keeper.look_at_clock();
+        }
+    }
+
+    /// Makes the timekeeper look at the clock if a lease may expire before it means to.
+    fn look_before(&self, expiry: Timestamp) {
+        if self.next_look.is_none_or(|look| expiry < look) {
+            self.look_at_clock();
         }
     }
 
@@ -220,11 +231,13 @@ impl Queues {
         let of_job = self.queues.get_mut(&Wanted::Job(job)).map(|queue| &mut queue.expiry);
         let mut is_earlier = false;
         for expiry in of_job.into_iter().chain([&mut self.first_expiry]).flatten() {
-            is_earlier |= deadline < *expiry;
-            *expiry = deadline.min(*expiry);
+            if deadline < *expiry {
+                *expiry = deadline;
+                is_earlier = true;
+            }
         }
         if is_earlier {
-            self.look_at_clock();
+            self.look_before(deadline);
         }
     }
 
@@ -251,7 +264,8 @@ impl Queues {
             let Wanted::Job(job) = wanted else { continue };
             self.wake_one(Cause::Returned(job));
         }
-        self.next_expiry()
+        self.next_look = self.next_expiry();
+        self.next_look
     }
 
     fn next_expiry(&self) -> Option<Timestamp> {
