@@ -21,7 +21,7 @@ use crate::types::command::{Event, Wanted};
 use queues::Queues;
 
 /// How often the timekeeper looks at the clock of the store, which may jump.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1_000 });
 
 /// Those who wait at one store.
 #[derive(Default)]
