@@ -244,3 +244,37 @@ fn commands_that_encounter_damage_leave_no_trace() {
     let (refused, applied) = (refused.into_inner(), applied.into_inner());
     assert!(refused > 100 && applied > 2_000, "{refused} refused, {applied} applied");
 }
+
+/// Promise 4.
+#[test]
+fn a_group_must_be_synced_if_it_completes_a_job() {
+    let engine = MemoryEngine::new();
+    let now: Timestamp = "2026-02-16T12:00:00Z".parse().unwrap();
+    engine.write(Flush::Now, &mut |txn| meta::initialize(txn, Caps::default())).unwrap();
+    let length = std::time::Duration::from_secs(60);
+    for command in [
+        Command::Register { name: "pc-1".into(), kind: "pc".into() },
+        Command::Create(vec![NewJob::new("a", 0..10)]),
+        Command::Lease(LeaseRequest::new(WorkerId(1), length)),
+    ] {
+        assert!(apply(&engine, &[&Stamped::new(now, command)])[0].is_ok());
+    }
+    let job = JobId(1);
+    let row: JobRow = access::load(&*engine.snapshot().unwrap(), &key::job(job)).unwrap().unwrap();
+    for (sequence, range, completes) in [(1, 0..5, false), (2, 5..10, true)] {
+        let action = Action::Checkpoint(Batch::of(&range, length));
+        let command = Command::Held(LeaseCommand { job, token: row.token, sequence, action });
+        let group = [Stamped::new(now, command), Stamped::new(now, Command::Flush)];
+        let mut must_be_synced = None;
+        engine
+            .write(Flush::Now, &mut |txn| {
+                let mut results = Vec::new();
+                let effects = apply_all(txn, &group.each_ref(), &mut results)?;
+                assert!(results.iter().all(Result::is_ok), "{results:?}");
+                must_be_synced = Some(effects.must_be_synced);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(must_be_synced, Some(completes), "{range:?}");
+    }
+}
