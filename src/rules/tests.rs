@@ -245,7 +245,7 @@ fn commands_that_encounter_damage_leave_no_trace() {
     assert!(refused > 100 && applied > 2_000, "{refused} refused, {applied} applied");
 }
 
-/// Promise 4.
+/// Promise 11.
 #[test]
 fn a_group_must_be_synced_if_it_completes_a_job() {
     let engine = MemoryEngine::new();
