@@ -46,7 +46,7 @@ enum Place {
     Engine(Arc<dyn Engine>),
 }
 
-/// What redb may keep in memory unless told otherwise: its own default is 1 GiB a process.
+/// The default size of redb's cache, whose own default is 1 GiB a process.
 const CACHE_BYTES: usize = 16 << 20;
 
 impl Builder {
@@ -140,7 +140,7 @@ impl Builder {
     /// - [`Error::NotAStore`] or [`Error::FormatVersion`] if the file is something else.
     /// - [`Error::Corrupted`] if it is damaged and that shows.
     /// - [`Error::Io`] if the file or its folder cannot be used.
-    /// - [`Error::Environment`] if a variable that was asked for is not a number.
+    /// - [`Error::Environment`] if an environment variable that it was told to read is not a number.
     /// - [`Error::Invalid`] if a cap is 0, or the settings contradict each other.
     pub fn open(self) -> Result<Store> {
         let mut wishes = self.caps;
@@ -220,7 +220,7 @@ impl Builder {
                 meta::initialize(txn, Caps::default())
             })
         };
-        // Opening a file for writing rewrites parts of it, even if it turns out not to be ours: so
+        // Opening a file for writing rewrites parts of it, even if it is not a milepost file: so
         // look first. What keeps a reader from looking, the opening itself will tell.
         if !read_only
             && matches!(source, Source::File(_))

@@ -25,7 +25,7 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
-/// The clock of the operating system: what a store uses unless told otherwise.
+/// The clock of the operating system, which a store uses by default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

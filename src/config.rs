@@ -27,7 +27,7 @@ pub mod limits {
     pub const IMPORT_SOURCE: usize = 64;
 }
 
-/// How many records each tier keeps. Caps belong to the file, not to whoever opens it.
+/// How many records each tier keeps. Caps are stored in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caps {
     /// History records over all workers.

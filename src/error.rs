@@ -48,7 +48,7 @@ pub enum Error {
         start: u64,
         /// One past the last position of the range that was refused.
         end: u64,
-        /// The job that stands in the way; `None` if it is another one of the same call.
+        /// The job that it overlaps with; `None` if it is another one of the same call.
         other: Option<JobId>,
         /// First position of the other job's range.
         other_start: u64,
@@ -97,13 +97,13 @@ pub enum Error {
         /// The end of the job's range.
         end: u64,
     },
-    /// The job's status does not allow what was asked.
+    /// The job's status does not allow the call.
     Status {
         /// The job in question.
         job: JobId,
         /// The status it has.
         status: JobStatus,
-        /// What was asked, such as `delete`.
+        /// The call, such as `delete`.
         action: &'static str,
     },
     /// The result of an earlier command of this lease is unknown: call [`Lease::retry`] first.

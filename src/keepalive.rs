@@ -1,4 +1,4 @@
-//! Keeping leases alive: one thread per store renews the leases whose holders asked for it.
+//! Keeping leases alive: one thread per store renews the leases that were requested with `keep_alive`.
 //!
 //! A renewal in the background is [`Command::KeepAlive`], which has no sequence number: it moves the
 //! deadline while the token is live, and changes nothing else. So the thread can repeat it after a
@@ -161,9 +161,9 @@ impl Shared {
                 continue;
             }
             drop(schedule);
-            let answers = committer.submit_all(group.iter().map(|id| renewal(*id, now)).collect());
+            let results = committer.submit_all(group.iter().map(|id| renewal(*id, now)).collect());
             schedule = self.schedule.lock();
-            schedule.settle(now, group.into_iter().zip(answers));
+            schedule.settle(now, group.into_iter().zip(results));
         }
     }
 
@@ -211,7 +211,7 @@ impl Schedule {
         }
     }
 
-    /// Makes every lease due if the clock was set back, or if that was asked for.
+    /// Makes every lease due if the clock was set back, or if [`Keeper::renew_all`] was called.
     fn look_at_the_clock(&mut self, now: Timestamp) {
         let is_set_back = now.after(LOOK_AGAIN) < self.latest;
         self.latest = if is_set_back { now } else { self.latest.max(now) };
@@ -256,7 +256,7 @@ impl Schedule {
                     self.queue.insert((kept.due, id));
                     continue;
                 }
-                Ok(other) => Error::invalid(format!("a renewal was answered with {other:?}")),
+                Ok(other) => Error::invalid(format!("a renewal returned {other:?}")),
                 Err(error) => error,
             };
             match error {

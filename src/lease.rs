@@ -238,8 +238,8 @@ impl Lease {
 
     fn deliver(&mut self, command: LeaseCommand) -> Result<Receipt> {
         let sequence = command.sequence;
-        let answer = self.store.submit(command.clone());
-        match &answer {
+        let result = self.store.submit(command.clone());
+        match &result {
             // Only once the store is reopened can anybody tell what became of it.
             Err(Error::Uncertain { .. }) => self.unanswered = Some(command),
             // Not applied this time: what was unanswered before still is.
@@ -263,7 +263,7 @@ impl Lease {
             Err(_) => self.unanswered = None,
             Ok(receipt) => self.acknowledge(sequence, *receipt),
         }
-        answer
+        result
     }
 
     fn acknowledge(&mut self, sequence: u64, receipt: Receipt) {

@@ -157,7 +157,7 @@ impl Store {
 
     // Reading
 
-    /// All that is stored, as of now. See [`Snapshot`] for what it can be asked.
+    /// All that is stored, as of now. See [`Snapshot`] for its queries.
     ///
     /// # Errors
     /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read;
@@ -227,7 +227,7 @@ impl Store {
         self.inner.close()
     }
 
-    /// Refuses what a forked child asks, before any lock is taken.
+    /// Refuses calls in a forked child, before any lock is taken.
     pub(crate) fn check_process(&self) -> Result<()> {
         self.inner.process.check()
     }
@@ -293,5 +293,5 @@ pub(crate) fn snapshot(
 }
 
 pub(crate) fn unexpected(answer: &Answer) -> Error {
-    Error::invalid(format!("a command was answered as another one is: {answer:?}"))
+    Error::invalid(format!("a command returned the result of another kind: {answer:?}"))
 }

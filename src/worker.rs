@@ -38,7 +38,7 @@ impl Worker {
         Worker { store, id, name: name.into() }
     }
 
-    /// The number that stands for this worker in the store.
+    /// The number of this worker in the store.
     #[must_use]
     pub fn id(&self) -> WorkerId {
         self.id
@@ -138,7 +138,7 @@ impl Request {
     /// Sends the request.
     ///
     /// # Errors
-    /// [`Error::UnknownJob`](crate::Error::UnknownJob) if it asks for a job that does not exist; [`Error::Invalid`](crate::Error::Invalid) if the
+    /// [`Error::UnknownJob`](crate::Error::UnknownJob) if it names a job that does not exist; [`Error::Invalid`](crate::Error::Invalid) if the
     /// length of the lease is out of bounds; [`Error::Storage`](crate::Error::Storage) or [`Error::Corrupted`](crate::Error::Corrupted) if
     /// the database cannot be read.
     pub fn lease(self) -> Result<Leasing> {
@@ -169,9 +169,9 @@ impl Request {
 pub enum Leasing {
     /// Here is a job.
     Leased(Lease),
-    /// Every job that is left is held by somebody.
+    /// Every wanted job that is left is leased to a worker.
     Busy(Busy),
-    /// Nothing is left to do: no job that was asked for is waiting or held.
+    /// Nothing is left to do: no wanted job is waiting or leased.
     Finished,
 }
 
@@ -183,12 +183,12 @@ impl Leasing {
     /// [`Error::Closed`](crate::Error::Closed) if the store is closed meanwhile; [`Error::Storage`](crate::Error::Storage) or [`Error::Corrupted`](crate::Error::Corrupted) if
     /// the database cannot be read.
     pub fn wait(self) -> Result<Option<Lease>> {
-        let mut answer = self;
+        let mut outcome = self;
         loop {
-            match answer {
+            match outcome {
                 Leasing::Leased(lease) => return Ok(Some(lease)),
                 Leasing::Finished => return Ok(None),
-                Leasing::Busy(busy) => answer = busy.wait_at_most(Duration::MAX)?,
+                Leasing::Busy(busy) => outcome = busy.wait_at_most(Duration::MAX)?,
             }
         }
     }
@@ -203,11 +203,11 @@ impl Leasing {
     }
 }
 
-/// All jobs that were asked for are held.
+/// All wanted jobs are leased by others.
 #[derive(Debug)]
 pub struct Busy {
     until: Timestamp,
-    /// What had happened before it asked.
+    /// What had happened before the request.
     seen: Seen,
     request: Request,
 }

@@ -34,7 +34,7 @@ use crate::types::command::{Effects, Reply, Stamped};
 /// Callers that may wait for a commit; others block until there is room.
 const QUEUE: usize = if cfg!(all(test, shuttle)) { 2 } else { 1024 };
 
-/// Commands that are applied in one transaction. A caller with more takes several turns.
+/// Commands that are applied in one transaction. A caller with more joins the queue several times.
 const GROUP: usize = if cfg!(all(test, shuttle)) { 3 } else { 1024 };
 
 pub(crate) type Results = Vec<Result<Reply>>;
@@ -141,12 +141,12 @@ impl Committer {
     }
 }
 
-/// What whoever has joined the queue must do.
+/// What a caller that has joined the queue must do.
 #[derive(Debug, PartialEq)]
 enum Entered {
     /// Nobody commits: call [`Committer::lead`].
     Leads,
-    /// Somebody commits, and sees to it that these commands are completed.
+    /// Another thread commits and completes these commands.
     Waits,
 }
 

@@ -27,7 +27,7 @@ struct Fleet {
     clock: ManualClock,
     store: Store,
     held: [AtomicBool; JOBS as usize],
-    /// How many positions are done, as far as somebody was told.
+    /// How many positions are done, as far as its holder was told.
     done: AtomicU64,
     closes: bool,
 }
@@ -141,7 +141,7 @@ fn settle<T>(lease: &mut Lease, act: &impl Fn(&mut Lease) -> Result<T>) -> Resul
     }
 }
 
-/// Promises 3 and 4. Whoever waits for a job has to hear of it when it is given back: no time
+/// Promises 3 and 4. A worker that waits for a job must be woken when it is released: no time
 /// passes here.
 #[test]
 fn a_job_has_one_holder_at_a_time_and_everything_is_counted_once() {

@@ -29,7 +29,7 @@ impl<T> Mutex<T> {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        // As parking_lot, which knows no poison.
+        // As parking_lot, whose locks are never poisoned.
         MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
@@ -38,13 +38,13 @@ impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_ref().expect("whoever waits cannot look")
+        self.0.as_ref().expect("it is absent only during a wait")
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect("whoever waits cannot look")
+        self.0.as_mut().expect("it is absent only during a wait")
     }
 }
 

@@ -16,7 +16,7 @@ impl Patience {
         Patience { since: Instant::now(), most }
     }
 
-    /// Whether it lasts; to be asked each time round.
+    /// Whether to wait any longer; to be called in each turn of a loop.
     pub(crate) fn lasts(&mut self) -> bool {
         self.since.elapsed() < self.most
     }
