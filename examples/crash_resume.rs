@@ -6,7 +6,7 @@
 //!
 //! The program starts itself a second time, as the worker `victim`, and kills that process once it
 //! has said that some checkpoints were acknowledged. Then it opens the file as the worker `heir`,
-//! waits for the dead process's lease to lapse, and goes on.
+//! waits for the dead process's lease to expire, and goes on.
 //!
 //! What it teaches: an acknowledged checkpoint survives `kill -9`, a lease gives the job back when
 //! its holder is gone, and each worker's statistics hold what that worker did, and no more.

@@ -228,7 +228,7 @@ fn damage(seed: u64, files: u64) -> Tally {
 }
 
 #[test]
-fn damaged_files_give_the_right_answer_or_an_error_when_checked_and_never_a_panic() {
+fn damaged_files_return_the_right_result_or_an_error_when_checked_and_never_panic() {
     let tally = within(PATIENCE, || damage(1, 400));
 
     println!("{tally:?}");

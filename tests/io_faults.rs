@@ -297,7 +297,7 @@ fn wherever_the_disk_fails_while_a_store_is_opened_it_can_be_once_the_disk_is_me
 
 /// Promise 13, with many callers in one commit.
 #[test]
-fn wherever_the_disk_fails_every_one_of_many_callers_gets_an_answer() {
+fn wherever_the_disk_fails_every_one_of_many_callers_gets_a_result() {
     let mut faults = 0;
     for after in (0..240).step_by(7) {
         let disk = Arc::new(Disk::default());

@@ -23,7 +23,7 @@ use milepost::{Batch, Error, JobId, NewJob, Scope, Sharing, Store};
 const ORDER: &str = "MILEPOST_TEST_ORDER";
 const LEASE: Duration = Duration::from_millis(250);
 const JOBS: u64 = 8;
-/// How long anything may take that depends on a lease lapsing, on a busy machine.
+/// How long anything may take that depends on a lease expiring, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 fn sharing(mode: &str) -> Sharing {

@@ -186,7 +186,7 @@ impl Race<'_> {
 /// says which.
 fn round(path: &Path, number: u64, ledger: &Ledger) -> bool {
     for truth in ledger.jobs.values() {
-        // A lease that was held when the store closed is taken up under a new token, or lapses.
+        // A lease that was held when the store closed is resumed under a new token, or expires.
         truth.lock().unwrap().holder = None;
     }
     let noon: Timestamp = "2026-02-16T12:00:00Z".parse().unwrap();
@@ -334,7 +334,7 @@ fn longest_waits(other: impl Fn(&Store) + Sync) -> (u64, u64) {
 /// Whoever comes while a commit is made waits for that one and is in the next. A busy machine may
 /// hold a thread back, so the best of a few tries counts.
 #[test]
-fn nobody_waits_for_more_than_a_few_commits() {
+fn no_caller_waits_for_more_than_a_few_commits() {
     within(PATIENCE, || {
         let tries = (0..5).map(|_| longest_waits(|store| store.compact().unwrap()));
         let tries: Vec<(u64, u64)> = tries.collect();

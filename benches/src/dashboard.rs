@@ -49,7 +49,7 @@ pub enum Question {
     OneJob,
     /// All jobs of the prefix.
     JobsOfPrefix,
-    /// The jobs that are held, the one whose lease lapses first first.
+    /// The jobs that are held, the one whose lease expires first first.
     Leases,
     /// How many rows the tables have.
     Rows,

@@ -68,7 +68,7 @@ fn a_checkpoint_that_was_not_made_is_missed() {
 }
 
 #[test]
-fn every_side_answers_alike() {
+fn every_side_returns_the_same() {
     let (_folder, ours) = in_one_order(Side::Milepost(Mode::Immediate));
     let mut ours = ours.rival.reader().unwrap();
     for side in [Side::SqliteTriggers(Flush::Full), Side::SqliteTuned(Flush::Full)] {
@@ -84,7 +84,7 @@ fn every_side_answers_alike() {
 }
 
 #[test]
-fn answers_that_differ_do_not_agree() {
+fn results_that_differ_do_not_agree() {
     let one = Answer::Progress(1, 2, 3.0);
 
     assert!(one.agrees_with(&Answer::Progress(1, 2, 3.0 + 1e-12)));

@@ -45,7 +45,7 @@ pub struct Fleet {
     pub store: Store,
     /// How many items were handled ever.
     pub put_in: u128,
-    /// What the machines hold at noon: dropped, a lease would be given back.
+    /// What the machines hold at noon: dropped, a lease would be released.
     _held: Vec<Lease>,
 }
 

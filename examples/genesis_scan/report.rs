@@ -80,7 +80,12 @@ fn print_jobs(out: &mut dyn Write, view: &Snapshot, puzzle: &Puzzle) -> Result<(
             figure(job.attempts),
         ]
     });
-    print_table(out, &title, ["job", "from", "to", "status", "checkpoints", "work", "lapses"], rows)
+    print_table(
+        out,
+        &title,
+        ["job", "from", "to", "status", "checkpoints", "work", "expires"],
+        rows,
+    )
 }
 
 fn print_tiers(out: &mut dyn Write, view: &Snapshot) -> Result<()> {

@@ -50,7 +50,7 @@ pub(crate) fn roll(sides: u64) -> u64 {
 
 /// Promises 4 and 13.
 #[test]
-fn every_caller_gets_its_own_answers_and_they_are_true() {
+fn every_caller_gets_its_own_results_and_they_are_true() {
     explore(1, || {
         let callers = Callers::on(Watched::new());
         // Few positions, so that some commands are refused for overlap.
@@ -65,7 +65,7 @@ fn every_caller_gets_its_own_answers_and_they_are_true() {
 
 /// Promise 4. Each position once, so that nothing hides behind another's command.
 #[test]
-fn after_a_failed_commit_everybody_is_answered_and_nothing_is_written_until_reopened() {
+fn after_a_failed_commit_every_caller_returns_and_nothing_is_written_until_reopened() {
     explore(1, || {
         let engine = Watched::new();
         let callers = Callers::on(engine.clone());
@@ -95,7 +95,7 @@ fn after_a_failed_commit_everybody_is_answered_and_nothing_is_written_until_reop
 
 /// Promise 13. Few schedules: shuttle prints each panic, though it is caught.
 #[test]
-fn a_panic_of_the_engine_leaves_nobody_waiting() {
+fn a_panic_of_the_engine_leaves_no_caller_waiting() {
     explore(20, || {
         let engine = Watched::new();
         let callers = Callers::on(engine.clone());
@@ -112,7 +112,7 @@ fn a_panic_of_the_engine_leaves_nobody_waiting() {
 
 /// Promise 13.
 #[test]
-fn closing_answers_all_who_wait_and_whoever_closes_returns_when_it_is_closed() {
+fn closing_completes_waiting_commands_and_returns_once_the_store_is_closed() {
     explore(1, || {
         let engine = Watched::new();
         let callers = Callers::on(engine.clone());
@@ -155,7 +155,7 @@ fn closing_ends_whatever_the_engine_does() {
 
 /// Promise 13: of a group, only the command that encounters a damaged row is refused.
 #[test]
-fn a_command_that_fails_after_its_first_write_takes_nobody_along() {
+fn a_command_that_fails_after_its_first_write_fails_alone() {
     explore(2, || {
         let engine = Watched::damaged();
         let callers = Callers::on(engine.clone());
@@ -200,7 +200,7 @@ fn completions_that_no_thread_waits_for_get_their_results() {
 
 /// Promise 13. Few schedules: shuttle prints each panic, though it is caught.
 #[test]
-fn a_completion_that_panics_harms_nobody_else() {
+fn a_completion_that_panics_affects_no_other() {
     explore(20, || {
         let callers = Callers::on(Watched::new());
         callers.complete_from(1, 100, Then::Panic);
@@ -237,7 +237,7 @@ fn a_caller_with_several_groups_takes_turns_with_others() {
 
 /// Promise 14, and a caller whose commands need several transactions.
 #[test]
-fn what_is_too_large_for_one_transaction_is_still_answered_in_order() {
+fn commands_too_large_for_one_transaction_complete_in_order() {
     explore(4, || {
         let callers = Callers::on(Watched::limited(8));
         callers.submit_at_once(100..108);

@@ -150,7 +150,7 @@ fn a_job_has_one_holder_at_a_time_and_everything_is_counted_once() {
 
 /// Promises 4 and 13.
 #[test]
-fn a_commit_that_fails_loses_no_answer_of_a_lease() {
+fn a_commit_that_fails_loses_no_result_of_a_lease() {
     explore(5, || {
         let fleet = Fleet::new(false);
         let fault = [Fault::CommitLost, Fault::CommitKept][roll(2) as usize];

@@ -92,7 +92,7 @@ fn live_batches_are_in_a_months_totals_and_not_in_its_rolled_part() {
 }
 
 #[test]
-fn a_range_of_days_includes_what_it_says_and_nobody_elses_days() {
+fn a_range_of_days_includes_its_ends_and_no_days_of_other_workers() {
     let scene = Scene::new(100);
     let workers = ["pc-01", "pc-02", "gpu-01"].map(|name| scene.worker(name).id());
     let days = ["2026-02-14", "2026-02-15", "2026-02-16"];

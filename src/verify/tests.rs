@@ -120,7 +120,7 @@ fn check(cases: &[Case]) {
 }
 
 #[test]
-fn rows_that_belong_to_nobody_are_named() {
+fn rows_without_an_owner_are_named() {
     check(&[
         (
             |scene| scene.delete(tables::LIFETIME, &key::worker(ANNE)),

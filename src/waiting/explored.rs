@@ -60,7 +60,7 @@ fn work(waiters: &Waiters, jobs: &Jobs, wanted: &Wanted) -> Option<&'static [u8]
 /// prefers the second; another wants the first, and a third fails when it is woken. Whichever job is
 /// left, the one who wants it gets it.
 #[test]
-fn nobody_sleeps_while_there_is_a_job_for_him() {
+fn no_waiter_sleeps_while_a_job_that_it_wants_is_available() {
     explore(2, || {
         let waiters = Arc::new(Waiters::default());
         let jobs = Arc::new(Jobs::default());
@@ -102,7 +102,7 @@ fn nobody_sleeps_while_there_is_a_job_for_him() {
 /// Four wait once each and leave for good, two of them for a job of their own: whoever still waits,
 /// one of them looks at the clock.
 #[test]
-fn somebody_keeps_time_while_anybody_waits() {
+fn one_waiter_keeps_time_while_any_waits() {
     explore(2, || {
         let waiters = Arc::new(Waiters::default());
         let left = Arc::new(AtomicUsize::new(0));

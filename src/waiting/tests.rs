@@ -68,7 +68,7 @@ fn woken_in_order(who: &[Wanted], events: Vec<Event>) -> Vec<usize> {
 }
 
 #[test]
-fn an_event_wakes_as_many_as_there_are_jobs_of_those_who_want_them() {
+fn an_event_wakes_one_waiter_per_job_among_those_that_want_it() {
     let who = [prefix("b"), Wanted::Any, prefix("a"), job(1), prefix("a"), Wanted::Any];
     assert_eq!(woken_in_order(&who, available("a", 1)), [1]);
     let one_by_one: Vec<Event> = (0..4).flat_map(|_| available("a", 1)).collect();
@@ -79,7 +79,7 @@ fn an_event_wakes_as_many_as_there_are_jobs_of_those_who_want_them() {
 }
 
 #[test]
-fn whoever_has_nothing_left_to_wait_for_is_woken() {
+fn a_waiter_is_woken_when_nothing_is_left_of_what_it_wants() {
     let who = [prefix("b"), job(1), Wanted::Any, job(1), job(2), Wanted::Any];
     let woken_by = |wanted| {
         let mut woken = woken_in_order(&who, vec![Event::NothingLeft(wanted)]);
@@ -93,7 +93,7 @@ fn whoever_has_nothing_left_to_wait_for_is_woken() {
 }
 
 #[test]
-fn what_happened_since_the_request_is_not_slept_through() {
+fn an_event_since_the_request_is_not_missed() {
     let event = |wanted: &Wanted| match wanted {
         Wanted::Any => available("b", 1),
         Wanted::Prefix(_) => available("a", 1),
@@ -114,7 +114,7 @@ fn what_happened_since_the_request_is_not_slept_through() {
 }
 
 #[test]
-fn the_next_is_woken_by_whoever_does_not_take_the_job() {
+fn a_waiter_that_does_not_take_the_job_wakes_the_next() {
     let waiters = Waiters::default();
     thread::scope(|scope| {
         let first = scope.spawn(|| wait(&waiters, &Wanted::Any));
@@ -138,7 +138,7 @@ fn the_next_is_woken_by_whoever_does_not_take_the_job() {
 }
 
 #[test]
-fn the_next_is_woken_though_whoever_was_woken_first_panics() {
+fn a_waiter_that_panics_wakes_the_next() {
     let waiters = Waiters::default();
     thread::scope(|scope| {
         let first = scope.spawn(|| {
@@ -195,7 +195,7 @@ impl Clocked {
 }
 
 #[test]
-fn somebody_keeps_time_though_whoever_did_leaves_for_good() {
+fn another_waiter_keeps_time_when_the_timekeeper_leaves() {
     let here = Clocked::new();
     let wait = |most| here.wait(&Wanted::Any, minutes(1), most);
     thread::scope(|scope| {
@@ -215,7 +215,7 @@ fn somebody_keeps_time_though_whoever_did_leaves_for_good() {
 }
 
 #[test]
-fn the_next_expiry_is_found_though_who_was_woken_for_the_first_got_a_lease() {
+fn the_next_expiry_is_found_after_the_waiter_woken_for_the_first_got_a_lease() {
     for wanted in [Wanted::Any, prefix("a"), job(2)] {
         let here = Clocked::new();
         let wait = |wanted: &Wanted, expiry| here.wait(wanted, expiry, Duration::MAX);
@@ -238,7 +238,7 @@ fn the_next_expiry_is_found_though_who_was_woken_for_the_first_got_a_lease() {
 
 /// Before the waiter sleeps, and while it does.
 #[test]
-fn a_lease_that_is_granted_meanwhile_and_expires_first_wakes_whoever_waits_for_it() {
+fn a_lease_that_is_granted_meanwhile_and_expires_first_wakes_a_waiter() {
     for wanted in [Wanted::Any, prefix("a"), job(1)] {
         for is_asleep in [false, true] {
             let here = Clocked::new();
@@ -280,7 +280,7 @@ fn a_request_is_repeated_if_more_leases_were_granted_meanwhile_than_are_remember
 }
 
 #[test]
-fn everybody_repeats_the_request_when_the_clock_was_set_back() {
+fn every_waiter_repeats_its_request_when_the_clock_was_set_back() {
     let here = Clocked::new();
     let hour = Duration::from_secs(3_600);
     *here.clock.lock() = START.after(hour);
@@ -309,7 +309,7 @@ fn everybody_repeats_the_request_when_the_clock_was_set_back() {
 }
 
 #[test]
-fn a_lease_that_may_have_expired_wakes_one_of_those_who_wait_for_any() {
+fn a_lease_that_may_have_expired_wakes_one_waiter() {
     let here = Clocked::new();
     let awake = AtomicUsize::new(0);
     thread::scope(|scope| {

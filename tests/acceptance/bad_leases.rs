@@ -89,7 +89,7 @@ fn every_command_under_a_stale_token_is_refused() {
 
 /// Promises 3 and 13.
 #[test]
-fn a_handle_that_ended_its_lease_is_told_so() {
+fn a_handle_that_ended_its_lease_gets_an_error_that_says_so() {
     let (scene, mut lease) = scene();
     lease.release().unwrap();
 

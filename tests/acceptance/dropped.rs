@@ -55,7 +55,7 @@ fn a_lease_that_is_dropped_without_a_panic_counts_no_attempt() {
     assert_eq!((job.status, job.attempts, job.last_error), (JobStatus::Pending, 0, None));
 }
 
-/// Promise 4: a checkpoint is unanswered when the worker panics.
+/// Promise 4: a checkpoint has no result yet when the worker panics.
 #[test]
 fn a_panic_settles_the_unanswered_checkpoint_before_the_attempt_fails() {
     for fault in [Fault::CommitLost, Fault::CommitKept] {

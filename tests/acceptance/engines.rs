@@ -219,7 +219,7 @@ fn a_job_with_many_findings_is_deleted_in_steps() {
 
 /// Promises 3 and 12.
 #[test]
-fn many_leases_lapse_at_once_on_every_engine() {
+fn many_leases_expire_at_once_on_every_engine() {
     for (name, scene) in engines() {
         for n in 0..300u64 {
             scene.create_job(NewJob::new("keys", n * 10..n * 10 + 10)).unwrap();
@@ -248,7 +248,7 @@ fn many_leases_lapse_at_once_on_every_engine() {
 
 /// Promise 3: also of a lease that no step has come to yet.
 #[test]
-fn a_lapsed_lease_is_not_resumed_however_many_there_are() {
+fn an_expired_lease_is_not_resumed_however_many_there_are() {
     for (name, scene) in engines() {
         let jobs = (0..20).map(|n| NewJob::new("keys", n * 10..n * 10 + 10));
         scene.create_jobs(jobs).unwrap();
@@ -260,7 +260,7 @@ fn a_lapsed_lease_is_not_resumed_however_many_there_are() {
 
         let again = worker.request(MINUTE).resume().lease().unwrap().leased().unwrap();
 
-        assert_eq!(again.attempts(), 1, "{name}: job {} had lapsed", again.job());
+        assert_eq!(again.attempts(), 1, "{name}: job {} had expired", again.job());
     }
 }
 

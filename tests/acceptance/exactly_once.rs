@@ -16,7 +16,7 @@ use crate::support::{DAY, MINUTE, NOON, Scene, advance, at, lease, relaxed};
 
 /// Promises 4 and 13: whichever call or commit fails, and in whichever way.
 #[test]
-fn wherever_a_workload_fails_repeating_what_has_no_answer_gives_exactly_once_totals() {
+fn wherever_a_workload_fails_repeating_uncertain_commands_leads_to_exactly_once_totals() {
     for fault in [Fault::Call, Fault::Panic, Fault::CommitLost, Fault::CommitKept] {
         let mut met = 0;
         while fails_at(met, fault) {

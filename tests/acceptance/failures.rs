@@ -1,5 +1,5 @@
-//! The storage fails: everybody is answered, nothing is half done, and what was left unanswered is
-//! done once after reopening.
+//! The storage fails: every call returns, nothing is half done, and an uncertain command is
+//! applied once after reopening.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -133,7 +133,7 @@ fn after_a_failure_the_store_stops_writing_but_not_reading_until_it_is_reopened(
 
 /// Promise 13.
 #[test]
-fn every_waiter_is_answered_when_the_storage_fails_and_goes_on_after_reopening() {
+fn every_waiting_caller_gets_an_error_when_the_storage_fails_and_goes_on_after_reopening() {
     const WORKERS: u64 = 8;
     const BATCHES: u64 = 60;
     for fault in FAULTS {
@@ -192,7 +192,7 @@ fn every_waiter_is_answered_when_the_storage_fails_and_goes_on_after_reopening()
 
 /// Promise 4.
 #[test]
-fn until_it_is_retried_an_unanswered_command_holds_back_the_next_one() {
+fn an_unanswered_command_must_be_retried_before_the_next_one() {
     for fault in [Fault::CommitLost, Fault::CommitKept, Fault::Panic] {
         let (scene, engine) = scene();
         let mut lease = begun(&scene);
@@ -282,7 +282,7 @@ fn a_lease_left_unanswered_is_resumed_under_a_token_of_its_own() {
 
 /// Promise 4.
 #[test]
-fn a_lease_dropped_after_reopening_settles_what_was_unanswered_and_gives_the_job_back() {
+fn a_lease_dropped_after_reopening_retries_its_unanswered_command_and_releases_the_job() {
     for fault in [Fault::CommitLost, Fault::CommitKept] {
         let (scene, engine) = scene();
         let mut held = begun(&scene);
@@ -299,7 +299,7 @@ fn a_lease_dropped_after_reopening_settles_what_was_unanswered_and_gives_the_job
 
 /// Promises 4 and 13: a panic of the storage in one transaction answers all that were in it.
 #[test]
-fn commands_sent_together_are_all_answered_and_repeated_once() {
+fn commands_sent_together_all_get_a_result_and_apply_once_when_repeated() {
     for fault in FAULTS {
         let (scene, engine) = scene();
         let begun = begun(&scene);

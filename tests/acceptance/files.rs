@@ -200,7 +200,7 @@ fn a_missing_file_is_made_by_a_writer_but_not_by_a_reader() {
 
 /// Promise 13.
 #[test]
-fn a_missing_folder_is_told() {
+fn a_missing_folder_is_named_in_the_error() {
     let (_folder, path) = in_a_folder("missing");
     let path = path.join("scan.milepost");
 
@@ -213,7 +213,7 @@ fn a_missing_folder_is_told() {
 
 /// Promise 13.
 #[test]
-fn a_folder_in_the_place_of_the_file_is_told() {
+fn a_folder_in_the_place_of_the_file_is_an_error() {
     let (_folder, path) = in_a_folder("folder.milepost");
     std::fs::create_dir(&path).unwrap();
 

@@ -168,7 +168,7 @@ fn a_job_fails_after_its_last_attempt_and_goes_on_from_its_cursor_until_then() {
 
 /// Promise 3: a job that kills its workers ends as failed, and not in a loop.
 #[test]
-fn a_lease_that_expires_without_progress_counts_once_somebody_takes_the_job() {
+fn a_lease_that_expires_without_progress_counts_once_another_worker_takes_the_job() {
     let scene = Scene::new();
     let job = scene.create_job(NewJob::new("site", 0..1_000).max_attempts(2)).unwrap();
     let worker = scene.pc("a");

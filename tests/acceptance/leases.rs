@@ -17,7 +17,7 @@ fn lease_of(worker: &Worker, job: JobId) -> milepost::Lease {
 
 /// Promise 3.
 #[test]
-fn a_worker_that_restarts_takes_its_own_lease_up_again_at_once() {
+fn a_worker_that_restarts_resumes_its_own_lease_at_once() {
     let scene = Scene::new();
     let jobs = scene.jobs(&["a", "b"]);
     let mut before = lease(&scene.pc("restarts"));
@@ -47,7 +47,7 @@ fn without_asking_for_it_a_worker_gets_another_job_than_the_one_it_holds() {
 
 /// Promise 3.
 #[test]
-fn resuming_does_not_take_what_another_worker_holds_or_a_lease_that_lapsed() {
+fn resuming_takes_neither_the_lease_of_another_worker_nor_an_expired_one() {
     let scene = Scene::new();
     let jobs = scene.jobs(&["a", "b"]);
     let (first, second) = (scene.pc("first"), scene.pc("second"));
@@ -58,7 +58,7 @@ fn resuming_does_not_take_what_another_worker_holds_or_a_lease_that_lapsed() {
     scene.clock.advance(MINUTE);
     let again = first.request(MINUTE).resume().lease().unwrap().leased().unwrap();
 
-    assert_eq!((again.job(), again.attempts()), (jobs[0], 1), "it lapsed, which is an attempt");
+    assert_eq!((again.job(), again.attempts()), (jobs[0], 1), "it expired, which is an attempt");
 }
 
 /// Promise 3.
@@ -165,7 +165,7 @@ fn a_lease_of_a_named_job_or_of_a_prefix_is_of_nothing_else() {
 
 /// Promise 3.
 #[test]
-fn the_answer_tells_all_leased_now_next_free_at_from_nothing_left_to_do() {
+fn the_outcome_distinguishes_all_jobs_leased_from_nothing_left_to_do() {
     let scene = Scene::new();
     scene.jobs(&["a", "b"]);
     let worker = scene.pc("w");
@@ -206,7 +206,7 @@ fn waiting_takes_over_the_job_of_a_crashed_worker() {
 
 /// Promise 3.
 #[test]
-fn a_lease_lapses_at_its_deadline_and_not_before() {
+fn a_lease_expires_at_its_deadline_and_not_before() {
     let scene = Scene::new();
     scene.jobs(&["a"]);
     let held = lease(&scene.pc("a"));
@@ -222,7 +222,7 @@ fn a_lease_lapses_at_its_deadline_and_not_before() {
 
 /// Promise 3.
 #[test]
-fn a_holder_whose_deadline_has_passed_but_whose_job_nobody_took_may_go_on() {
+fn a_holder_whose_lease_expired_may_go_on_while_its_job_is_not_leased_again() {
     let scene = Scene::new();
     scene.jobs(&["a", "b"]);
     let (slow, other) = (scene.pc("slow"), scene.pc("other"));
@@ -316,7 +316,7 @@ fn dropping_a_lease_gives_the_job_back_with_no_attempt_counted() {
 
 /// Promise 4.
 #[test]
-fn the_last_command_repeated_gets_its_first_answer_and_adds_nothing() {
+fn the_last_command_repeated_gets_its_first_result_and_adds_nothing() {
     let scene = Scene::new();
     scene.jobs(&["a"]);
     let worker = scene.pc("a");

@@ -76,7 +76,7 @@ fn a_second_worker_starts_from_the_crashed_ones_last_checkpoint_and_not_from_zer
     scene.clock.advance(MINUTE);
     let mut lease = lease(&second);
 
-    assert!(too_early.is_none(), "the first worker's lease had not lapsed yet");
+    assert!(too_early.is_none(), "the first worker's lease had not expired yet");
     assert_eq!(lease.resumed_at(), 1_000_000);
     assert_eq!(lease.next_batch(100).unwrap().range(), 1_000_000..1_000_100);
     advance(&mut lease, 1_000_000);

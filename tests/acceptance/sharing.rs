@@ -118,7 +118,7 @@ fn two_handles_in_one_process_exclude_each_other_too() {
 
 /// Promise 13.
 #[test]
-fn of_many_that_open_a_file_at_once_one_gets_it_and_the_others_are_told() {
+fn of_many_that_open_a_file_at_once_one_succeeds_and_the_others_get_locked() {
     for round in 0..20 {
         let (_folder, path) = in_a_folder("wanted.milepost");
         if round % 2 == 0 {
@@ -143,7 +143,7 @@ fn of_many_that_open_a_file_at_once_one_gets_it_and_the_others_are_told() {
 
 /// Promise 11.
 #[test]
-fn a_shared_file_cannot_be_relaxed_and_the_reason_is_told() {
+fn a_shared_file_cannot_be_relaxed_and_the_error_says_why() {
     let (_folder, path) = in_a_folder("shared.milepost");
     for sharing in [Sharing::SingleWriter, Sharing::MultiWriter] {
         let builder = relaxed(Store::builder(&path)).sharing(sharing);

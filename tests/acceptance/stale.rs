@@ -1,4 +1,4 @@
-//! Jobs whose holders make no progress: given back in one call.
+//! Jobs whose holders make no progress: released in one call.
 
 use milepost::{JobId, JobStatus, NewJob};
 

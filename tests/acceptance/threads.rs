@@ -110,7 +110,7 @@ fn one_named_job_is_leased_to_one_of_many_threads() {
 
 /// Promise 4.
 #[test]
-fn commits_of_many_threads_are_each_answered_with_their_own_answer() {
+fn commands_of_many_threads_each_get_their_own_result() {
     let scene = Scene::new();
     let workers: Vec<_> = (0..8).map(|n| scene.pc(&format!("worker {n}"))).collect();
     scene.create_jobs((0..8).map(|n| NewJob::new("keys", n * 1_000..n * 1_000 + 1_000))).unwrap();
@@ -138,7 +138,7 @@ fn commits_of_many_threads_are_each_answered_with_their_own_answer() {
 
 /// Promise 3.
 #[test]
-fn a_waiting_worker_is_woken_when_a_job_is_given_back() {
+fn a_waiting_worker_is_woken_when_a_job_is_released() {
     let scene = Scene::in_memory();
     scene.jobs(&["a"]);
     let mut held = lease(&scene.pc("a"));
@@ -157,7 +157,7 @@ fn a_waiting_worker_is_woken_when_a_job_is_given_back() {
             });
             begun.recv().unwrap();
             held.release().unwrap();
-            tells.recv_timeout(LONG).unwrap().expect("it was given back")
+            tells.recv_timeout(LONG).unwrap().expect("it was released")
         });
         assert_eq!(held.resumed_at(), round * 10);
     }
@@ -165,7 +165,7 @@ fn a_waiting_worker_is_woken_when_a_job_is_given_back() {
 
 /// Promise 3.
 #[test]
-fn a_waiting_worker_goes_home_when_the_last_job_is_completed() {
+fn a_waiting_worker_gets_none_when_the_last_job_is_completed() {
     let scene = Scene::in_memory();
     scene.jobs(&["a"]);
     let mut held = lease(&scene.pc("a"));
@@ -277,7 +277,7 @@ fn commands_that_wait_are_committed_together_and_readers_do_not_wait_for_them() 
 
 /// Promise 13.
 #[test]
-fn closing_answers_everyone_who_waits_and_refuses_everyone_who_comes_later() {
+fn closing_completes_waiting_commands_and_refuses_later_ones() {
     let gate = Watched::<Gate>::new();
     let mut scene = Scene::on(gate.clone());
     scene.jobs(&["a"]);

@@ -44,7 +44,7 @@ fn two_jobs(round: u64) -> (Scene, JobId, Lease) {
 
 /// Promise 13: though other jobs of the prefix are left.
 #[test]
-fn who_waits_for_one_job_learns_when_it_has_ended() {
+fn a_worker_that_waits_for_one_job_is_woken_when_it_has_ended() {
     type End = fn(&Scene, &mut Lease) -> Result<()>;
     let ends: [End; 3] = [
         |_, held| held.checkpoint(held.next_batch(10).unwrap()).map(|_| ()),
@@ -82,7 +82,7 @@ fn advance_until_ended<T>(scene: &Scene, thread: &thread::ScopedJoinHandle<'_, T
 
 /// Promise 3: whether its holder resumed the job, or released it to another one who waited.
 #[test]
-fn who_waits_learns_of_a_lease_that_is_granted_meanwhile_and_expires_first() {
+fn a_waiting_worker_is_woken_when_a_lease_expires_that_was_granted_meanwhile() {
     for (of_one_job, resumed) in [(false, false), (false, true), (true, false), (true, true)] {
         let scene = Scene::in_memory();
         let job = scene.jobs(&["a"])[0];
@@ -160,7 +160,7 @@ fn a_job_that_becomes_available_wakes_one_of_many() {
 
 /// Promise 13: the damaged job is the only one that nobody holds.
 #[test]
-fn a_damaged_job_keeps_nobody_from_waiting_for_the_others() {
+fn a_damaged_job_does_not_keep_workers_from_waiting_for_the_others() {
     let engine = Arc::new(MemoryEngine::new());
     let scene = Scene::on(engine.clone());
     let jobs = scene.jobs(&["a", "b"]);
