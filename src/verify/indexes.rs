@@ -1,7 +1,5 @@
 //! Checks of the indexes of jobs, in both directions, and of the sums over the jobs of a prefix.
 
-use std::collections::BTreeMap;
-
 use super::{Check, ensure};
 use crate::error::Result;
 use crate::query::rows;
@@ -88,30 +86,29 @@ impl Check<'_> {
         })
     }
 
-    /// Checks the rows of prefixes against the sums over their jobs, and the queue of heads against
-    /// both.
-    pub(super) fn prefixes(&self, sums: &BTreeMap<Vec<u8>, PrefixRow>) -> Result<()> {
+    /// Checks the row of a prefix against the sums over its jobs.
+    pub(super) fn prefix(&self, prefix: &[u8], sums: &PrefixRow) -> Result<()> {
+        let row: Option<PrefixRow> = load(self.view.txn(), prefix)?;
+        let name = format_args!("prefix {}", Prefix(prefix.to_vec()));
+        let rule = |holds, rule: &str| ensure(holds, tables::PREFIXES, name, rule);
+        rule(row.is_some(), "it has a row while it has jobs")?;
+        let row = row.unwrap_or_default();
+        rule(row.jobs == sums.jobs, "it counts its jobs by status")?;
+        rule(row.positions == sums.positions, "it adds up the positions of its jobs")?;
+        rule(row.done == sums.done, "it adds up what is done in jobs that nobody holds")?;
+        rule(row.busy_us == sums.busy_us, "it adds up the time of jobs that nobody holds")?;
+        rule(row.frontier >= sums.frontier, "its frontier is not before the end of any job")
+    }
+
+    /// Checks how many rows of prefixes there are, their heads, and the queue of heads.
+    pub(super) fn prefixes(&self, expected: u64) -> Result<()> {
         let prefixes = self.each_row(
             ALL,
             |key| key::as_prefix(key).map(<[u8]>::to_vec),
-            |prefix, row: PrefixRow| {
-                let name = format_args!("prefix {}", Prefix(prefix.clone()));
-                let rule = |holds, rule: &str| ensure(holds, tables::PREFIXES, name, rule);
-                let empty = PrefixRow::default();
-                let sum = sums.get(&prefix).unwrap_or(&empty);
-                rule(row.jobs == sum.jobs, "it counts its jobs by status")?;
-                rule(row.positions == sum.positions, "it adds up the positions of its jobs")?;
-                rule(row.done == sum.done, "it adds up what is done in jobs that nobody holds")?;
-                rule(row.busy_us == sum.busy_us, "it adds up the time of jobs that nobody holds")?;
-                rule(
-                    row.frontier >= sum.frontier,
-                    "its frontier is not before the end of any job",
-                )?;
-                self.head(&prefix, &row)
-            },
+            |prefix, row: PrefixRow| self.head(&prefix, &row),
         )?;
-        let rule = format_args!("{prefixes} rows for {} prefixes that have jobs", sums.len());
-        ensure(prefixes == sums.len() as u64, tables::PREFIXES, "the last prefix", rule)?;
+        let rule = format_args!("{prefixes} rows for {expected} prefixes that have jobs");
+        ensure(prefixes == expected, tables::PREFIXES, "the last prefix", rule)?;
         self.each_entry(tables::JOB_QUEUE, |key, value| {
             let (priority, id) = rows::parsed(tables::JOB_QUEUE, key, key::as_queue)?;
             let row: Option<PrefixRow> = load(self.view.txn(), value)?;

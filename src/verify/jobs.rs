@@ -1,7 +1,5 @@
 //! Checks of jobs and their ranges.
 
-use std::collections::BTreeMap;
-
 use super::{Check, ensure};
 use crate::config::limits;
 use crate::error::Result;
@@ -16,21 +14,18 @@ impl Check<'_> {
     /// Checks jobs and their indexes. Returns how many jobs there are.
     pub(super) fn jobs(&self) -> Result<u64> {
         let mut counts = [0; JobStatus::ALL.len()];
-        let mut sums: BTreeMap<Vec<u8>, PrefixRow> = BTreeMap::new();
         let jobs = self.each_row(ALL, key::as_job, |id, row: JobRow| {
             counts[row.status as usize] += 1;
-            self.job(id, &row)?;
-            add(sums.entry(row.prefix.clone()).or_default(), &row);
-            Ok(())
+            self.job(id, &row)
         })?;
         let counted = self.control().jobs;
         let rule =
             format_args!("it counts the jobs of each status, {counts:?} and not {counted:?}");
         ensure(counts == counted, tables::META, "control", rule)?;
 
-        self.ranges()?;
         self.indexes()?;
-        self.prefixes(&sums)?;
+        let prefixes = self.ranges()?;
+        self.prefixes(prefixes)?;
         Ok(jobs)
     }
 
@@ -71,9 +66,12 @@ impl Check<'_> {
         self.is_indexed(id, row)
     }
 
-    /// Checks the entries of job_ranges against their jobs, and that neighbours do not overlap.
-    fn ranges(&self) -> Result<()> {
+    /// Checks the entries of job_ranges against their jobs, that neighbours do not overlap, and the
+    /// row of each prefix against the sums over its jobs. Returns how many prefixes there are.
+    fn ranges(&self) -> Result<u64> {
         let mut before: Option<(JobId, JobRow)> = None;
+        let mut sums = PrefixRow::default();
+        let mut prefixes = 0;
         self.each_entry(tables::JOB_RANGES, |key, value| {
             let (prefix, start) = rows::parsed(tables::JOB_RANGES, key, key::as_job_range)?;
             let Number(number) = rows::decoded(tables::JOB_RANGES, key, value)?;
@@ -88,10 +86,20 @@ impl Check<'_> {
                 let apart = other_row.prefix != row.prefix || other_row.end <= row.start;
                 let rule = format_args!("it does not overlap job {other} of the same prefix");
                 ensure(apart, tables::JOBS, format_args!("job {id}"), rule)?;
+                if other_row.prefix != row.prefix {
+                    self.prefix(&other_row.prefix, &std::mem::take(&mut sums))?;
+                    prefixes += 1;
+                }
             }
+            add(&mut sums, &row);
             before = Some((id, row));
             Ok(())
-        })
+        })?;
+        if let Some((_, last)) = before {
+            self.prefix(&last.prefix, &sums)?;
+            prefixes += 1;
+        }
+        Ok(prefixes)
     }
 }
 

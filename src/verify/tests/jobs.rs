@@ -232,7 +232,7 @@ fn prefixes_that_add_up_to_something_else_are_named() {
         ),
         (
             |s| s.delete(tables::PREFIXES, b"beta"),
-            (tables::PREFIXES, "the last prefix", "1 rows for 2 prefixes"),
+            (tables::PREFIXES, "prefix beta", "it has a row while it has jobs"),
         ),
     ]);
 }
