@@ -186,8 +186,8 @@ fn create_jobs(store: &Store, puzzle: &Puzzle, ranges: &[Range<u64>], path: &Pat
     let jobs = ranges.iter().map(|range| NewJob::new(puzzle.prefix(), range.clone()));
     match store.create_jobs(jobs) {
         Ok(_) => Ok(()),
-        Err(milepost::Error::Overlap { .. }) if ranges_in(store, puzzle)? == ranges => Ok(()),
-        Err(error @ milepost::Error::Overlap { .. }) => Err(format!(
+        Err(milepost::Error::RangeOverlap { .. }) if ranges_in(store, puzzle)? == ranges => Ok(()),
+        Err(error @ milepost::Error::RangeOverlap { .. }) => Err(format!(
             "{} holds a scan with another --full or --jobs ({error}): run it with the same ones, start over \
              with --fresh, or name another --store",
             path.display()

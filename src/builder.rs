@@ -140,7 +140,7 @@ impl Builder {
     /// - [`Error::NotAStore`] or [`Error::FormatVersion`] if the file is something else.
     /// - [`Error::Corrupted`] if it is damaged and that shows.
     /// - [`Error::Io`] if the file or its folder cannot be used.
-    /// - [`Error::Environment`] if an environment variable that it was told to read is not a number.
+    /// - [`Error::InvalidVariable`] if an environment variable that it was told to read is not a number.
     /// - [`Error::Invalid`] if a cap is 0, or the settings contradict each other.
     pub fn open(self) -> Result<Store> {
         let mut wishes = self.caps;

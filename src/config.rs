@@ -73,7 +73,7 @@ impl CapsChange {
     /// Zero or less stands for the default, and under 100 is accepted; both log a warning.
     ///
     /// # Errors
-    /// [`Error::Environment`] if a variable is not a number.
+    /// [`Error::InvalidVariable`] if a variable is not a number.
     pub fn from_env() -> Result<CapsChange> {
         CapsChange::from_lookup(|name| {
             std::env::var_os(name).map(|v| v.to_string_lossy().into_owned())
@@ -87,7 +87,7 @@ impl CapsChange {
             let number: i128 = value
                 .trim()
                 .parse()
-                .map_err(|_| Error::Environment { variable, value: value.clone() })?;
+                .map_err(|_| Error::InvalidVariable { variable, value: value.clone() })?;
             if number <= 0 {
                 tracing::warn!(variable, value, default, "not above zero: taking the default");
                 return Ok(Some(default));
@@ -99,7 +99,7 @@ impl CapsChange {
                     "a cap this low makes records leave almost at once"
                 );
             }
-            u32::try_from(number).map(Some).map_err(|_| Error::Environment { variable, value })
+            u32::try_from(number).map(Some).map_err(|_| Error::InvalidVariable { variable, value })
         };
         Ok(CapsChange {
             history: read("WORKER_HISTORY_LIMIT", default.history)?,

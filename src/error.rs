@@ -24,7 +24,7 @@ pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// A name, text, key or payload is empty or longer than its limit. Shorten it.
-    Length {
+    InvalidLength {
         /// What is too short or too long, such as `worker name`.
         what: &'static str,
         /// Its length in bytes, or in entries where it is a list.
@@ -43,7 +43,7 @@ pub enum Error {
     },
     /// The range overlaps that of another job with the same prefix. Nothing of the call was
     /// stored, also when it named many jobs.
-    Overlap {
+    RangeOverlap {
         /// First position of the range that was refused.
         start: u64,
         /// One past the last position of the range that was refused.
@@ -78,14 +78,14 @@ pub enum Error {
         expected: u64,
     },
     /// The sequence number of the last command came again, with other content.
-    Altered {
+    CommandAltered {
         /// The job in question.
         job: JobId,
         /// The number that was presented twice.
         sequence: u64,
     },
     /// A checkpoint does not move the cursor forward within its job's range.
-    Cursor {
+    CursorMismatch {
         /// The job in question.
         job: JobId,
         /// Where the checkpoint says its batch started.
@@ -98,7 +98,7 @@ pub enum Error {
         end: u64,
     },
     /// The job's status does not allow the call.
-    Status {
+    WrongStatus {
         /// The job in question.
         job: JobId,
         /// The status it has.
@@ -137,7 +137,7 @@ pub enum Error {
         number: u64,
     },
     /// An environment variable does not hold a number.
-    Environment {
+    InvalidVariable {
         /// The name of the variable.
         variable: &'static str,
         /// What it holds.
@@ -239,7 +239,7 @@ pub enum Error {
     /// after the fork. Nothing was changed; what the parent does with the store is not disturbed.
     Forked,
     /// The command needs a larger transaction than the storage engine allows. Split it.
-    TooLarge,
+    TransactionTooLarge,
     /// Something still uses the store, such as a snapshot during a compaction.
     InUse {
         /// What has to end first.
@@ -322,5 +322,5 @@ pub(crate) fn check_length(
     if (min..=max).contains(&length) {
         return Ok(());
     }
-    Err(Error::Length { what, length, min, max })
+    Err(Error::InvalidLength { what, length, min, max })
 }

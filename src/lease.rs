@@ -155,9 +155,9 @@ impl Lease {
     ///
     /// # Errors
     /// - [`Error::LeaseLost`] if the job was given to another or ended: nothing was changed.
-    /// - [`Error::Cursor`] if the batch does not start at the cursor, is empty or ends past the
+    /// - [`Error::CursorMismatch`] if the batch does not start at the cursor, is empty or ends past the
     ///   end of the job.
-    /// - [`Error::Length`] if the batch holds too much.
+    /// - [`Error::InvalidLength`] if the batch holds too much.
     /// - [`Error::Uncertain`] if the commit failed; see [`retry`](Lease::retry).
     /// - [`Error::RolledBack`] if a relaxed store lost its latest commits, and the cursor with
     ///   them: go on from [`next_batch`](Lease::next_batch).
@@ -248,7 +248,7 @@ impl Lease {
                 | Error::Storage { .. }
                 | Error::Corrupted { .. }
                 | Error::Internal { .. }
-                | Error::TooLarge
+                | Error::TransactionTooLarge
                 | Error::InUse { .. }
                 | Error::Closed
                 | Error::Forked,

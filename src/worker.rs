@@ -77,7 +77,7 @@ impl Worker {
     /// finding under this key already, that one stays, and this returns false.
     ///
     /// # Errors
-    /// [`Error::UnknownJob`](crate::Error::UnknownJob) if the job does not exist (any more); [`Error::Length`](crate::Error::Length) if key or
+    /// [`Error::UnknownJob`](crate::Error::UnknownJob) if the job does not exist (any more); [`Error::InvalidLength`](crate::Error::InvalidLength) if key or
     /// payload are too long.
     pub fn late_finding(
         &self,
@@ -246,7 +246,7 @@ impl Store {
     /// A name identifies a worker, but guards nothing: leases are guarded by their tokens.
     ///
     /// # Errors
-    /// [`Error::Length`](crate::Error::Length) if name or kind is empty, or longer than 255 and 64 bytes.
+    /// [`Error::InvalidLength`](crate::Error::InvalidLength) if name or kind is empty, or longer than 255 and 64 bytes.
     pub fn worker(&self, name: &str, kind: &str) -> Result<Worker> {
         let register = Command::Register { name: name.to_string(), kind: kind.to_string() };
         match self.submit_one(register)? {

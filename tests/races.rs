@@ -97,7 +97,7 @@ impl Race<'_> {
     fn cancel(&self, job: JobId) -> Result<()> {
         match self.store.cancel_job(job) {
             Ok(()) => {}
-            Err(Error::Status { .. }) => return Ok(()),
+            Err(Error::WrongStatus { .. }) => return Ok(()),
             Err(error) => return Err(error),
         }
         let token = self.store.snapshot()?.job(job)?.unwrap().token.number();

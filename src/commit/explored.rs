@@ -59,7 +59,9 @@ fn every_caller_gets_its_own_results_and_they_are_true() {
         let outcomes = callers.join();
 
         outcomes.agree_with_the_store();
-        assert!(outcomes.all().all(|answer| matches!(answer, Ok(_) | Err(Error::Overlap { .. }))));
+        assert!(
+            outcomes.all().all(|answer| matches!(answer, Ok(_) | Err(Error::RangeOverlap { .. })))
+        );
     });
 }
 

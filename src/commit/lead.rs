@@ -106,7 +106,7 @@ impl Committer {
                     let (first, second) = chunk.split_at(chunk.len() / 2);
                     rest.extend([second, first]);
                 }
-                Err(EngineError::TooLarge) => done.results.push(Err(Error::TooLarge)),
+                Err(EngineError::TooLarge) => done.results.push(Err(Error::TransactionTooLarge)),
                 Err(error) => {
                     let error = match error {
                         // Not a row but the engine itself: it stops the store like any failure.

@@ -7,16 +7,16 @@ use super::Error;
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Length { what, length: 0, min, .. } if *min > 0 => {
+            Error::InvalidLength { what, length: 0, min, .. } if *min > 0 => {
                 write!(f, "the {what} is empty")
             }
-            Error::Length { what, length, max, .. } => {
+            Error::InvalidLength { what, length, max, .. } => {
                 write!(f, "the {what} has a length of {length}, over the limit of {max}")
             }
             Error::EmptyRange { start, end } => {
                 write!(f, "the range {start}..{end} holds no position")
             }
-            Error::Overlap { start, end, other, other_start, other_end } => {
+            Error::RangeOverlap { start, end, other, other_start, other_end } => {
                 write!(
                     f,
                     "the range {start}..{end} overlaps {other_start}..{other_end}, the range of "
@@ -37,25 +37,25 @@ impl fmt::Display for Error {
                     "command {sequence} of job {job} is out of sequence: the next one is {expected}"
                 )
             }
-            Error::Altered { job, sequence } => {
+            Error::CommandAltered { job, sequence } => {
                 write!(f, "command {sequence} of job {job} was already applied with other content")
             }
-            Error::Cursor { job, to, end, .. } if to > end => {
+            Error::CursorMismatch { job, to, end, .. } if to > end => {
                 write!(f, "a checkpoint of job {job} to {to} lies past the end of its range, {end}")
             }
-            Error::Cursor { job, from, cursor, .. } if from != cursor => {
+            Error::CursorMismatch { job, from, cursor, .. } if from != cursor => {
                 write!(
                     f,
                     "a checkpoint of job {job} starts at {from}, but its cursor is at {cursor}"
                 )
             }
-            Error::Cursor { job, to, cursor, .. } => {
+            Error::CursorMismatch { job, to, cursor, .. } => {
                 write!(
                     f,
                     "a checkpoint of job {job} to {to} does not move its cursor forward from {cursor}"
                 )
             }
-            Error::Status { job, status, action } => {
+            Error::WrongStatus { job, status, action } => {
                 write!(f, "cannot {action} job {job}: it is {status}")
             }
             Error::Unanswered { job } => {
@@ -77,7 +77,7 @@ impl fmt::Display for Error {
                     "import {number} from {source_name:?} was already applied with other records"
                 )
             }
-            Error::Environment { variable, value } => {
+            Error::InvalidVariable { variable, value } => {
                 write!(f, "the environment variable {variable} is not a number: {value:?}")
             }
             Error::Locked { path, hint } => {
@@ -116,7 +116,7 @@ impl fmt::Display for Error {
             Error::Forked => f.write_str(
                 "the store was opened by the process that this one was forked from, and works only there",
             ),
-            Error::TooLarge => {
+            Error::TransactionTooLarge => {
                 f.write_str("the command needs a larger transaction than the storage engine allows")
             }
             Error::InUse { what } => write!(f, "the store is still in use: {what}"),

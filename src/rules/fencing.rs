@@ -110,7 +110,7 @@ fn check_turn(
         return if digest == row.digest {
             Ok(Some(first))
         } else {
-            Err(Error::Altered { job, sequence })
+            Err(Error::CommandAltered { job, sequence })
         };
     }
     check_is_live(job, row)?;
@@ -146,7 +146,7 @@ fn check_batch(job: JobId, row: &JobRow, batch: &Batch) -> Result<(), Error> {
     let JobRow { cursor, end, .. } = *row;
     let (from, to) = (batch.start, batch.end);
     if from != cursor || to <= from || to > end {
-        return Err(Error::Cursor { job, from, to, cursor, end });
+        return Err(Error::CursorMismatch { job, from, to, cursor, end });
     }
     Ok(())
 }

@@ -62,7 +62,7 @@ fn check_among_themselves(jobs: &[NewJob]) -> Result<(), Error> {
     sorted.sort_by_key(|job| (&job.prefix, job.start));
     for pair in sorted.windows(2) {
         if pair[0].prefix == pair[1].prefix && pair[1].start < pair[0].end {
-            return Err(Error::Overlap {
+            return Err(Error::RangeOverlap {
                 start: pair[1].start,
                 end: pair[1].end,
                 other: None,
@@ -93,7 +93,7 @@ fn check_neighbours(txn: &dyn Write, job: &NewJob) -> Applied<()> {
         let id = JobId(id.map_err(|why| undecodable(tables::JOB_RANGES, &key, &why))?.0);
         let other = load_job(txn, id)?;
         if other.start < job.end && job.start < other.end {
-            return Err(Failure::Rejected(Error::Overlap {
+            return Err(Failure::Rejected(Error::RangeOverlap {
                 start: job.start,
                 end: job.end,
                 other: Some(id),
@@ -230,5 +230,5 @@ fn check_status(
     if allowed.contains(&row.status) {
         return Ok(());
     }
-    Err(Error::Status { job, status: row.status, action })
+    Err(Error::WrongStatus { job, status: row.status, action })
 }

@@ -115,7 +115,7 @@ impl From<EngineError> for Error {
             EngineError::Corrupted(what) | EngineError::DamagedRow(what) => {
                 Error::Corrupted { what }
             }
-            EngineError::TooLarge => Error::TooLarge,
+            EngineError::TooLarge => Error::TransactionTooLarge,
             EngineError::InUse(what) => Error::InUse { what },
             EngineError::Closed => Error::Closed,
             EngineError::Forked => Error::Forked,

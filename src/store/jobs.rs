@@ -11,9 +11,9 @@ impl Store {
     /// Creates a job.
     ///
     /// # Errors
-    /// - [`Error::Length`] if the prefix is empty or longer than 255 bytes.
+    /// - [`Error::InvalidLength`] if the prefix is empty or longer than 255 bytes.
     /// - [`Error::EmptyRange`] if the range holds no position.
-    /// - [`Error::Overlap`] if another job of the prefix covers some of it.
+    /// - [`Error::RangeOverlap`] if another job of the prefix covers some of it.
     pub fn create_job(&self, job: NewJob) -> Result<JobId> {
         let created = self.create_jobs([job])?;
         created.first().copied().ok_or_else(|| Error::invalid("no job was created"))
@@ -47,7 +47,7 @@ impl Store {
     /// [`Error::LeaseLost`].
     ///
     /// # Errors
-    /// [`Error::UnknownJob`]; [`Error::Status`] if it has ended.
+    /// [`Error::UnknownJob`]; [`Error::WrongStatus`] if it has ended.
     pub fn cancel_job(&self, job: JobId) -> Result<()> {
         self.submit_one(Command::Cancel(job)).map(|_| ())
     }
@@ -56,7 +56,7 @@ impl Store {
     /// counted.
     ///
     /// # Errors
-    /// [`Error::UnknownJob`]; [`Error::Status`] if it neither failed nor was cancelled.
+    /// [`Error::UnknownJob`]; [`Error::WrongStatus`] if it neither failed nor was cancelled.
     pub fn retry_job(&self, job: JobId) -> Result<()> {
         self.submit_one(Command::Retry(job)).map(|_| ())
     }
@@ -64,7 +64,7 @@ impl Store {
     /// Deletes a job that has ended, with its findings. What workers did for it stays counted.
     ///
     /// # Errors
-    /// [`Error::UnknownJob`]; [`Error::Status`] if it has not ended.
+    /// [`Error::UnknownJob`]; [`Error::WrongStatus`] if it has not ended.
     pub fn delete_job(&self, job: JobId) -> Result<()> {
         self.submit_one(Command::Delete(job))?;
         // The job is gone. What is left of its findings goes with later commits.
@@ -105,7 +105,7 @@ impl Store {
     ///
     /// # Errors
     /// - [`Error::LeaseLost`] if the token is not the job's present one.
-    /// - [`Error::OutOfSequence`] or [`Error::Altered`] if the sequence number does not fit.
+    /// - [`Error::OutOfSequence`] or [`Error::CommandAltered`] if the sequence number does not fit.
     /// - else as the methods of [`Lease`](crate::Lease).
     pub fn submit(&self, command: LeaseCommand) -> Result<Receipt> {
         match self.submit_one(Command::Held(command))? {

@@ -28,7 +28,7 @@ fn assert_length<T: std::fmt::Debug>(
     text: &str,
 ) {
     let error = refused(scene, call);
-    assert!(matches!(error, Error::Length { .. }), "{error:?}");
+    assert!(matches!(error, Error::InvalidLength { .. }), "{error:?}");
     assert_eq!(error.to_string(), text);
 }
 
@@ -212,7 +212,7 @@ fn a_prefix_that_is_not_utf_8_is_a_prefix_like_any_other() {
     }
 
     let error = refused(&scene, || scene.create_job(NewJob::new(b"\xff\xfe", 50..60)));
-    assert!(matches!(error, Error::Overlap { .. }), "{error:?}");
+    assert!(matches!(error, Error::RangeOverlap { .. }), "{error:?}");
     let names: Vec<String> = scene
         .snapshot()
         .unwrap()

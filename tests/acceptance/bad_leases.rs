@@ -120,7 +120,10 @@ fn a_cursor_behind_or_unmoved_is_refused() {
         (301, 400, "starts at 301, but its cursor is at 300"),
     ] {
         let error = refused(&scene, || scene.submit(command(&lease, 3, checkpoint(from, to))));
-        assert!(matches!(error, Error::Cursor { cursor: 300, end: 1_100, .. }), "{error:?}");
+        assert!(
+            matches!(error, Error::CursorMismatch { cursor: 300, end: 1_100, .. }),
+            "{error:?}"
+        );
         assert!(error.to_string().ends_with(text), "{error}");
     }
 }
@@ -132,7 +135,7 @@ fn a_cursor_past_the_end_is_refused() {
 
     for to in [1_101, u64::MAX] {
         let error = refused(&scene, || lease.checkpoint(Batch::of(&(300..to), MINUTE)));
-        assert!(matches!(error, Error::Cursor { .. }), "{error:?}");
+        assert!(matches!(error, Error::CursorMismatch { .. }), "{error:?}");
         let text = format!("to {to} lies past the end of its range, 1100");
         assert!(error.to_string().ends_with(&text), "{error}");
     }
@@ -149,7 +152,7 @@ fn a_checkpoint_repeated_under_a_new_number_is_refused() {
 
     let error = refused(&scene, || scene.submit(command(&lease, 3, checkpoint(200, 300))));
 
-    assert!(matches!(error, Error::Cursor { from: 200, cursor: 300, .. }), "{error:?}");
+    assert!(matches!(error, Error::CursorMismatch { from: 200, cursor: 300, .. }), "{error:?}");
 }
 
 /// Promises 4 and 13.
@@ -162,7 +165,7 @@ fn the_last_number_with_other_content_is_refused() {
     {
         let error = refused(&scene, || scene.submit(command(&lease, 2, action)));
 
-        assert!(matches!(error, Error::Altered { sequence: 2, .. }), "{error:?}");
+        assert!(matches!(error, Error::CommandAltered { sequence: 2, .. }), "{error:?}");
         assert!(error.to_string().contains("already applied with other content"), "{error}");
     }
 }
@@ -203,7 +206,7 @@ fn an_overlong_reason_is_refused_where_it_is_not_cut() {
 
     let error = refused(&scene, || scene.submit(command(&lease, 3, Action::Fail { reason })));
 
-    assert!(matches!(error, Error::Length { what: "reason", .. }), "{error:?}");
+    assert!(matches!(error, Error::InvalidLength { what: "reason", .. }), "{error:?}");
 }
 
 /// Promises 4 and 13: commands sent together.

@@ -189,7 +189,7 @@ pub fn open_with_caps_from_env(asked: &str) {
             let Caps { history, daily, monthly } = store.snapshot().unwrap().caps();
             answer(format!("{history} {daily} {monthly}"));
         }
-        Err(error @ Error::Environment { .. }) => answer(error),
+        Err(error @ Error::InvalidVariable { .. }) => answer(error),
         Err(error) => panic!("{error}"),
     }
     for warning in &*warnings.texts.lock() {

@@ -165,7 +165,7 @@ fn a_single_command_over_the_limit_is_refused_as_too_large_and_changes_nothing()
     let too_many_jobs = refused(&scene, || scene.create_jobs(jobs));
 
     for error in [too_many, too_many_jobs] {
-        assert!(matches!(error, Error::TooLarge), "{error:?}");
+        assert!(matches!(error, Error::TransactionTooLarge), "{error:?}");
         assert!(error.to_string().contains("larger transaction than"), "{error}");
     }
     assert_eq!(lease.checkpoint(many(30)).unwrap(), 1, "the lease goes on with less");

@@ -16,7 +16,7 @@ fn a_finding_is_stored_with_the_checkpoint_that_reports_it_or_not_at_all() {
     let found = |from: u64, to: u64| Batch::of(&(from..to), MINUTE).finding([7u8], "payload");
 
     let error = refused(&scene, || lease.checkpoint(found(0, 2_000)));
-    assert!(matches!(error, Error::Cursor { .. }), "{error:?}");
+    assert!(matches!(error, Error::CursorMismatch { .. }), "{error:?}");
     lease.checkpoint(found(0, 10)).unwrap();
 
     let findings = scene.snapshot().unwrap().findings_of(job, None, usize::MAX).unwrap();
@@ -178,7 +178,7 @@ fn findings_at_their_limits_are_taken_and_over_them_refused() {
         ),
     ] {
         let error = refused(&scene, || lease.checkpoint(batch));
-        assert!(matches!(error, Error::Length { .. }), "{error:?}");
+        assert!(matches!(error, Error::InvalidLength { .. }), "{error:?}");
         assert!(error.to_string().starts_with(what), "{error}");
     }
     let stored = scene.snapshot().unwrap().findings_of(lease.job(), None, usize::MAX).unwrap();

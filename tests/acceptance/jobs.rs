@@ -31,7 +31,7 @@ fn an_overlap_names_the_job_that_stands_in_the_way() {
         let new = NewJob::new("site", range.clone());
         let error = refused(&scene, || scene.create_job(new));
 
-        let Error::Overlap { start, end, other, other_start, other_end } = error else {
+        let Error::RangeOverlap { start, end, other, other_start, other_end } = error else {
             panic!("{range:?}: {error:?}");
         };
         assert_eq!(start..end, range);
@@ -70,11 +70,14 @@ fn of_many_jobs_with_one_overlap_none_is_created() {
 
     let with_stored = ten().chain([NewJob::new("site", 550..560)]);
     let error = refused(&scene, || scene.create_jobs(with_stored));
-    assert!(matches!(error, Error::Overlap { other: Some(job), .. } if job == stands), "{error:?}");
+    assert!(
+        matches!(error, Error::RangeOverlap { other: Some(job), .. } if job == stands),
+        "{error:?}"
+    );
 
     let among_themselves = ten().chain([NewJob::new("site", 99..101)]);
     let error = refused(&scene, || scene.create_jobs(among_themselves));
-    assert!(matches!(error, Error::Overlap { other: None, start: 99, .. }), "{error:?}");
+    assert!(matches!(error, Error::RangeOverlap { other: None, start: 99, .. }), "{error:?}");
     assert!(error.to_string().contains("another job of the same call"), "{error}");
 }
 
@@ -94,7 +97,7 @@ fn find_or_create_finds_the_same_job_again_whatever_became_of_it() {
 
     let error = refused(&scene, || scene.find_or_create_job(NewJob::new("site", 0..999)));
     assert!(
-        matches!(error, Error::Overlap { other: Some(other), .. } if other == job),
+        matches!(error, Error::RangeOverlap { other: Some(other), .. } if other == job),
         "{error:?}"
     );
     scene.delete_job(job).unwrap();
@@ -133,7 +136,7 @@ fn a_batch_that_does_not_start_at_the_cursor_is_refused() {
 
     for batch in [twice, Batch::of(&(90..100), MINUTE), Batch::of(&(11..20), MINUTE)] {
         let error = refused(&scene, || lease.checkpoint(batch));
-        assert!(matches!(error, Error::Cursor { cursor: 10, .. }), "{error:?}");
+        assert!(matches!(error, Error::CursorMismatch { cursor: 10, .. }), "{error:?}");
     }
 
     let mut cut = lease.next_batch(10).unwrap();
@@ -349,7 +352,7 @@ fn what_the_status_of_a_job_does_not_allow_is_refused() {
     scene.cancel_job(cancelled).unwrap();
 
     let check = |action: &str, job: JobId, error: Error| {
-        assert!(matches!(error, Error::Status { job: of, .. } if of == job), "{error:?}");
+        assert!(matches!(error, Error::WrongStatus { job: of, .. } if of == job), "{error:?}");
         assert!(error.to_string().starts_with(&format!("cannot {action} job {job}")), "{error}");
     };
     for job in [completed, failed, cancelled] {

@@ -88,10 +88,10 @@ pub fn tag(error: Error) -> String {
     match error {
         Error::LeaseLost { why, .. } => format!("lost: {why:?}"),
         Error::OutOfSequence { expected, .. } => format!("out of sequence: {expected}"),
-        Error::Altered { .. } => "altered".into(),
-        Error::Cursor { cursor, end, .. } => format!("cursor: {cursor} of {end}"),
-        Error::Status { status, .. } => format!("status: {status:?}"),
-        Error::Overlap { .. } => "overlap".into(),
+        Error::CommandAltered { .. } => "altered".into(),
+        Error::CursorMismatch { cursor, end, .. } => format!("cursor: {cursor} of {end}"),
+        Error::WrongStatus { status, .. } => format!("status: {status:?}"),
+        Error::RangeOverlap { .. } => "overlap".into(),
         Error::EmptyRange { .. } => "empty range".into(),
         Error::UnknownJob(job) => format!("unknown job {job}"),
         Error::UnknownWorker(name) => {

@@ -243,7 +243,7 @@ impl Outcomes {
                             assert_eq!(stored.get(position), ids.last(), "{position}");
                         }
                         Ok(other) => panic!("another's answer: {other:?}"),
-                        Err(Error::Overlap { .. }) => assert!(stored.contains_key(position)),
+                        Err(Error::RangeOverlap { .. }) => assert!(stored.contains_key(position)),
                         Err(Error::Uncertain { .. }) => uncertain += 1,
                         Err(error) => assert_eq!(stored.get(position), None, "{position}: {error}"),
                     }
