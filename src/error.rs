@@ -1,7 +1,5 @@
 //! The one error type, and what a caller can do about each kind.
 
-mod display;
-
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,10 +18,14 @@ pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 /// Every variant is something a caller can act on; its documentation says how. A command that
 /// returns an error has changed nothing, with one exception: after [`Error::Uncertain`] it
 /// may or may not have been stored.
-#[derive(Debug, Clone)]
+///
+/// What it displays does not include its [`source`](std::error::Error::source): print the chain, as
+/// `anyhow` does with `{:#}`.
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A name, text, key or payload is empty or longer than its limit. Shorten it.
+    #[error("{}", describe_length(what, *length, *min, *max))]
     InvalidLength {
         /// What is too short or too long, such as `worker name`.
         what: &'static str,
@@ -35,6 +37,7 @@ pub enum Error {
         max: usize,
     },
     /// A range holds no position: its end is at or before its start.
+    #[error("the range {start}..{end} holds no position")]
     EmptyRange {
         /// First position of the range.
         start: u64,
@@ -43,6 +46,7 @@ pub enum Error {
     },
     /// The range overlaps that of another job with the same prefix. Nothing of the call was
     /// stored, also when it named many jobs.
+    #[error("the range {start}..{end} overlaps {other_start}..{other_end}, the range of {}", describe_owner(*other))]
     RangeOverlap {
         /// First position of the range that was refused.
         start: u64,
@@ -56,10 +60,13 @@ pub enum Error {
         other_end: u64,
     },
     /// No job has this id: it was never created here, or it was deleted.
+    #[error("there is no job {0}")]
     UnknownJob(JobId),
     /// No worker of this name, or number, is known to the store.
+    #[error("there is no worker {0}")]
     UnknownWorker(String),
     /// The job is no longer held under this token. Drop the lease and request another.
+    #[error("job {job} is no longer held under token {token}: {why}")]
     LeaseLost {
         /// The job in question.
         job: JobId,
@@ -69,6 +76,7 @@ pub enum Error {
         why: Lost,
     },
     /// The command's sequence number is neither the next one nor a repeat of the last one.
+    #[error("command {sequence} of job {job} is out of sequence: the next one is {expected}")]
     OutOfSequence {
         /// The job in question.
         job: JobId,
@@ -78,6 +86,7 @@ pub enum Error {
         expected: u64,
     },
     /// The sequence number of the last command came again, with other content.
+    #[error("command {sequence} of job {job} was already applied with other content")]
     CommandAltered {
         /// The job in question.
         job: JobId,
@@ -85,6 +94,7 @@ pub enum Error {
         sequence: u64,
     },
     /// A checkpoint does not move the cursor forward within its job's range.
+    #[error("a checkpoint of job {job} {}", describe_mismatch(*from, *to, *cursor, *end))]
     CursorMismatch {
         /// The job in question.
         job: JobId,
@@ -98,6 +108,7 @@ pub enum Error {
         end: u64,
     },
     /// The job's status does not allow the call.
+    #[error("cannot {action} job {job}: it is {status}")]
     WrongStatus {
         /// The job in question.
         job: JobId,
@@ -109,6 +120,9 @@ pub enum Error {
     /// The result of an earlier command of this lease is unknown: call [`Lease::retry`] first.
     ///
     /// [`Lease::retry`]: crate::Lease::retry
+    #[error(
+        "the result of an earlier command of the lease of job {job} is unknown: call retry first"
+    )]
     Unanswered {
         /// The job in question.
         job: JobId,
@@ -117,6 +131,7 @@ pub enum Error {
     /// this lease. The lease is still held; go on from [`Lease::next_batch`].
     ///
     /// [`Lease::next_batch`]: crate::Lease::next_batch
+    #[error("the latest checkpoints of job {job} were lost: its cursor is back at {cursor}")]
     RolledBack {
         /// The job in question.
         job: JobId,
@@ -124,12 +139,14 @@ pub enum Error {
         cursor: u64,
     },
     /// A number or a combination of them makes no sense; the text names it and says why.
+    #[error("{what}")]
     Invalid {
         /// What is wrong, as a sentence fragment.
         what: String,
     },
     /// The last import of a source came again with other records. Import new records under the next
     /// number.
+    #[error("import {number} from {source_name:?} was already applied with other records")]
     ImportAltered {
         /// The source of the import.
         source_name: String,
@@ -137,6 +154,7 @@ pub enum Error {
         number: u64,
     },
     /// An environment variable does not hold a number.
+    #[error("the environment variable {variable} is not a number: {value:?}")]
     InvalidVariable {
         /// The name of the variable.
         variable: &'static str,
@@ -144,6 +162,7 @@ pub enum Error {
         value: String,
     },
     /// Another handle holds the file in a way that excludes this one.
+    #[error("{} is held by another handle: {hint}", path.display())]
     Locked {
         /// The file in question.
         path: PathBuf,
@@ -151,6 +170,7 @@ pub enum Error {
         hint: &'static str,
     },
     /// The file is not a milepost store. Nothing in it was changed.
+    #[error("{} is not a milepost store: {why}", path.display())]
     NotAStore {
         /// The file in question.
         path: PathBuf,
@@ -158,6 +178,7 @@ pub enum Error {
         why: String,
     },
     /// The file was written by a version of this library with another file format.
+    #[error("{} has format version {found}, and this library supports version {supported}", path.display())]
     FormatVersion {
         /// The file in question.
         path: PathBuf,
@@ -168,11 +189,13 @@ pub enum Error {
     },
     /// The last writer did not close the file, so it cannot be opened read-only yet. Open it once
     /// for writing: that repairs it.
+    #[error("{} was not closed by its last writer: open it once for writing, which repairs it", path.display())]
     NeedsRecovery {
         /// The file in question.
         path: PathBuf,
     },
     /// The file, its folder or its disk refused an operation. Nothing was changed.
+    #[error("cannot use {}", path.display())]
     Io {
         /// The file in question.
         path: PathBuf,
@@ -186,6 +209,7 @@ pub enum Error {
     ///
     /// [`Snapshot::verify`]: crate::Snapshot::verify
     /// [`Builder::check_on_open`]: crate::Builder::check_on_open
+    #[error("the store is corrupted: {what}")]
     Corrupted {
         /// What was read, and what is wrong with it.
         what: String,
@@ -194,6 +218,7 @@ pub enum Error {
     /// changed by something else.
     ///
     /// [`Snapshot::verify`]: crate::Snapshot::verify
+    #[error("the {table} row of {row} breaks a rule: {rule}")]
     Inconsistent {
         /// The table of the row.
         table: &'static str,
@@ -204,6 +229,7 @@ pub enum Error {
     },
     /// The command encountered a bug in milepost: applying it panicked. It changed nothing, and
     /// other commands go on. Please report it.
+    #[error("a bug in milepost: {what}")]
     Internal {
         /// What the panic said.
         what: String,
@@ -212,6 +238,7 @@ pub enum Error {
     /// stopped writing; call [`Store::reopen`] once the cause is gone.
     ///
     /// [`Store::reopen`]: crate::Store::reopen
+    #[error("the storage failed and nothing was stored")]
     Storage {
         /// What the storage said.
         source: Cause,
@@ -221,6 +248,7 @@ pub enum Error {
     ///
     /// [`Store::reopen`]: crate::Store::reopen
     /// [`Lease::retry`]: crate::Lease::retry
+    #[error("the storage failed while committing, so the command may or may not be stored")]
     Uncertain {
         /// What the storage said.
         source: Cause,
@@ -229,18 +257,25 @@ pub enum Error {
     /// [`Store::reopen`] once the cause is gone.
     ///
     /// [`Store::reopen`]: crate::Store::reopen
+    #[error("the store stopped writing after a failure: reopen it")]
     Stopped {
         /// The failure that stopped it.
         source: Cause,
     },
     /// The store was closed. A snapshot returns it also once the store was reopened: take another one.
+    #[error("the store is closed")]
     Closed,
     /// This process was forked from the one that opened the store, and cannot use it: open a store
     /// after the fork. Nothing was changed; what the parent does with the store is not disturbed.
+    #[error(
+        "the store was opened by the process that this one was forked from, and works only there"
+    )]
     Forked,
     /// The command needs a larger transaction than the storage engine allows. Split it.
+    #[error("the command needs a larger transaction than the storage engine allows")]
     TransactionTooLarge,
     /// Something still uses the store, such as a snapshot during a compaction.
+    #[error("the store is still in use: {what}")]
     InUse {
         /// What has to end first.
         what: &'static str,
@@ -300,15 +335,29 @@ impl Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Io { source, .. }
-            | Error::Storage { source }
-            | Error::Uncertain { source }
-            | Error::Stopped { source } => Some(&**source),
-            _ => None,
-        }
+/// What is wrong with the length of something.
+fn describe_length(what: &str, length: usize, min: usize, max: usize) -> String {
+    if length == 0 && min > 0 {
+        return format!("the {what} is empty");
+    }
+    format!("the {what} has a length of {length}, over the limit of {max}")
+}
+
+/// Whose range another one overlaps.
+fn describe_owner(job: Option<JobId>) -> String {
+    job.map_or("another job of the same call".into(), |job| {
+        format!("job {job} with the same prefix")
+    })
+}
+
+/// What is wrong with a checkpoint from one position to another.
+fn describe_mismatch(from: u64, to: u64, cursor: u64, end: u64) -> String {
+    if to > end {
+        format!("to {to} lies past the end of its range, {end}")
+    } else if from != cursor {
+        format!("starts at {from}, but its cursor is at {cursor}")
+    } else {
+        format!("to {to} does not move its cursor forward from {cursor}")
     }
 }
 

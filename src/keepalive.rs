@@ -275,7 +275,11 @@ impl Schedule {
             }
         }
         if let Some(error) = last.filter(|_| failures > 0) {
-            tracing::warn!(leases = failures, %error, "leases could not be kept alive, and will be tried again");
+            tracing::warn!(
+                leases = failures,
+                error = &error as &dyn std::error::Error,
+                "leases could not be kept alive, and will be tried again"
+            );
         }
     }
 }

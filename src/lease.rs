@@ -339,7 +339,7 @@ impl Drop for Lease {
                 tracing::debug!(%job, %token, %error, "a dropped lease was already lost");
             }
             Err(error) => {
-                tracing::warn!(%job, %token, %error, "a dropped lease could not be released, and may stay held until its deadline");
+                tracing::warn!(%job, %token, error = &error as &dyn std::error::Error, "a dropped lease could not be released, and may stay held until its deadline");
             }
         }
     }

@@ -75,7 +75,7 @@ impl Drop for Inner {
             return self.leave();
         }
         if let Err(error) = self.close() {
-            tracing::error!(path = %self.path.display(), %error, "a store could not be closed in order");
+            tracing::error!(path = %self.path.display(), error = &error as &dyn std::error::Error, "a store could not be closed in order");
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
+use std::iter;
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
@@ -15,14 +16,17 @@ use milepost::Timestamp;
 /// The result of what can fail for several reasons.
 pub type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
-/// The exit code of an example that has run. An error is told, unless it is that nobody reads the
-/// output any more, as in `| head -1`: then the example just ends.
+/// The exit code of an example that has run. An error is printed with its causes, unless it is that
+/// nobody reads the output any more, as in `| head -1`: then the example just ends.
 pub fn exit_code(outcome: Result<impl Termination>) -> ExitCode {
     match outcome {
         Ok(end) => end.report(),
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            let error: &(dyn Error + 'static) = &*error;
+            let causes = iter::successors(Some(error), |&error| error.source());
+            let texts: Vec<String> = causes.map(ToString::to_string).collect();
+            eprintln!("error: {}", texts.join(": "));
             ExitCode::FAILURE
         }
     }

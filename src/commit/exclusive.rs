@@ -51,7 +51,10 @@ impl Committer {
             if self.state.lock().stopped.is_none()
                 && let Err(error) = engine.write(Flush::Now, &mut |_| Ok(()))
             {
-                tracing::warn!(%error, "what waited for its sync was lost");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "what waited for its sync was lost"
+                );
             }
             let reopened = engine.reopen();
             let mut state = self.state.lock();

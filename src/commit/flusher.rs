@@ -132,7 +132,10 @@ fn flush(
             Err(RecvTimeoutError::Timeout) => {
                 let flush = Stamped::new(clock.now(), Command::Flush);
                 if let Err(error) = committer.submit(flush) {
-                    tracing::warn!(%error, "a sync that was due failed");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a sync that was due failed"
+                    );
                     failed = true;
                 }
             }

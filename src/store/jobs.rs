@@ -69,7 +69,7 @@ impl Store {
         self.submit_one(Command::Delete(job))?;
         // The job is gone. What is left of its findings goes with later commits.
         if let Err(error) = self.settle() {
-            tracing::warn!(%job, %error, "findings of a deleted job are still to be removed");
+            tracing::warn!(%job, error = &error as &dyn std::error::Error, "findings of a deleted job are still to be removed");
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use milepost::{
 
 use crate::ledger::past;
 use crate::storage::Disk;
-use crate::support::{MINUTE, NOON, Scene, advance, at, dump, lease};
+use crate::support::{MINUTE, NOON, Scene, advance, at, dump, lease, with_causes};
 
 const FAULTS: [Fault; 4] = [Fault::Call, Fault::CommitLost, Fault::CommitKept, Fault::Panic];
 
@@ -341,7 +341,8 @@ fn when_the_disk_fails_the_store_stops_and_goes_on_after_reopening() {
 
     disk.fails.store(true, Ordering::SeqCst);
     let error = second(&mut lease).unwrap_err();
-    assert!(error.is_uncertain() && error.to_string().contains("the disk is on fire"), "{error}");
+    let text = with_causes(&error);
+    assert!(error.is_uncertain() && text.ends_with(": the disk is on fire"), "{text}");
     assert!(matches!(store.worker("x", "pc"), Err(Error::Stopped { .. })));
     assert!(store.reopen().is_err(), "it still fails");
     assert!(matches!(store.worker("x", "pc"), Err(Error::Stopped { .. })), "and stays stopped");

@@ -8,7 +8,7 @@ use milepost::{Builder, Error, NewJob, Sharing, Store, tables};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
 use crate::process::{answer, answers, child};
-use crate::support::{advance, lease};
+use crate::support::{advance, lease, with_causes};
 
 /// Opens a file that must be refused, in each way, and checks that it was left as it was.
 #[track_caller]
@@ -207,8 +207,9 @@ fn a_missing_folder_is_named_in_the_error() {
     let error = Store::open(&path).expect_err("there is no such folder");
 
     assert!(matches!(error, Error::Io { .. }), "{error:?}");
-    let text = error.to_string();
-    assert!(text.contains("missing/scan.milepost") && text.contains("No such file"), "{text}");
+    let (text, all) = (error.to_string(), with_causes(&error));
+    assert!(text.contains("missing/scan.milepost") && !text.contains("No such file"), "{text}");
+    assert!(all.contains(": No such file"), "{all}");
 }
 
 /// Promise 13.

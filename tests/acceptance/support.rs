@@ -43,6 +43,12 @@ pub fn nth_month(n: i32) -> Month {
     Month::from_number(month("1900-01").number() + n).unwrap()
 }
 
+/// What an error says, and what each of its causes says.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// A store and its clock. Whatever a test did with it, it is verified when the test is over.
 pub struct Scene {
     store: Store,
