@@ -262,6 +262,15 @@ pub enum Error {
         /// The failure that stopped it.
         source: Cause,
     },
+    /// A background thread of the store cannot be started. Nothing was changed; try again once the
+    /// system has room for another thread.
+    #[error("cannot start the thread {name}")]
+    Thread {
+        /// The name of the thread.
+        name: String,
+        /// What the system said.
+        source: Cause,
+    },
     /// The store was closed. A snapshot returns it also once the store was reopened: take another one.
     #[error("the store is closed")]
     Closed,

@@ -256,16 +256,27 @@ impl Store {
         Ok(&self.inner.waiters)
     }
 
+    /// Starts the thread that renews leases unless it runs already.
+    pub(crate) fn start_keeper(&self) -> Result<()> {
+        self.check_process()?;
+        self.inner.committer.engine()?;
+        self.with_keeper(|_| ())
+    }
+
     /// Renews a lease in the background until the result is dropped.
     pub(crate) fn keep_alive(&self, grant: &Grant, deadline: &Arc<Deadline>) -> Result<KeptAlive> {
+        let length = Duration::from_micros(grant.length_us);
+        self.with_keeper(|keeper| keeper.keep(grant.job, grant.token, length, deadline))
+    }
+
+    fn with_keeper<T>(&self, run: impl FnOnce(&Keeper) -> T) -> Result<T> {
         let Inner { committer, clock, keeper, .. } = &*self.inner;
         let mut keeper = keeper.lock();
         let keeper = match &mut *keeper {
             Some(keeper) => keeper,
             none => none.insert(Keeper::start(committer.clone(), clock.clone())?),
         };
-        let length = Duration::from_micros(grant.length_us);
-        Ok(keeper.keep(grant.job, grant.token, length, deadline))
+        Ok(run(keeper))
     }
 
     /// Renews at once all leases that are kept alive.

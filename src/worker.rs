@@ -139,10 +139,15 @@ impl Request {
     ///
     /// # Errors
     /// [`Error::UnknownJob`](crate::Error::UnknownJob) if it names a job that does not exist; [`Error::Invalid`](crate::Error::Invalid) if the
-    /// length of the lease is out of bounds; [`Error::Storage`](crate::Error::Storage) or [`Error::Corrupted`](crate::Error::Corrupted) if
+    /// length of the lease is out of bounds; [`Error::Thread`](crate::Error::Thread) if a kept-alive
+    /// lease needs a thread that cannot be started; [`Error::Storage`](crate::Error::Storage) or [`Error::Corrupted`](crate::Error::Corrupted) if
     /// the database cannot be read.
     pub fn lease(self) -> Result<Leasing> {
         let store = self.worker.store.clone();
+        if self.keep_alive {
+            // Before the job is leased: a lease without a handle would be held until it expires.
+            store.start_keeper()?;
+        }
         loop {
             let waiters = store.waiters()?;
             let seen = waiters.seen(&self.lease.wanted);

@@ -9,7 +9,7 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<J
     thread::Builder::new()
         .name(name.to_string())
         .spawn(run)
-        .map_err(|source| Error::Storage { source: Arc::new(source) })
+        .map_err(|source| Error::Thread { name: name.to_string(), source: Arc::new(source) })
 }
 
 /// Waits for a thread to end, unless it is this one: a thread may come to drop the last handle.
