@@ -8,6 +8,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "these are tests")]
 
+use std::error::Error as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -48,7 +49,8 @@ fn fill_up(folder: &Path, no_room: &str, make_room: impl Fn()) {
         let mut outcome = lease.checkpoint(batch.clone());
         while let Err(error) = outcome {
             assert!(error.needs_reopen(), "{error:?}");
-            assert!(error.to_string().contains(no_room), "{error}");
+            let cause = error.source().map(ToString::to_string);
+            assert!(cause.is_some_and(|cause| cause.contains(no_room)), "{error:?}");
             assert!(matches!(store.worker("other", "pc"), Err(Error::Stopped { .. })));
             store.snapshot().unwrap().verify().unwrap();
             was_full += 1;

@@ -235,7 +235,7 @@ fn opening_fails(bytes: &[u8], call: Call, mended: impl Fn(&Disk, Result<Store>)
             return after;
         }
         let error = opened.and_then(|store| store.close()).unwrap_err();
-        assert!(!error.to_string().contains("panicked"), "{call:?} {after}: {error}");
+        assert!(!format!("{error:?}").contains("panicked"), "{call:?} {after}: {error:?}");
         disk.mend();
         mended(&disk, builder(&disk, Durability::Immediate, &clock).open());
     }
