@@ -88,10 +88,11 @@ fn expiry(scene: &mut Scene, size: u64, meter: &mut Meter) -> Result<()> {
         Ok(())
     })?;
     meter.rounds(u64::MAX, |round| {
-        store::abandon(std::mem::take(leases));
         measured.expire_all();
         let first = || store::lease(idle);
         store::release(round.time("first lease after all expired", Path, first)?)?;
+        // Not before that call: the allocator would give the memory of the handles back during it.
+        store::abandon(std::mem::take(leases));
         *leases = lease_all(workers, "lease one of the last expired jobs", round)?;
         Ok(())
     })
