@@ -10,14 +10,22 @@ use crate::report::{Ratio, Target};
 use crate::run::{Entry, Length, Sample};
 use crate::sides::{Mode, Side};
 
-type Way = (&'static str, fn(&mut Entry, Length) -> Result<Sample>, Target);
+type Way = (&'static str, fn(&mut Entry, Length) -> Result<Sample>);
 
-/// A checkpoint on its own is what the target is about. What is submitted together goes through
-/// `submit_many`, which gives each command its own answer.
 const WAYS: [Way; 2] = [
-    ("1 caller", |entry, length| entry.alone(length), Target::AtLeast(0.95)),
-    ("256 together", |entry, length| entry.together(256, length), Target::None),
+    ("1 caller", |entry, length| entry.alone(length)),
+    ("256 together", |entry, length| entry.together(256, length)),
 ];
+
+/// The target is about a synced checkpoint on its own. What is submitted together goes through
+/// `submit_many`, which gives each command its own answer. Unsynced, milepost gathers transactions into
+/// one of redb's, and the side without it commits each: that is no measure of the layers.
+fn target(mode: Mode, name: &str) -> Target {
+    match (mode, name) {
+        (Mode::Immediate, "1 caller") => Target::AtLeast(0.95),
+        _ => Target::None,
+    }
+}
 
 pub(super) fn run(comparison: &mut Comparison) -> Result<()> {
     for mode in [Mode::Immediate, Mode::Relaxed] {
@@ -26,7 +34,7 @@ pub(super) fn run(comparison: &mut Comparison) -> Result<()> {
         for side in sides {
             entries.push(comparison.entry(side, &Scale::TEN)?);
         }
-        for (name, way, target) in WAYS {
+        for (name, way) in WAYS {
             let length = Length {
                 count: u64::MAX,
                 most: comparison.extent.pick(Duration::from_millis(250), Duration::from_secs(5)),
@@ -44,7 +52,7 @@ pub(super) fn run(comparison: &mut Comparison) -> Result<()> {
                 format!("{row}: milepost / redb without it"),
                 &speeds(&samples[1]),
                 &speeds(&samples[0]),
-                target,
+                target(mode, name),
             ));
         }
     }
