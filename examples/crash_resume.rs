@@ -20,7 +20,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use milepost::{JobStatus, Lease, NewJob, Scope, Store};
+use milepost::{JobStatus, Lease, NewJob, NewWorker, Scope, Store};
 
 use support::{Result, figure, print_table};
 
@@ -42,8 +42,8 @@ fn main() -> ExitCode {
 /// Scans, and says after each checkpoint how far the cursor is acknowledged to be.
 fn be_the_victim(out: &mut dyn Write, path: &Path) -> Result<()> {
     let store = Store::open(path)?;
-    let worker = store.worker("victim", "process")?;
-    let mut lease = worker.lease(LEASE)?.leased().ok_or("the job is not free")?;
+    let worker = store.register_worker(NewWorker::new("victim").kind("process"))?;
+    let mut lease = worker.request(LEASE).send()?.leased().ok_or("the job is not free")?;
     for _ in 0..KILLED_AFTER {
         checkpoint(&mut lease)?;
         writeln!(out, "{}", lease.cursor())?;
@@ -77,8 +77,8 @@ fn watch_and_resume(out: &mut dyn Write) -> Result<()> {
 
     let started = Instant::now();
     let store = Store::open(&path)?;
-    let worker = store.worker("heir", "process")?;
-    let mut lease = worker.lease(LEASE)?.wait()?.ok_or("the job is gone")?;
+    let worker = store.register_worker(NewWorker::new("heir").kind("process"))?;
+    let mut lease = worker.next_lease(LEASE)?.ok_or("the job is gone")?;
     let resumed_at = lease.resumed_at();
     writeln!(
         out,
@@ -93,9 +93,9 @@ fn watch_and_resume(out: &mut dyn Write) -> Result<()> {
         out,
         "Lifetime of each worker",
         ["worker", "batches", "items"],
-        view.leaderboard(10)?.into_iter().map(|entry| {
-            [entry.worker.name, figure(entry.totals.batches), figure(entry.totals.items)]
-        }),
+        view.leaderboard(10)?
+            .into_iter()
+            .map(|entry| [entry.name, figure(entry.totals.batches), figure(entry.totals.items)]),
     )?;
 
     assert_eq!(acknowledged, KILLED_AFTER as u64 * BATCH);

@@ -156,7 +156,7 @@ fn open(options: &Options, puzzle: &Puzzle) -> Result<Store> {
         fs::remove_file(&options.store)?;
         store = open_file(&options.store)?;
     }
-    store.set_caps(CapsChange { history: Some(HISTORY_LIMIT), ..CapsChange::default() })?;
+    store.set_caps(CapsChange::default().with_history(HISTORY_LIMIT))?;
     Ok(store)
 }
 

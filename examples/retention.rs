@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use milepost::{
-    Batch, Clock, Day, DayStats, Durability, Lease, ManualClock, Month, MonthStats, NewJob, Scope,
-    Snapshot, Store, Timestamp, Totals, WorkerId,
+    Batch, Clock, Day, DayStats, Durability, Lease, ManualClock, Month, MonthStats, NewJob,
+    NewWorker, Scope, Snapshot, Store, Timestamp, Totals, WorkerId,
 };
 
 use support::{Result, bytes, figure, or_dash, print_table};
@@ -80,7 +80,8 @@ fn run(out: &mut dyn Write) -> Result<()> {
 fn start(store: &Store) -> Result<Vec<Lease>> {
     let jobs = (0..WORKERS.len() as u64).map(|n| NewJob::new(b"years", n << 32..(n + 1) << 32));
     store.create_jobs(jobs)?;
-    let lease = |name| store.worker(name, "simulated")?.lease(LEASE)?.wait();
+    let lease =
+        |name| store.register_worker(NewWorker::new(name).kind("simulated"))?.next_lease(LEASE);
     WORKERS.into_iter().map(|name| lease(name)?.ok_or_else(|| "no job is left".into())).collect()
 }
 
@@ -99,8 +100,8 @@ fn work(
             let failed = number.is_multiple_of(97);
 
             let to = lease.cursor() + items;
-            let batch = Batch::of(&(lease.cursor()..to), took);
-            lease.checkpoint(if failed { batch.error("it hailed") } else { batch })?;
+            let batch = Batch::new(lease.cursor()..to, took);
+            lease.checkpoint(if failed { batch.with_error("it hailed") } else { batch })?;
             ledger.put_in(lease.worker(), clock.now(), items, took, failed);
         }
         clock.advance(EVERY);
@@ -130,7 +131,7 @@ impl Ledger {
         sum.batches += 1;
         sum.errors += u64::from(failed);
         sum.items += u128::from(items);
-        sum.duration_us += took.as_micros();
+        *sum = sum.with_duration(sum.duration() + took);
         sum.min_rate = Some(sum.min_rate.map_or(rate, |lowest| lowest.min(rate)));
         sum.max_rate = Some(sum.max_rate.map_or(rate, |highest| highest.max(rate)));
         sum.first_at = sum.first_at.or(Some(at));

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use milepost::{ManualClock, NewJob, Scope, Store, Timestamp};
+use milepost::{ManualClock, NewJob, NewWorker, Scope, Store, Timestamp};
 
 use support::{Result, bytes, figure, print_table};
 
@@ -97,19 +97,19 @@ fn work(path: &Path, now: &str, workers: u64) -> Result<()> {
 }
 
 fn work_as(store: &Store, clock: &ManualClock, n: u64, stop: &AtomicBool) -> Result<()> {
-    let worker = store.worker(&format!("worker-{n}"), "soak")?;
+    let worker = store.register_worker(NewWorker::new(format!("worker-{n}")).kind("soak"))?;
     let mut times = Vec::new();
     let mut told = Instant::now();
     loop {
         let leased =
-            worker.request(LEASE).of_prefix(format!("range-{n}")).resume().lease()?.leased();
+            worker.request(LEASE).of_prefix(format!("range-{n}")).resume().send()?.leased();
         let mut lease = leased.ok_or("there is a job for each worker")?;
         while let Some(batch) = lease.next_batch(BATCH) {
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
             clock.advance(STEP);
-            let batch = batch.took(Duration::from_millis(300)).items(BATCH - n);
+            let batch = batch.with_duration(Duration::from_millis(300)).with_items(BATCH - n);
             let started = Instant::now();
             lease.checkpoint(batch)?;
             times.push(started.elapsed());

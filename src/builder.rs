@@ -1,5 +1,6 @@
 //! Opening a store.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,14 +37,27 @@ pub struct Builder {
     sharing: Sharing,
     cache_bytes: usize,
     check_on_open: bool,
+    create: bool,
+    reopen_on_error: bool,
     clock: Arc<dyn Clock>,
 }
 
 #[derive(Clone)]
 enum Place {
     File(PathBuf),
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "only tests have devices"))]
     Device(Arc<dyn Device>),
     Engine(Arc<dyn Engine>),
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("path", &self.path())
+            .field("durability", &self.durability)
+            .field("sharing", &self.sharing)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The default size of redb's cache, whose own default is 1 GiB a process.
@@ -59,15 +73,19 @@ impl Builder {
             sharing: Sharing::default(),
             cache_bytes: CACHE_BYTES,
             check_on_open: false,
+            create: true,
+            reopen_on_error: false,
             clock: Arc::new(SystemClock),
         }
     }
 
+    #[cfg(feature = "testing")]
     /// A store on a device: for simulated disks. Nothing guards it against a second opener.
     pub fn on_device(device: Arc<dyn Device>) -> Builder {
         Builder::new(Place::Device(device))
     }
 
+    #[cfg(feature = "testing")]
     /// A store on an engine of the caller's, such as a [`MemoryEngine`] that is made to fail.
     pub fn on_engine(engine: Arc<dyn Engine>) -> Builder {
         Builder::new(Place::Engine(engine))
@@ -127,6 +145,25 @@ impl Builder {
         self
     }
 
+    /// Sets whether the store is created if there is no file. The default is `true`; for `false`, a
+    /// missing file is an [`Error::Io`], so that a mistyped path is not taken for a new store.
+    pub fn create(mut self, create: bool) -> Builder {
+        self.create = create;
+        self
+    }
+
+    /// Makes the store recover from errors of the storage by itself. Off by default.
+    ///
+    /// After a failed commit a store takes no commands until somebody calls [`Store::reopen`]. With
+    /// this, the caller that gets such an error reopens it, at most once a second, and repeats its
+    /// command, if that is safe: a command under a lease always is; another one only if it is certain
+    /// that it was not stored. Otherwise the caller gets [`Error::Uncertain`], from a store that
+    /// takes commands again. While reopening fails, as with a full disk, callers get errors.
+    pub fn reopen_on_error(mut self, reopen: bool) -> Builder {
+        self.reopen_on_error = reopen;
+        self
+    }
+
     /// Sets where the time comes from. The default is the [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock) -> Builder {
         self.clock = Arc::new(clock);
@@ -154,6 +191,12 @@ impl Builder {
                  others; use Sharing::Exclusive or Durability::Immediate",
             ));
         }
+        if !self.create
+            && let Place::File(path) = &self.place
+            && !path.try_exists().map_err(|e| Error::io(path, e))?
+        {
+            return Err(Error::io(path, std::io::Error::from(std::io::ErrorKind::NotFound)));
+        }
         let path = self.path();
         let is_shared = self.sharing != Sharing::Exclusive;
         let engine = self.open_engine(false)?;
@@ -164,7 +207,8 @@ impl Builder {
                 Some(Flusher::start(committer.clone(), self.clock.clone(), max_delay)?)
             }
         };
-        let store = Store::start(committer, self.clock, path.clone(), is_shared, flusher);
+        let reopens = self.reopen_on_error;
+        let store = Store::start(committer, self.clock, path.clone(), is_shared, reopens, flusher);
         if !wishes.is_empty() {
             let caps = store.snapshot()?.caps();
             if wishes.apply(caps) != caps {
@@ -280,6 +324,6 @@ impl Store {
     /// # Errors
     /// None in practice.
     pub fn in_memory() -> Result<Store> {
-        Builder::on_engine(Arc::new(MemoryEngine::new())).open()
+        Builder::new(Place::Engine(Arc::new(MemoryEngine::new()))).open()
     }
 }

@@ -72,7 +72,7 @@ impl ManualClock {
     /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         let mut hands = self.0.lock();
-        hands.now = hands.now.after(by);
+        hands.now = hands.now.saturating_add(by);
         hands.monotonic += by;
     }
 
@@ -114,8 +114,10 @@ impl ClockWatch {
         let Some(monotonic) = clock.monotonic() else { return (now, None) };
         if let Some((then, monotonic_then)) = seen.last {
             let passed = monotonic.saturating_sub(monotonic_then);
-            let expected = then.after(passed);
-            if now.since(expected).max(expected.since(now)) > DISAGREEMENT {
+            let expected = then.saturating_add(passed);
+            if now.saturating_duration_since(expected).max(expected.saturating_duration_since(now))
+                > DISAGREEMENT
+            {
                 tracing::warn!(%expected, %now, "the clock jumped");
                 seen.jumped_at = Some(monotonic);
             }
@@ -138,13 +140,13 @@ mod tests {
         clock.advance(1_000 * second);
         assert_eq!(watch.now(&clock).1, None);
 
-        clock.set(clock.now().after(second));
+        clock.set(clock.now().saturating_add(second));
         assert_eq!(watch.now(&clock).1, None, "a second is not a jump");
-        clock.set(clock.now().after(2 * second));
+        clock.set(clock.now().saturating_add(2 * second));
         assert_eq!(watch.now(&clock).1, Some(Duration::ZERO));
         clock.advance(5 * second);
         assert_eq!(watch.now(&clock).1, Some(5 * second));
-        clock.set(clock.now().before(9 * second));
+        clock.set(clock.now().saturating_sub(9 * second));
         assert_eq!(watch.now(&clock).1, Some(Duration::ZERO), "nor back unnoticed");
     }
 }

@@ -14,6 +14,16 @@ pub mod limits {
     pub const NAME: usize = 255;
     /// Bytes of a worker's kind.
     pub const KIND: usize = 64;
+    /// Bytes of the note of a heartbeat.
+    pub const NOTE: usize = 256;
+    /// Bytes of the name of a session of counters.
+    pub const SESSION: usize = 64;
+    /// Pairs of a worker's metadata.
+    pub const METADATA: usize = 16;
+    /// Bytes of a key of a worker's metadata.
+    pub const METADATA_KEY: usize = 64;
+    /// Bytes of a value of a worker's metadata.
+    pub const METADATA_VALUE: usize = 256;
     /// Bytes of an error text; longer ones are cut.
     pub const ERROR: usize = 512;
     /// Bytes of a finding's key.
@@ -29,6 +39,7 @@ pub mod limits {
 
 /// How many records each tier keeps. Caps are stored in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Caps {
     /// History records over all workers.
     pub history: u32,
@@ -36,6 +47,29 @@ pub struct Caps {
     pub daily: u32,
     /// Monthly rows of each worker.
     pub monthly: u32,
+}
+
+impl Caps {
+    /// Sets how many history records are kept, over all workers.
+    #[must_use]
+    pub fn with_history(mut self, records: u32) -> Caps {
+        self.history = records;
+        self
+    }
+
+    /// Sets how many daily rows of each worker are kept.
+    #[must_use]
+    pub fn with_daily(mut self, rows: u32) -> Caps {
+        self.daily = rows;
+        self
+    }
+
+    /// Sets how many monthly rows of each worker are kept.
+    #[must_use]
+    pub fn with_monthly(mut self, rows: u32) -> Caps {
+        self.monthly = rows;
+        self
+    }
 }
 
 impl Default for Caps {
@@ -46,7 +80,15 @@ impl Default for Caps {
 }
 
 /// A change of some of the caps; those left `None` stay as the file has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+///
+/// ```
+/// use milepost::CapsChange;
+///
+/// let change = CapsChange::default().with_history(50_000).with_daily(400);
+/// assert_eq!((change.history, change.daily, change.monthly), (Some(50_000), Some(400), None));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CapsChange {
     /// The new cap on history records.
     pub history: Option<u32>,
@@ -67,13 +109,34 @@ impl From<Caps> for CapsChange {
 }
 
 impl CapsChange {
+    /// Sets the cap on history records, over all workers.
+    #[must_use]
+    pub fn with_history(mut self, records: u32) -> CapsChange {
+        self.history = Some(records);
+        self
+    }
+
+    /// Sets the cap on each worker's daily rows.
+    #[must_use]
+    pub fn with_daily(mut self, rows: u32) -> CapsChange {
+        self.daily = Some(rows);
+        self
+    }
+
+    /// Sets the cap on each worker's monthly rows.
+    #[must_use]
+    pub fn with_monthly(mut self, rows: u32) -> CapsChange {
+        self.monthly = Some(rows);
+        self
+    }
+
     /// The changes that the environment names: `WORKER_HISTORY_LIMIT`, `WORKER_DAILY_STATS_LIMIT` and
-    /// `WORKER_MONTHLY_STATS_LIMIT`. A variable that is not set changes nothing.
+    /// `WORKER_MONTHLY_STATS_LIMIT`. A variable that is not set, or is empty, changes nothing.
     ///
     /// Zero or less stands for the default, and under 100 is accepted; both log a warning.
     ///
     /// # Errors
-    /// [`Error::InvalidVariable`] if a variable is not a number.
+    /// [`Error::InvalidVariable`] if a variable is not a whole number, or is above 4,294,967,295.
     pub fn from_env() -> Result<CapsChange> {
         CapsChange::from_lookup(|name| {
             std::env::var_os(name).map(|v| v.to_string_lossy().into_owned())
@@ -84,10 +147,12 @@ impl CapsChange {
         let default = Caps::default();
         let read = |variable: &'static str, default: u32| -> Result<Option<u32>> {
             let Some(value) = lookup(variable) else { return Ok(None) };
-            let number: i128 = value
-                .trim()
-                .parse()
-                .map_err(|_| Error::InvalidVariable { variable, value: value.clone() })?;
+            if value.trim().is_empty() {
+                return Ok(None);
+            }
+            let invalid = |why| Error::InvalidVariable { variable, value: value.clone(), why };
+            let number: i128 =
+                value.trim().parse().map_err(|_| invalid("is not a whole number"))?;
             if number <= 0 {
                 tracing::warn!(variable, value, default, "not above zero: taking the default");
                 return Ok(Some(default));
@@ -99,7 +164,7 @@ impl CapsChange {
                     "a cap this low makes records leave almost at once"
                 );
             }
-            u32::try_from(number).map(Some).map_err(|_| Error::InvalidVariable { variable, value })
+            u32::try_from(number).map(Some).map_err(|_| invalid("is above 4294967295"))
         };
         Ok(CapsChange {
             history: read("WORKER_HISTORY_LIMIT", default.history)?,
@@ -205,13 +270,23 @@ mod tests {
         assert_eq!(wishes("99").unwrap().history, Some(99));
         assert_eq!(wishes("0").unwrap().history, Some(10_000));
         assert_eq!(wishes("-5").unwrap().history, Some(10_000));
+        assert_eq!(wishes("").unwrap(), CapsChange::default());
+        assert_eq!(wishes(" ").unwrap(), CapsChange::default());
     }
 
     #[test]
     fn what_is_not_a_number_is_named_with_its_variable() {
-        for value in ["", "many", "1e3", "99999999999999", "1.5"] {
+        for (value, why) in [
+            ("many", "is not a whole number"),
+            ("1e3", "is not a whole number"),
+            ("1.5", "is not a whole number"),
+            ("4294967296", "is above 4294967295"),
+            ("99999999999999", "is above 4294967295"),
+        ] {
             let error = wishes(value).unwrap_err().to_string();
-            assert!(error.contains("WORKER_HISTORY_LIMIT") && error.contains(value), "{error}");
+            let expected =
+                format!("the environment variable WORKER_HISTORY_LIMIT {why}: {value:?}");
+            assert_eq!(error, expected);
         }
     }
 

@@ -1,10 +1,17 @@
 //! The one error type, and what a caller can do about each kind.
 
-use std::fmt;
+mod describe;
+mod lost;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::types::ids::{JobId, Token};
+pub use lost::Lost;
+
+use describe::{describe_length, describe_loss, describe_mismatch, describe_owner};
+
+use crate::time::Timestamp;
+use crate::types::ids::{JobId, Prefix, Token, WorkerId};
 use crate::types::status::JobStatus;
 
 /// The result of everything in this crate that can fail.
@@ -62,11 +69,14 @@ pub enum Error {
     /// No job has this id: it was never created here, or it was deleted.
     #[error("there is no job {0}")]
     UnknownJob(JobId),
+    /// No job has this prefix: none was ever created here, or all were deleted.
+    #[error("no job has the prefix {0}")]
+    UnknownPrefix(Prefix),
     /// No worker of this name, or number, is known to the store.
     #[error("there is no worker {0}")]
     UnknownWorker(String),
     /// The job is no longer held under this token. Drop the lease and request another.
-    #[error("job {job} is no longer held under token {token}: {why}")]
+    #[error("job {job} is no longer held under token {token}: {}", describe_loss(*why, *holder, *since))]
     LeaseLost {
         /// The job in question.
         job: JobId,
@@ -74,6 +84,10 @@ pub enum Error {
         token: Token,
         /// What became of the lease.
         why: Lost,
+        /// Who leased the job since, if that is why.
+        holder: Option<WorkerId>,
+        /// Since when it is so; `None` where that is not recorded.
+        since: Option<Timestamp>,
     },
     /// The command's sequence number is neither the next one nor a repeat of the last one.
     #[error("command {sequence} of job {job} is out of sequence: the next one is {expected}")]
@@ -153,13 +167,15 @@ pub enum Error {
         /// The number that was used twice.
         number: u64,
     },
-    /// An environment variable does not hold a number.
-    #[error("the environment variable {variable} is not a number: {value:?}")]
+    /// An environment variable does not hold a number in its range.
+    #[error("the environment variable {variable} {why}: {value:?}")]
     InvalidVariable {
         /// The name of the variable.
         variable: &'static str,
         /// What it holds.
         value: String,
+        /// What is wrong with that, such as `is not a number`.
+        why: &'static str,
     },
     /// Another handle holds the file in a way that excludes this one.
     #[error("{} is held by another handle: {hint}", path.display())]
@@ -291,37 +307,6 @@ pub enum Error {
     },
 }
 
-/// What became of a lease that is no longer held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Lost {
-    /// The job was leased again under a later token, or this token was never issued.
-    Superseded,
-    /// The lease was released, by its holder or by `release_stale`.
-    Released,
-    /// The job was completed.
-    Completed,
-    /// The job was given up after its last attempt.
-    Failed,
-    /// The job was cancelled.
-    Cancelled,
-    /// This handle already ended its lease.
-    Ended,
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Lost::Superseded => "the job was leased again under a newer token",
-            Lost::Released => "the lease was released",
-            Lost::Completed => "the job is completed",
-            Lost::Failed => "the job has failed",
-            Lost::Cancelled => "the job was cancelled",
-            Lost::Ended => "this handle already ended its lease",
-        })
-    }
-}
-
 impl Error {
     pub(crate) fn invalid(what: impl Into<String>) -> Error {
         Error::Invalid { what: what.into() }
@@ -329,6 +314,45 @@ impl Error {
 
     pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Error {
         Error::Io { path: path.into(), source: Arc::new(source) }
+    }
+
+    /// The name of the variant in snake case, such as `lease_lost`: a label for metrics and logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Error::InvalidLength { .. } => "invalid_length",
+            Error::EmptyRange { .. } => "empty_range",
+            Error::RangeOverlap { .. } => "range_overlap",
+            Error::UnknownJob(_) => "unknown_job",
+            Error::UnknownPrefix(_) => "unknown_prefix",
+            Error::UnknownWorker(_) => "unknown_worker",
+            Error::LeaseLost { .. } => "lease_lost",
+            Error::OutOfSequence { .. } => "out_of_sequence",
+            Error::CommandAltered { .. } => "command_altered",
+            Error::CursorMismatch { .. } => "cursor_mismatch",
+            Error::WrongStatus { .. } => "wrong_status",
+            Error::Unanswered { .. } => "unanswered",
+            Error::RolledBack { .. } => "rolled_back",
+            Error::Invalid { .. } => "invalid",
+            Error::ImportAltered { .. } => "import_altered",
+            Error::InvalidVariable { .. } => "invalid_variable",
+            Error::Locked { .. } => "locked",
+            Error::NotAStore { .. } => "not_a_store",
+            Error::FormatVersion { .. } => "format_version",
+            Error::NeedsRecovery { .. } => "needs_recovery",
+            Error::Io { .. } => "io",
+            Error::Corrupted { .. } => "corrupted",
+            Error::Inconsistent { .. } => "inconsistent",
+            Error::Internal { .. } => "internal",
+            Error::Storage { .. } => "storage",
+            Error::Uncertain { .. } => "uncertain",
+            Error::Stopped { .. } => "stopped",
+            Error::Thread { .. } => "thread",
+            Error::Closed => "closed",
+            Error::Forked => "forked",
+            Error::TransactionTooLarge => "transaction_too_large",
+            Error::InUse { .. } => "in_use",
+        }
     }
 
     /// Whether the command may have been stored although it returned an error.
@@ -341,32 +365,6 @@ impl Error {
     #[must_use]
     pub fn needs_reopen(&self) -> bool {
         matches!(self, Error::Uncertain { .. } | Error::Storage { .. } | Error::Stopped { .. })
-    }
-}
-
-/// What is wrong with the length of something.
-fn describe_length(what: &str, length: usize, min: usize, max: usize) -> String {
-    if length == 0 && min > 0 {
-        return format!("the {what} is empty");
-    }
-    format!("the {what} has a length of {length}, over the limit of {max}")
-}
-
-/// Whose range another one overlaps.
-fn describe_owner(job: Option<JobId>) -> String {
-    job.map_or("another job of the same call".into(), |job| {
-        format!("job {job} with the same prefix")
-    })
-}
-
-/// What is wrong with a checkpoint from one position to another.
-fn describe_mismatch(from: u64, to: u64, cursor: u64, end: u64) -> String {
-    if to > end {
-        format!("to {to} lies past the end of its range, {end}")
-    } else if from != cursor {
-        format!("starts at {from}, but its cursor is at {cursor}")
-    } else {
-        format!("to {to} does not move its cursor forward from {cursor}")
     }
 }
 

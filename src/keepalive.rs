@@ -173,8 +173,9 @@ impl Shared {
             schedule.sleeps_until = Timestamp::MAX;
             return self.changed.wait(schedule);
         };
-        let most = due.map_or(Duration::ZERO, |due| due.since(now)).min(LOOK_AGAIN);
-        schedule.sleeps_until = now.after(most);
+        let most =
+            due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now)).min(LOOK_AGAIN);
+        schedule.sleeps_until = now.saturating_add(most);
         self.changed.wait_until(schedule, Instant::now() + most);
     }
 }
@@ -201,7 +202,7 @@ impl Schedule {
         let kept = Kept { length, deadline: deadline.clone(), due: Some(due), failing: false };
         self.leases.insert(id, kept);
         self.queue.insert((Some(due), id));
-        self.latest = self.latest.max(deadline.get().before(length));
+        self.latest = self.latest.max(deadline.get().saturating_sub(length));
         due
     }
 
@@ -213,7 +214,7 @@ impl Schedule {
 
     /// Makes every lease due if the clock was set back, or if [`Keeper::renew_all`] was called.
     fn look_at_the_clock(&mut self, now: Timestamp) {
-        let is_set_back = now.after(LOOK_AGAIN) < self.latest;
+        let is_set_back = now.saturating_add(LOOK_AGAIN) < self.latest;
         self.latest = if is_set_back { now } else { self.latest.max(now) };
         if !std::mem::take(&mut self.renew_all) && !is_set_back {
             return;
@@ -252,7 +253,7 @@ impl Schedule {
                 Ok(Answer::KeptAlive { deadline }) => {
                     kept.deadline.set(deadline);
                     kept.failing = false;
-                    kept.due = Some(kept.next_due().max(now.after(SHORTEST_INTERVAL)));
+                    kept.due = Some(kept.next_due().max(now.saturating_add(SHORTEST_INTERVAL)));
                     self.queue.insert((kept.due, id));
                     continue;
                 }
@@ -269,7 +270,7 @@ impl Schedule {
                 error => {
                     failures += u64::from(!std::mem::replace(&mut kept.failing, true));
                     last = Some(error);
-                    kept.due = Some(now.after(LOOK_AGAIN));
+                    kept.due = Some(now.saturating_add(LOOK_AGAIN));
                     self.queue.insert((kept.due, id));
                 }
             }
@@ -293,8 +294,8 @@ impl Kept {
 /// When a lease is due for renewal: once a third of its length has passed. The time is rounded down
 /// by up to a twelfth of the length, so that leases come due together and share commits.
 fn due(deadline: Timestamp, length: Duration) -> Timestamp {
-    let due = deadline.before(length / 3 * 2);
+    let due = deadline.saturating_sub(length / 3 * 2);
     let twelfth = i64::try_from(length.as_micros() / 12).unwrap_or(i64::MAX);
     let step = 1 << twelfth.max(1).ilog2();
-    due.before(Duration::from_micros(due.as_micros().rem_euclid(step).unsigned_abs()))
+    due.saturating_sub(Duration::from_micros(due.as_micros().rem_euclid(step).unsigned_abs()))
 }

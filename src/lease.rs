@@ -1,5 +1,6 @@
 //! A job that is held: its cursor, and the commands that move it.
 
+mod deliver;
 #[cfg(all(test, shuttle))]
 mod explored;
 
@@ -7,15 +8,14 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::error::{Error, Lost, Result};
+use crate::error::Result;
 use crate::keepalive::{Deadline, KeptAlive};
 use crate::store::Store;
 use crate::time::Timestamp;
-use crate::types::command::{Action, Grant, LeaseCommand, Receipt};
-use crate::types::{Batch, JobId, Prefix, Token, WorkerId, short};
-
-/// Why an attempt failed whose lease was dropped by a panic.
-const PANICKED: &str = "the worker panicked";
+use crate::types::{
+    Action, Batch, CheckpointOutcome, FailOutcome, Grant, JobId, LeaseCommand, Prefix, Receipt,
+    Token, WorkerId,
+};
 
 /// A job that is held. Dropping it releases the job; if a panic drops it, the attempt counts as failed.
 ///
@@ -24,8 +24,8 @@ const PANICKED: &str = "the worker panicked";
 /// # use std::time::Duration;
 /// # let store = Store::in_memory()?;
 /// # store.create_job(NewJob::new(b"demo", 0..10))?;
-/// # let worker = store.worker("pc-01", "pc")?;
-/// while let Some(mut lease) = worker.lease(Duration::from_secs(60))?.wait()? {
+/// # let worker = store.register_worker("pc-01")?;
+/// while let Some(mut lease) = worker.next_lease(Duration::from_secs(60))? {
 ///     while let Some(batch) = lease.next_batch(4) {
 ///         lease.checkpoint(batch)?;
 ///     }
@@ -35,7 +35,7 @@ const PANICKED: &str = "the worker panicked";
 #[must_use = "dropping a lease releases its job"]
 pub struct Lease {
     store: Store,
-    worker: WorkerId,
+    /// The lease as it was granted.
     grant: Grant,
     /// Sequence number of the last command that was acknowledged.
     sequence: u64,
@@ -43,6 +43,8 @@ pub struct Lease {
     deadline: Arc<Deadline>,
     /// Whether this handle has ended the lease.
     ended: bool,
+    /// Whether a call has returned that the lease is lost.
+    lost: bool,
     /// A command that may or may not have been stored.
     unanswered: Option<LeaseCommand>,
     /// While the lease is renewed in the background.
@@ -54,26 +56,21 @@ impl fmt::Debug for Lease {
         f.debug_struct("Lease")
             .field("job", &self.grant.job)
             .field("token", &self.grant.token)
-            .field("range", &self.grant.range)
+            .field("range", &self.range())
             .field("cursor", &self.cursor)
             .finish_non_exhaustive()
     }
 }
 
 impl Lease {
-    pub(crate) fn new(
-        store: &Store,
-        worker: WorkerId,
-        grant: Grant,
-        keep_alive: bool,
-    ) -> Result<Lease> {
+    pub(crate) fn new(store: &Store, grant: Grant, keep_alive: bool) -> Result<Lease> {
         let mut lease = Lease {
             store: store.clone(),
-            worker,
-            sequence: 0,
+            sequence: grant.sequence,
             cursor: grant.cursor,
             deadline: Arc::new(Deadline::new(grant.deadline)),
             ended: false,
+            lost: false,
             unanswered: None,
             kept_alive: None,
             grant,
@@ -93,14 +90,14 @@ impl Lease {
 
     /// The prefix of the job.
     #[must_use]
-    pub fn prefix(&self) -> Prefix {
-        Prefix(self.grant.prefix.clone())
+    pub fn prefix(&self) -> &Prefix {
+        &self.grant.prefix
     }
 
     /// All positions of the job.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
-        self.grant.range.clone()
+        self.grant.start..self.grant.end
     }
 
     /// The next position that is not done yet.
@@ -125,7 +122,7 @@ impl Lease {
     /// The worker that holds it.
     #[must_use]
     pub fn worker(&self) -> WorkerId {
-        self.worker
+        self.grant.worker
     }
 
     /// The token that fences this lease.
@@ -140,31 +137,45 @@ impl Lease {
         self.deadline.get()
     }
 
-    /// The next batch to work on, of at most `most` positions; `None` at the end of the job. Its
-    /// clock starts now. Nothing is marked as done by asking.
+    /// The lease as data, as of now: for a holder in another process, or after a restart. The
+    /// handle goes on as before; [`abandon`](Lease::abandon) it to hold the lease by its data alone.
+    /// See [`Grant`].
+    #[must_use]
+    pub fn grant(&self) -> Grant {
+        Grant {
+            cursor: self.cursor,
+            sequence: self.sequence,
+            deadline: self.deadline(),
+            ..self.grant.clone()
+        }
+    }
+
+    /// The next batch to work on, of at most `most` positions (0 counts as 1); `None` at the end of
+    /// the job. Its clock starts now. Nothing is marked as done by asking.
     #[must_use]
     pub fn next_batch(&self, most: u64) -> Option<Batch> {
         let start = self.cursor;
-        let end = start.saturating_add(most).min(self.grant.range.end);
+        let end = start.saturating_add(most.max(1)).min(self.grant.end);
         (start < end).then(|| Batch::begin(start..end))
     }
 
     /// Moves the cursor from the start of a batch to its end and records the batch, with its
-    /// findings, in one transaction. Returns where the cursor is now. It also renews the lease, and at
-    /// the end of the job's range completes the job.
+    /// findings, in one transaction. It also renews the lease, and at the end of the job's range
+    /// completes the job.
     ///
     /// # Errors
-    /// - [`Error::LeaseLost`] if the job was given to another or ended: nothing was changed.
-    /// - [`Error::CursorMismatch`] if the batch does not start at the cursor, is empty or ends past the
+    /// - [`Error::LeaseLost`](crate::Error::LeaseLost) if the job was given to another or ended: nothing was changed.
+    /// - [`Error::CursorMismatch`](crate::Error::CursorMismatch) if the batch does not start at the cursor, is empty or ends past the
     ///   end of the job.
-    /// - [`Error::InvalidLength`] if the batch holds too much.
-    /// - [`Error::Uncertain`] if the commit failed; see [`retry`](Lease::retry).
-    /// - [`Error::RolledBack`] if a relaxed store lost its latest commits, and the cursor with
+    /// - [`Error::InvalidLength`](crate::Error::InvalidLength) if the batch holds too much.
+    /// - [`Error::Uncertain`](crate::Error::Uncertain) if the commit failed; see [`retry`](Lease::retry).
+    /// - [`Error::RolledBack`](crate::Error::RolledBack) if a relaxed store lost its latest commits, and the cursor with
     ///   them: go on from [`next_batch`](Lease::next_batch).
-    pub fn checkpoint(&mut self, mut batch: Batch) -> Result<u64> {
+    pub fn checkpoint(&mut self, mut batch: Batch) -> Result<CheckpointOutcome> {
         batch.stop();
-        self.send(Action::Checkpoint(batch))?;
-        Ok(self.cursor)
+        let receipt = self.send(Action::Checkpoint(batch))?;
+        let completed = receipt == Receipt::Completed;
+        Ok(CheckpointOutcome { cursor: self.cursor, completed, draining: false })
     }
 
     /// Extends the lease by its length from now, without a checkpoint. Returns the new deadline.
@@ -176,15 +187,39 @@ impl Lease {
         Ok(self.deadline())
     }
 
-    /// Releases the job as a failed attempt. Returns whether that was its last one, so that it is
-    /// `Failed` now. Of a longer reason the first 512 bytes are kept.
+    /// Releases the job as a failed attempt, unless this lease has moved its cursor. Of a longer
+    /// reason the first 512 bytes are kept.
     ///
     /// # Errors
     /// As [`checkpoint`](Lease::checkpoint).
-    pub fn fail(&mut self, reason: impl Into<String>) -> Result<bool> {
-        let reason = short(reason.into());
-        let receipt = self.send(Action::Fail { reason })?;
-        Ok(matches!(receipt, Receipt::Failed { gave_up: true, .. }))
+    pub fn fail(&mut self, reason: impl Into<String>) -> Result<FailOutcome> {
+        self.fail_as(reason.into(), None)
+    }
+
+    /// As [`fail`](Lease::fail), and records the batch that was tried in vain: its duration, its items
+    /// and its findings count, with the reason as its error, but the cursor stays. Where less was
+    /// handled than one item per position, say so by [`Batch::with_items`].
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Lease::checkpoint).
+    pub fn fail_with(
+        &mut self,
+        mut batch: Batch,
+        reason: impl Into<String>,
+    ) -> Result<FailOutcome> {
+        batch.stop();
+        self.fail_as(reason.into(), Some(batch))
+    }
+
+    /// Renews the lease, and notes on the job how it is going, for [`Job::note`](crate::Job::note):
+    /// for work whose progress is not a position. Returns the new deadline. The note has at most 256
+    /// bytes; it goes with the lease.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Lease::checkpoint).
+    pub fn heartbeat(&mut self, note: impl Into<String>) -> Result<Timestamp> {
+        self.send(Action::Heartbeat { note: note.into() })?;
+        Ok(self.deadline())
     }
 
     /// Releases the job, so that another worker can go on with it. Dropping the lease does the same,
@@ -198,7 +233,7 @@ impl Lease {
     }
 
     /// Drops the handle without releasing the job: it stays held until its deadline, as after a
-    /// crash. Its worker can take it up again with [`Request::resume`](crate::Request::resume).
+    /// crash. Its worker can take it up again with [`Request::resume`](crate::LeaseRequest::resume).
     pub fn abandon(mut self) {
         self.ended = true;
     }
@@ -223,124 +258,35 @@ impl Lease {
     }
 }
 
-impl Lease {
-    /// Sends the next command of the lease.
-    fn send(&mut self, action: Action) -> Result<Receipt> {
-        let Grant { job, token, .. } = self.grant;
-        if self.ended {
-            return Err(Error::LeaseLost { job, token, why: Lost::Ended });
-        }
-        if self.unanswered.is_some() {
-            return Err(Error::Unanswered { job });
-        }
-        self.deliver(LeaseCommand { job, token, sequence: self.sequence + 1, action })
-    }
-
-    fn deliver(&mut self, command: LeaseCommand) -> Result<Receipt> {
-        let sequence = command.sequence;
-        let result = self.store.submit(command.clone());
-        match &result {
-            // Only once the store is reopened can anybody tell what became of it.
-            Err(Error::Uncertain { .. }) => self.unanswered = Some(command),
-            // Not applied this time: what was unanswered before still is.
-            Err(
-                Error::Stopped { .. }
-                | Error::Storage { .. }
-                | Error::Corrupted { .. }
-                | Error::Internal { .. }
-                | Error::TransactionTooLarge
-                | Error::InUse { .. }
-                | Error::Closed
-                | Error::Forked,
-            ) => {}
-            Err(Error::OutOfSequence { expected, .. }) if *expected <= self.sequence => {
-                return self.roll_back();
-            }
-            Err(Error::LeaseLost { .. } | Error::UnknownJob(_)) => {
-                self.unanswered = None;
-                self.kept_alive = None;
-            }
-            Err(_) => self.unanswered = None,
-            Ok(receipt) => self.acknowledge(sequence, *receipt),
-        }
-        result
-    }
-
-    fn acknowledge(&mut self, sequence: u64, receipt: Receipt) {
-        self.unanswered = None;
-        self.sequence = sequence;
-        match receipt {
-            Receipt::Moved { cursor, deadline } => {
-                self.cursor = cursor;
-                self.deadline.set(deadline);
-            }
-            Receipt::Renewed { deadline } => self.deadline.set(deadline),
-            Receipt::Completed | Receipt::Failed { .. } | Receipt::Released => {
-                if receipt == Receipt::Completed {
-                    self.cursor = self.grant.range.end;
-                }
-                self.ended = true;
-                self.kept_alive = None;
-            }
-        }
-    }
-
-    /// Goes back to where the store is, after a relaxed one lost its latest commits.
-    fn roll_back(&mut self) -> Result<Receipt> {
-        let job = self.grant.job;
-        let (sequence, cursor, deadline) = self.store.lease_position(job)?;
-        self.sequence = sequence;
-        self.cursor = cursor;
-        self.deadline.set(deadline);
-        self.unanswered = None;
-        Err(Error::RolledBack { job, cursor })
-    }
-
-    /// Ends the lease as its drop does: a panic of the worker is a failed attempt.
-    fn end_by_drop(&mut self) -> Result<()> {
-        // A command of unknown result is repeated first, or the next one is out of sequence.
-        let settled = self.retry();
-        if self.unanswered.is_some() {
-            return settled.map(|_| ());
-        }
-        match self.give_up() {
-            Err(Error::RolledBack { .. }) => self.give_up(),
-            ended => ended,
-        }
-    }
-
-    fn give_up(&mut self) -> Result<()> {
-        if self.ended {
-            Ok(())
-        } else if std::thread::panicking() {
-            self.fail(PANICKED).map(|_| ())
-        } else {
-            self.release()
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.ended && self.kept_alive.is_none() {
-            return;
-        }
-        // The parent of a forked child still holds the job.
-        if self.store.check_process().is_err() {
-            return std::mem::forget(self.kept_alive.take());
-        }
-        if self.ended {
-            return;
-        }
-        let Grant { job, token, .. } = self.grant;
-        match self.end_by_drop() {
-            Ok(()) => {}
-            Err(error @ (Error::LeaseLost { .. } | Error::UnknownJob(_))) => {
-                tracing::debug!(%job, %token, %error, "a dropped lease was already lost");
-            }
-            Err(error) => {
-                tracing::warn!(%job, %token, error = &error as &dyn std::error::Error, "a dropped lease could not be released, and may stay held until its deadline");
-            }
-        }
+impl Store {
+    /// A handle for a lease that is held by its data, as [`Lease::grant`] returned it: in another
+    /// process, or after a restart. It is not checked here. If the lease was lost meanwhile, the
+    /// first command returns that; if another holder of the same data has sent commands, it returns
+    /// [`Error::OutOfSequence`](crate::Error::OutOfSequence) or [`Error::RolledBack`](crate::Error::RolledBack).
+    ///
+    /// Dropping the handle releases the job.
+    ///
+    /// ```
+    /// # use milepost::{Grant, NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # store.create_job(NewJob::new("demo", 0..10))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// let lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// let sent: String = serde_json::to_string(&lease.grant()).unwrap();
+    /// lease.abandon();
+    ///
+    /// let grant: Grant = serde_json::from_str(&sent).unwrap();
+    /// let mut lease = store.lease_from(grant)?;
+    /// let batch = lease.next_batch(10).expect("nothing is done yet");
+    /// assert!(lease.checkpoint(batch)?.completed);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed) if the store is closed.
+    pub fn lease_from(&self, grant: Grant) -> Result<Lease> {
+        self.waiters()?;
+        Lease::new(self, grant, false)
     }
 }

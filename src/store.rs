@@ -5,7 +5,7 @@ mod jobs;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, ClockWatch};
 use crate::commit::{Committer, Flusher};
@@ -18,8 +18,8 @@ use crate::schema::{access, key, rows};
 use crate::storage::Engine;
 use crate::sync::{Mutex, RwLock};
 use crate::time::Timestamp;
-use crate::types::command::{Answer, Command, Grant, Stamped};
-use crate::types::{Import, ImportOutcome, JobId};
+use crate::types::command::{Answer, Command, Stamped};
+use crate::types::{Grant, Import, ImportOutcome, JobId, Metrics};
 use crate::waiting::Waiters;
 
 /// A store of jobs and of what workers did. Cheap to clone; all clones are one store.
@@ -38,9 +38,13 @@ struct Inner {
     clock_watch: ClockWatch,
     path: PathBuf,
     is_shared: bool,
-    waiters: Waiters,
+    waiters: Arc<Waiters>,
     keeper: Mutex<Option<Keeper>>,
     flusher: Mutex<Option<Flusher>>,
+    /// Whether a caller that gets an error of the storage reopens it.
+    reopens: bool,
+    /// When that was last tried.
+    last_attempt: Mutex<Option<Instant>>,
     /// Sums over history that snapshots share. Locked while the storage is reopened, so that no
     /// snapshot uses sums from before for records from after.
     chunk_sums: RwLock<Arc<ChunkSums>>,
@@ -92,6 +96,7 @@ impl Store {
         clock: Arc<dyn Clock>,
         path: PathBuf,
         is_shared: bool,
+        reopens: bool,
         flusher: Option<Flusher>,
     ) -> Store {
         Store {
@@ -102,9 +107,11 @@ impl Store {
                 clock_watch: ClockWatch::default(),
                 path,
                 is_shared,
-                waiters: Waiters::default(),
+                waiters: Arc::default(),
                 keeper: Mutex::new(None),
                 flusher: Mutex::new(flusher),
+                reopens,
+                last_attempt: Mutex::default(),
                 chunk_sums: RwLock::default(),
             }),
         }
@@ -139,7 +146,20 @@ impl Store {
     /// # Errors
     /// [`Error::Invalid`] if a cap is 0.
     pub fn set_caps(&self, change: impl Into<CapsChange>) -> Result<()> {
-        self.submit_one(Command::SetCaps(change.into())).map(|_| ())
+        let change = change.into();
+        self.submit_one(Command::SetCaps(change))?;
+        tracing::info!(path = %self.inner.path.display(), ?change, "caps were changed");
+        Ok(())
+    }
+
+    /// Counters of what this store has done since it was opened, for export to a monitoring system.
+    ///
+    /// # Errors
+    /// [`Error::Forked`] in a forked child.
+    pub fn metrics(&self) -> Result<Metrics> {
+        self.check_process()?;
+        let waiting_workers = self.inner.waiters.len() as u64;
+        Ok(Metrics { waiting_workers, ..self.inner.committer.metrics() })
     }
 
     /// Finishes what lowered caps and deleted jobs left to do, in bounded steps between which
@@ -193,7 +213,15 @@ impl Store {
     /// [`Error::InUse`] while a snapshot is held.
     pub fn compact(&self) -> Result<()> {
         self.check_process()?;
-        self.inner.committer.exclusively(|engine| Ok(engine.compact()?))
+        let began = Instant::now();
+        let (before, after) = self.inner.committer.exclusively(|engine| {
+            let before = engine.stored_bytes()?;
+            engine.compact()?;
+            Ok((before, engine.stored_bytes()?))
+        })?;
+        let took = began.elapsed();
+        tracing::info!(path = %self.inner.path.display(), before, after, ?took, "store compacted");
+        Ok(())
     }
 
     /// Opens the storage again in place, after an [`Error::Uncertain`] or [`Error::Storage`] made
@@ -224,7 +252,9 @@ impl Store {
     /// [`Error::Storage`] or [`Error::Uncertain`] if the last sync fails; the store is closed all the same.
     pub fn close(&self) -> Result<()> {
         self.check_process()?;
-        self.inner.close()
+        self.inner.close()?;
+        tracing::info!(path = %self.inner.path.display(), "store closed");
+        Ok(())
     }
 
     /// Refuses calls in a forked child, before any lock is taken.
@@ -233,14 +263,52 @@ impl Store {
     }
 
     pub(crate) fn submit_one(&self, command: Command) -> Result<Answer> {
-        let reply = self.inner.committer.submit(self.stamp(command)?)?;
+        let stamped = self.stamp(command)?;
+        let mut result = self.inner.committer.submit(stamped.clone());
+        if let Err(error) = &result
+            && self.recovers_from(error)
+            && may_repeat(&stamped.command, error)
+        {
+            result = self.inner.committer.submit(stamped);
+        }
+        let reply = result?;
         self.inner.waiters.notify(reply.events);
         Ok(reply.answer)
     }
 
+    /// Reopens the storage after an error of it, if the store is to do so by itself. Returns whether
+    /// it takes commands again.
+    fn recovers_from(&self, error: &Error) -> bool {
+        /// Between two attempts, callers get the error at once.
+        const PAUSE: Duration = Duration::from_secs(1);
+
+        if !self.inner.reopens || !error.needs_reopen() {
+            return false;
+        }
+        let mut last = self.inner.last_attempt.lock();
+        if !self.inner.committer.is_stopped() {
+            // Another caller was faster.
+            return true;
+        }
+        if last.is_some_and(|last| last.elapsed() < PAUSE) {
+            return false;
+        }
+        *last = Some(Instant::now());
+        tracing::warn!(%error, "reopening the store after an error");
+        let reopened = self.reopen();
+        if let Err(error) = &reopened {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "the store cannot be reopened yet"
+            );
+        }
+        reopened.is_ok()
+    }
+
     /// Checks a command, and gives it the time.
-    fn stamp(&self, command: Command) -> Result<Stamped> {
+    fn stamp(&self, mut command: Command) -> Result<Stamped> {
         self.check_process()?;
+        command.cut_texts();
         command.check()?;
         let (now, since_clock_jump) = self.inner.clock_watch.now(&*self.inner.clock);
         Ok(Stamped { now, since_clock_jump, command })
@@ -256,6 +324,10 @@ impl Store {
         Ok(&self.inner.waiters)
     }
 
+    pub(crate) fn waiters_arc(&self) -> &Arc<Waiters> {
+        &self.inner.waiters
+    }
+
     /// Starts the thread that renews leases unless it runs already.
     pub(crate) fn start_keeper(&self) -> Result<()> {
         self.check_process()?;
@@ -265,8 +337,7 @@ impl Store {
 
     /// Renews a lease in the background until the result is dropped.
     pub(crate) fn keep_alive(&self, grant: &Grant, deadline: &Arc<Deadline>) -> Result<KeptAlive> {
-        let length = Duration::from_micros(grant.length_us);
-        self.with_keeper(|keeper| keeper.keep(grant.job, grant.token, length, deadline))
+        self.with_keeper(|keeper| keeper.keep(grant.job, grant.token, grant.length, deadline))
     }
 
     fn with_keeper<T>(&self, run: impl FnOnce(&Keeper) -> T) -> Result<T> {
@@ -292,6 +363,15 @@ impl Store {
         let snapshot = self.inner.committer.engine()?.snapshot()?;
         let row: Option<rows::JobRow> = access::load(&*snapshot, &key::job(job))?;
         row.map(|row| (row.sequence, row.cursor, row.deadline)).ok_or(Error::UnknownJob(job))
+    }
+}
+
+/// Whether a command that failed so can be sent again without being applied twice.
+fn may_repeat(command: &Command, error: &Error) -> bool {
+    match command {
+        // Its sequence number shows whether it was applied.
+        Command::Held(_) => true,
+        _ => !error.is_uncertain(),
     }
 }
 

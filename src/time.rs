@@ -1,15 +1,13 @@
 //! Instants, days and months, all in UTC.
 
+mod parse;
+
 use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::civil::Date;
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Span};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::error::{Error, Result};
 
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
@@ -27,18 +25,6 @@ impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Timestamp = Timestamp(0);
 
-    /// The instant so many microseconds after (or, if negative, before) 1970.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] outside the years -9999 to 9999.
-    pub fn from_micros(micros: i64) -> Result<Timestamp> {
-        if (Self::MIN.0..=Self::MAX.0).contains(&micros) {
-            Ok(Timestamp(micros))
-        } else {
-            Err(time_out_of_range(micros))
-        }
-    }
-
     /// The instant so many seconds after 1970, held within [`Timestamp::MIN`] and
     /// [`Timestamp::MAX`].
     #[must_use]
@@ -52,23 +38,36 @@ impl Timestamp {
         self.0
     }
 
+    /// The instant so many milliseconds after 1970, held within [`Timestamp::MIN`] and
+    /// [`Timestamp::MAX`].
+    #[must_use]
+    pub fn from_millis(millis: i64) -> Timestamp {
+        Self::clamped(millis.saturating_mul(1_000))
+    }
+
+    /// Whole milliseconds since 1970, rounded down.
+    #[must_use]
+    pub fn as_millis(self) -> i64 {
+        self.0.div_euclid(1_000)
+    }
+
     /// This instant moved forward, held at [`Timestamp::MAX`].
     #[must_use]
-    pub fn after(self, duration: Duration) -> Timestamp {
+    pub fn saturating_add(self, duration: Duration) -> Timestamp {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self::clamped(self.0.saturating_add(micros))
     }
 
     /// This instant moved back, held at [`Timestamp::MIN`].
     #[must_use]
-    pub fn before(self, duration: Duration) -> Timestamp {
+    pub fn saturating_sub(self, duration: Duration) -> Timestamp {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self::clamped(self.0.saturating_sub(micros))
     }
 
     /// The time from `earlier` to this instant; zero if this one is not later.
     #[must_use]
-    pub fn since(self, earlier: Timestamp) -> Duration {
+    pub fn saturating_duration_since(self, earlier: Timestamp) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
@@ -88,6 +87,48 @@ impl Timestamp {
     }
 }
 
+impl From<SystemTime> for Timestamp {
+    /// In whole microseconds, rounded down, and held within [`Timestamp::MIN`] and
+    /// [`Timestamp::MAX`].
+    fn from(time: SystemTime) -> Timestamp {
+        match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => Timestamp::EPOCH.saturating_add(after),
+            Err(error) => {
+                let before = error.duration();
+                // A part of a microsecond before 1970 belongs to the microsecond before it.
+                let up = Duration::from_nanos(u64::from(before.subsec_nanos() % 1_000 > 0) * 1_000);
+                Timestamp::EPOCH.saturating_sub(before.saturating_add(up))
+            }
+        }
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(at: Timestamp) -> SystemTime {
+        let distance = Duration::from_micros(at.0.unsigned_abs());
+        let time = match at.0 < 0 {
+            true => SystemTime::UNIX_EPOCH.checked_sub(distance),
+            false => SystemTime::UNIX_EPOCH.checked_add(distance),
+        };
+        // Some systems cannot express the earliest times.
+        time.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+impl From<jiff::Timestamp> for Timestamp {
+    /// In whole microseconds, rounded down, and held within [`Timestamp::MIN`] and
+    /// [`Timestamp::MAX`].
+    fn from(at: jiff::Timestamp) -> Timestamp {
+        Timestamp::clamped(at.as_nanosecond().div_euclid(1_000) as i64)
+    }
+}
+
+impl From<Timestamp> for jiff::Timestamp {
+    fn from(at: Timestamp) -> jiff::Timestamp {
+        at.to_jiff()
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.to_jiff(), f)
@@ -97,17 +138,6 @@ impl fmt::Display for Timestamp {
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for Timestamp {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Timestamp> {
-        let parsed: jiff::Timestamp = text
-            .parse()
-            .map_err(|e| Error::invalid(format!("{text:?} is not an RFC 3339 time: {e}")))?;
-        Timestamp::from_micros(parsed.as_microsecond())
     }
 }
 
@@ -122,27 +152,6 @@ impl Day {
     /// to be looked up there.
     const MIN: i32 = -4_371_587;
     const MAX: i32 = 2_932_896;
-
-    /// The day of a date.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if the calendar has no such day.
-    pub fn new(year: i16, month: i8, day: i8) -> Result<Day> {
-        Date::new(year, month, day)
-            .map(Day::from_date)
-            .map_err(|e| Error::invalid(format!("{year}-{month}-{day} is not a day: {e}")))
-    }
-
-    /// The day so many days after (or before) 1970-01-01.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] outside the years -9999 to 9999.
-    pub fn from_number(number: i32) -> Result<Day> {
-        if !(Day::MIN..=Day::MAX).contains(&number) {
-            return Err(Error::invalid(format!("day {number} is outside the calendar")));
-        }
-        Ok(Day(number))
-    }
 
     /// Days since 1970-01-01.
     #[must_use]
@@ -184,16 +193,6 @@ impl fmt::Debug for Day {
     }
 }
 
-impl FromStr for Day {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Day> {
-        text.parse()
-            .map(Day::from_date)
-            .map_err(|e| Error::invalid(format!("{text:?} is not a day such as 2026-02-16: {e}")))
-    }
-}
-
 /// A UTC calendar month, counted in months since 1970-01.
 ///
 /// It displays, serializes and parses as `2026-02`.
@@ -204,27 +203,6 @@ impl Month {
     /// The calendar's first month and last, as numbers.
     const MIN: i32 = -143_628;
     const MAX: i32 = 96_359;
-
-    /// A month of a year; January is 1.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if the calendar has no such month.
-    pub fn new(year: i16, month: i8) -> Result<Month> {
-        Date::new(year, month, 1)
-            .map(Month::from_date)
-            .map_err(|e| Error::invalid(format!("{year}-{month} is not a month: {e}")))
-    }
-
-    /// The month so many months after (or before) 1970-01.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] outside the years -9999 to 9999.
-    pub fn from_number(number: i32) -> Result<Month> {
-        if !(Month::MIN..=Month::MAX).contains(&number) {
-            return Err(Error::invalid(format!("month {number} is outside the calendar")));
-        }
-        Ok(Month(number))
-    }
 
     /// Months since 1970-01.
     #[must_use]
@@ -265,47 +243,33 @@ impl fmt::Debug for Month {
     }
 }
 
-impl FromStr for Month {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Month> {
-        Date::strptime("%Y-%m-%d", format!("{text}-01"))
-            .map(Month::from_date)
-            .map_err(|e| Error::invalid(format!("{text:?} is not a month such as 2026-02: {e}")))
-    }
-}
-
-/// Refuses a time that calendars cannot show.
-fn time_out_of_range(micros: i64) -> Error {
-    Error::invalid(format!(
-        "{micros} microseconds is outside the calendar: times run from {} to {}",
-        Timestamp::MIN,
-        Timestamp::MAX
-    ))
-}
-
-/// Serializes and deserializes a type by its `Display` and `FromStr`.
-macro_rules! serde_as_text {
-    ($($name:ty),*) => {$(
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    )*};
-}
-
-serde_as_text!(Timestamp, Day, Month);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_of_the_system_and_of_jiff_convert_and_are_rounded_down() {
+        for nanos in
+            [0i64, 1, 999, 1_000, 1_001, -1, -999, -1_000, -1_001, 1_771_243_200_000_000_001]
+        {
+            let distance = Duration::from_nanos(nanos.unsigned_abs());
+            let system = match nanos < 0 {
+                true => SystemTime::UNIX_EPOCH - distance,
+                false => SystemTime::UNIX_EPOCH + distance,
+            };
+            let of_jiff = jiff::Timestamp::from_nanosecond(nanos.into()).unwrap();
+            let micros = nanos.div_euclid(1_000);
+
+            assert_eq!(Timestamp::from(system).as_micros(), micros, "{nanos}");
+            assert_eq!(Timestamp::from(of_jiff).as_micros(), micros, "{nanos}");
+            assert_eq!(Timestamp::from(system).as_millis(), nanos.div_euclid(1_000_000));
+        }
+        for at in [Timestamp::MIN, Timestamp::from_millis(-1), Timestamp::EPOCH, Timestamp::MAX] {
+            assert_eq!(Timestamp::from(SystemTime::from(at)), at);
+            assert_eq!(Timestamp::from(jiff::Timestamp::from(at)), at);
+        }
+        assert_eq!(Timestamp::from(jiff::Timestamp::MAX), Timestamp::MAX);
+    }
 
     #[test]
     fn the_range_is_that_of_the_calendar() {

@@ -77,6 +77,11 @@ impl Waiters {
         events.into_iter().for_each(|event| queues.happened(event));
     }
 
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Wakes everybody.
     pub(crate) fn wake_all(&self) {
         self.0.lock().wake_all();
@@ -129,7 +134,9 @@ impl Waiters {
         if !queues.keeps_time(waiter) {
             return None;
         }
-        let pause = queues.keep_time(now).map_or(LOOK, |next| next.since(now).min(LOOK));
+        let pause = queues
+            .keep_time(now)
+            .map_or(LOOK, |next| next.saturating_duration_since(now).min(LOOK));
         Some(pause.max(Duration::from_millis(1)))
     }
 }

@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use fastrand::Rng;
-use milepost::{Caps, Lease, ManualClock, NewJob, Result, Sharing, Store};
+use milepost::{Lease, ManualClock, NewJob, NewWorker, Result, Sharing, Store};
 
 /// The variable that names the seeds of a round.
 const ROUND: &str = "MILEPOST_DAMAGE_ROUND";
@@ -27,7 +27,7 @@ fn checkpoint(lease: &mut Lease, clock: &ManualClock, positions: u64) -> bool {
     let Some(mut batch) = lease.next_batch(positions) else { return false };
     clock.advance(Duration::from_secs(20_000));
     batch.add_finding(batch.range().end.to_be_bytes(), [9; 40]);
-    lease.checkpoint(batch.took(Duration::from_secs(3))).unwrap();
+    lease.checkpoint(batch.with_duration(Duration::from_secs(3))).unwrap();
     true
 }
 
@@ -37,11 +37,13 @@ fn images(path: &Path, sharing: Sharing) -> Vec<Vec<u8>> {
     let mut images = Vec::new();
     let clock = ManualClock::at("2026-01-01T12:00:00Z".parse().unwrap());
     let store = Store::builder(path).sharing(sharing).clock(clock.clone()).open().unwrap();
-    store.set_caps(Caps { history: 30, daily: 10, monthly: 3 }).unwrap();
+    store
+        .set_caps(milepost::Caps::default().with_history(30).with_daily(10).with_monthly(3))
+        .unwrap();
     for n in 0..4 {
         store.create_job(NewJob::new("keys", n * 100..(n + 1) * 100)).unwrap();
-        let worker = store.worker(&format!("pc-{n}"), "pc").unwrap();
-        let mut lease = worker.lease(YEAR).unwrap().leased().unwrap();
+        let worker = store.register_worker(NewWorker::new(format!("pc-{n}")).kind("pc")).unwrap();
+        let mut lease = worker.request(YEAR).send().unwrap().leased().unwrap();
         while checkpoint(&mut lease, &clock, 5) {
             images.push(std::fs::read(path).unwrap());
         }
@@ -84,14 +86,14 @@ fn torn(images: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
 }
 
 fn write(store: &Store) -> Result<()> {
-    let worker = store.worker("pc-0", "pc")?;
+    let worker = store.register_worker(NewWorker::new("pc-0").kind("pc"))?;
     store.create_job(NewJob::new("more", 0..10))?;
-    if let Some(mut lease) = worker.lease(YEAR)?.leased()
+    if let Some(mut lease) = worker.request(YEAR).send()?.leased()
         && let Some(batch) = lease.next_batch(3)
     {
         lease.checkpoint(batch)?;
     }
-    store.set_caps(Caps { history: 5, daily: 2, monthly: 1 })?;
+    store.set_caps(milepost::Caps::default().with_history(5).with_daily(2).with_monthly(1))?;
     store.settle()
 }
 

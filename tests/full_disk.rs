@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use milepost::{Error, NewJob, Scope, Store};
+use milepost::{Error, NewJob, NewWorker, Scope, Store};
 
 /// Where the process works that has little room.
 const FOLDER: &str = "MILEPOST_TEST_FOLDER";
@@ -40,25 +40,29 @@ fn run_again(test: &str, shell: &[&str], prepare: &str) {
 fn fill_up(folder: &Path, no_room: &str, make_room: impl Fn()) {
     let store = Store::open(folder.join("full.milepost")).unwrap();
     store.create_job(NewJob::new("keys", 0..1_000)).unwrap();
-    let worker = store.worker("pc-01", "pc").unwrap();
-    let mut lease = worker.lease(Duration::from_secs(3_600)).unwrap().leased().unwrap();
+    let worker = store.register_worker(NewWorker::new("pc-01").kind("pc")).unwrap();
+    let mut lease = worker.request(Duration::from_secs(3_600)).send().unwrap().leased().unwrap();
     let mut was_full = 0;
     while let Some(batch) = lease.next_batch(10) {
         let key = batch.range().start.to_be_bytes();
-        let batch = batch.took(Duration::from_millis(5)).finding(key, vec![7; 60_000]);
-        let mut outcome = lease.checkpoint(batch.clone());
+        let batch =
+            batch.with_duration(Duration::from_millis(5)).with_finding(key, vec![7; 60_000]);
+        let mut outcome = lease.checkpoint(batch.clone()).map(|outcome| outcome.cursor);
         while let Err(error) = outcome {
             assert!(error.needs_reopen(), "{error:?}");
             let cause = error.source().map(ToString::to_string);
             assert!(cause.is_some_and(|cause| cause.contains(no_room)), "{error:?}");
-            assert!(matches!(store.worker("other", "pc"), Err(Error::Stopped { .. })));
+            assert!(matches!(
+                store.register_worker(NewWorker::new("other").kind("pc")),
+                Err(Error::Stopped { .. })
+            ));
             store.snapshot().unwrap().verify().unwrap();
             was_full += 1;
             make_room();
             store.reopen().unwrap();
             outcome = match lease.retry().unwrap() {
                 Some(_) => Ok(lease.cursor()),
-                None => lease.checkpoint(batch.clone()),
+                None => lease.checkpoint(batch.clone()).map(|outcome| outcome.cursor),
             };
         }
     }

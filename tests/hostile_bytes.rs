@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use milepost::storage::Device;
-use milepost::{Batch, Builder, Caps, Error, ManualClock, NewJob, Result, Scope, Store};
+use milepost::testing::Device;
+use milepost::{Batch, Builder, Error, ManualClock, NewJob, NewWorker, Result, Scope, Store};
 use parking_lot::Mutex;
 
 use support::within;
@@ -75,18 +75,21 @@ fn good() -> Vec<u8> {
     let clock = ManualClock::at("2026-01-01T12:00:00Z".parse().unwrap());
     let disk = Arc::new(Disk(Mutex::new(Vec::new())));
     let store = Builder::on_device(disk.clone()).clock(clock.clone()).open().unwrap();
-    store.set_caps(Caps { history: 60, daily: 20, monthly: 3 }).unwrap();
+    store
+        .set_caps(milepost::Caps::default().with_history(60).with_daily(20).with_monthly(3))
+        .unwrap();
     for n in 0..6u64 {
         store.create_job(NewJob::new("keys", n * 100..(n + 1) * 100)).unwrap();
     }
     for n in 0..3 {
-        let worker = store.worker(&format!("pc-{n}"), "pc").unwrap();
+        let worker = store.register_worker(NewWorker::new(format!("pc-{n}")).kind("pc")).unwrap();
         let year = Duration::from_secs(365 * 86_400);
-        let mut lease = worker.lease(year).unwrap().leased().unwrap();
+        let mut lease = worker.request(year).send().unwrap().leased().unwrap();
         while let Some(range) = lease.next_batch(1).map(|batch| batch.range()) {
             clock.advance(Duration::from_secs(20_000));
-            let batch = Batch::of(&range, Duration::from_secs(3));
-            let batch = batch.finding(range.end.to_be_bytes(), [9; 40]).error("it timed out");
+            let batch = Batch::new(range.clone(), Duration::from_secs(3));
+            let batch =
+                batch.with_finding(range.end.to_be_bytes(), [9; 40]).with_error("it timed out");
             lease.checkpoint(batch).unwrap();
         }
         if n == 0 {
@@ -119,18 +122,18 @@ fn ask(store: &Store) -> Result<u64> {
 
 /// Works on a store, as if nothing were wrong with it.
 fn work(store: &Store) -> Result<()> {
-    let worker = store.worker("pc-0", "pc")?;
+    let worker = store.register_worker(NewWorker::new("pc-0").kind("pc"))?;
     store.find_or_create_job(NewJob::new("more", 0..100))?;
-    let lease = worker.request(Duration::from_secs(60)).resume().lease()?.leased();
+    let lease = worker.request(Duration::from_secs(60)).resume().send()?.leased();
     if let Some(mut lease) = lease {
         for _ in 0..5 {
             if let Some(range) = lease.next_batch(3).map(|batch| batch.range()) {
-                lease.checkpoint(Batch::of(&range, Duration::from_secs(1)))?;
+                lease.checkpoint(Batch::new(range, Duration::from_secs(1)))?;
             }
         }
         lease.release()?;
     }
-    store.set_caps(Caps { history: 5, daily: 2, monthly: 1 })?;
+    store.set_caps(milepost::Caps::default().with_history(5).with_daily(2).with_monthly(1))?;
     store.settle()
 }
 
@@ -218,7 +221,7 @@ fn damage(seed: u64, files: u64) -> Tally {
         }
         // A row that cannot be decoded fails what needs it; a damaged engine stops the store.
         if let Err(Error::Storage { .. } | Error::Uncertain { .. }) = work(&store) {
-            let after = store.worker("pc-9", "pc");
+            let after = store.register_worker(NewWorker::new("pc-9").kind("pc"));
             assert!(after.is_err(), "seed {seed}: a store that is damaged has stopped writing");
             tally.stopped += 1;
         }

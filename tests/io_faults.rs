@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use milepost::storage::Device;
+use milepost::testing::Device;
 use milepost::{
-    Batch, Builder, Durability, Error, Lease, Lost, ManualClock, NewJob, Result, Scope, Store,
+    Batch, Builder, Durability, Error, Lease, Lost, ManualClock, NewJob, NewWorker, Result, Scope,
+    Store,
 };
 use parking_lot::Mutex;
 
@@ -127,7 +128,8 @@ fn recover(store: &Store, disk: &Disk) {
 /// One checkpoint over the next positions, repeated until it is known to be stored.
 fn checkpoint(store: &Store, disk: &Disk, lease: &mut Lease) {
     let Some(range) = lease.next_batch(10).map(|batch| batch.range()) else { return };
-    let batch = Batch::of(&range, Duration::from_millis(7)).finding(range.end.to_be_bytes(), []);
+    let key = range.end.to_be_bytes();
+    let batch = Batch::new(range, Duration::from_millis(7)).with_finding(key, []);
     let mut outcome = lease.checkpoint(batch.clone());
     loop {
         match outcome {
@@ -162,8 +164,8 @@ fn meets(fault: Fault, durability: Durability) -> bool {
     let clock = ManualClock::at("2026-02-16T12:00:00Z".parse().unwrap());
     let store = builder(&disk, durability, &clock).open().unwrap();
     store.create_job(NewJob::new("a", 0..POSITIONS)).unwrap();
-    let worker = store.worker("pc-01", "pc").unwrap();
-    let mut lease = worker.lease(1_000 * DAY).unwrap().leased().unwrap();
+    let worker = store.register_worker(NewWorker::new("pc-01").kind("pc")).unwrap();
+    let mut lease = worker.request(1_000 * DAY).send().unwrap().leased().unwrap();
 
     *disk.fault.lock() = Some(fault);
     while lease.next_batch(10).is_some() {
@@ -270,8 +272,8 @@ fn wherever_the_disk_fails_while_a_store_is_opened_it_can_be_once_the_disk_is_me
     let clock = ManualClock::at("2026-02-16T12:00:00Z".parse().unwrap());
     let store = builder(&disk, Durability::Immediate, &clock).open().unwrap();
     store.create_job(NewJob::new("a", 0..POSITIONS)).unwrap();
-    let worker = store.worker("pc-01", "pc").unwrap();
-    let mut lease = worker.lease(DAY).unwrap().leased().unwrap();
+    let worker = store.register_worker(NewWorker::new("pc-01").kind("pc")).unwrap();
+    let mut lease = worker.request(DAY).send().unwrap().leased().unwrap();
     while let Some(batch) = lease.next_batch(10) {
         lease.checkpoint(batch).unwrap();
     }
@@ -307,8 +309,9 @@ fn wherever_the_disk_fails_every_one_of_many_callers_gets_a_result() {
         store.create_jobs(jobs).unwrap();
         let leases: Vec<Lease> = (0..6)
             .map(|n| {
-                let worker = store.worker(&format!("pc-{n}"), "pc").unwrap();
-                worker.lease(1_000 * DAY).unwrap().leased().unwrap()
+                let worker =
+                    store.register_worker(NewWorker::new(format!("pc-{n}")).kind("pc")).unwrap();
+                worker.request(1_000 * DAY).send().unwrap().leased().unwrap()
             })
             .collect();
         *disk.fault.lock() =

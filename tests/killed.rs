@@ -18,7 +18,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use milepost::{Batch, Error, JobId, NewJob, Scope, Sharing, Store};
+use milepost::{Batch, Error, JobId, NewJob, NewWorker, Scope, Sharing, Store};
 
 const ORDER: &str = "MILEPOST_TEST_ORDER";
 const LEASE: Duration = Duration::from_millis(250);
@@ -61,13 +61,13 @@ fn work(order: &str) {
     let [path, mode, name] = order.split('|').collect::<Vec<_>>()[..] else { panic!("{order}") };
     let store = open(Path::new(path), mode);
     let mut log = log_of(Path::new(path), name);
-    let worker = store.worker(name, "process").unwrap();
+    let worker = store.register_worker(NewWorker::new(name).kind("process")).unwrap();
     loop {
         let request = worker.request(LEASE).resume();
-        let Some(mut lease) = request.lease().unwrap().wait().unwrap() else { return };
+        let Some(mut lease) = request.wait().unwrap().leased() else { return };
         while let Some(range) = lease.next_batch(7).map(|batch| batch.range()) {
             writeln!(log, "begin {} {} {}", lease.job(), range.start, range.end).unwrap();
-            let batch = Batch::of(&range, Duration::from_micros(50));
+            let batch = Batch::new(range.clone(), Duration::from_micros(50));
             match lease.checkpoint(batch) {
                 Ok(_) => {
                     writeln!(log, "ack {} {} {}", lease.job(), range.start, range.end).unwrap()
@@ -178,7 +178,7 @@ impl Fleet {
         let mut sum = 0;
         for record in view.newest_history(None, usize::MAX).unwrap() {
             let batch = record.batch;
-            let key = (batch.job.map_or(0, JobId::number), batch.start);
+            let key = (batch.job.map_or(0, JobId::get), batch.start);
             sum += batch.end - batch.start;
             let value = (batch.end, workers[&batch.worker].clone());
             assert!(stored.insert(key, value).is_none(), "{what}: {key:?} is stored twice");

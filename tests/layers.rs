@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. A name stands for a file, or for all files of a folder that have no place of
 /// their own in the list.
-const LAYERS: [&str; 23] = [
+const LAYERS: [&str; 27] = [
     "sync",
+    "time",
     "types/ids",
     "types/status",
     "error",
+    "time/parse",
     "process",
-    "time",
     "clock",
     "config",
     "types",
@@ -31,11 +32,14 @@ const LAYERS: [&str; 23] = [
     "verify",
     "keepalive",
     "waiting",
+    "cancel",
     "store",
     "reader",
     "lease",
+    "request",
     "worker",
     "builder",
+    "testing",
     "lib",
 ];
 

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use milepost::storage::Device;
-use milepost::{Builder, Lease, NewJob, Store};
+use milepost::testing::Device;
+use milepost::{Builder, Lease, NewJob, NewWorker, Store};
 use parking_lot::Mutex;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -61,10 +61,10 @@ impl Device for SlowDisk {
 
 /// Takes all leases, from many threads so that they share commits.
 fn take_all(store: &Store) -> Vec<Lease> {
-    let worker = store.worker("w", "pc").unwrap();
+    let worker = store.register_worker(NewWorker::new("w").kind("pc")).unwrap();
     let request = worker.request(MINUTE).of_prefix("kept").keep_alive();
     let take = || {
-        let leases = (0..LEASES / 50).map(|_| request.clone().lease().unwrap().leased().unwrap());
+        let leases = (0..LEASES / 50).map(|_| request.clone().send().unwrap().leased().unwrap());
         leases.collect::<Vec<_>>()
     };
     thread::scope(|threads| {
@@ -94,8 +94,12 @@ fn twenty_thousand_leases_are_kept_alive_on_a_disk_of_five_milliseconds_a_sync()
     store.create_jobs((0..LEASES).map(|n| NewJob::new("kept", n..n + 1))).unwrap();
     store.create_job(NewJob::new("busy", 0..u64::MAX)).unwrap();
     let kept = take_all(&store);
-    let request = store.worker("busy", "pc").unwrap().request(MINUTE).of_prefix("busy");
-    let mut busy = request.lease().unwrap().leased().unwrap();
+    let request = store
+        .register_worker(NewWorker::new("busy").kind("pc"))
+        .unwrap()
+        .request(MINUTE)
+        .of_prefix("busy");
+    let mut busy = request.send().unwrap().leased().unwrap();
 
     disk.sync_ms.store(SYNC.as_millis() as u64, Ordering::SeqCst);
     let (syncs, ran, began) = (disk.syncs.load(Ordering::SeqCst), keeper_time(), Instant::now());
@@ -108,7 +112,7 @@ fn twenty_thousand_leases_are_kept_alive_on_a_disk_of_five_milliseconds_a_sync()
         thread::sleep(10 * SYNC);
         if checkpoints.len() % 10 == 0 {
             let now = store.now();
-            let left = kept.iter().map(|lease| lease.deadline().since(now));
+            let left = kept.iter().map(|lease| lease.deadline().saturating_duration_since(now));
             least = left.clone().min().unwrap().min(least);
             late += left.filter(Duration::is_zero).count();
         }

@@ -17,10 +17,10 @@ use std::thread;
 use std::time::Duration;
 
 use fastrand::Rng;
-use milepost::storage::{Engine, EngineResult, EngineSnapshot, Flush, MemoryEngine, Write};
+use milepost::testing::{Engine, EngineResult, EngineSnapshot, Flush, MemoryEngine, Write};
 use milepost::{
-    Batch, Builder, Error, JobId, JobStatus, Lease, Leasing, ManualClock, NewJob, Result, Scope,
-    Store, Timestamp, Worker,
+    Batch, Builder, Error, JobId, JobStatus, Lease, LeaseOutcome, ManualClock, NewJob, NewWorker,
+    Result, Scope, Store, Timestamp, Worker,
 };
 
 use support::within;
@@ -62,7 +62,7 @@ struct Ledger {
 
 impl Ledger {
     fn granted(&self, lease: &Lease) {
-        let token = lease.token().number();
+        let token = lease.token().get();
         let mut truth = self.jobs[&lease.job()].lock().unwrap();
         assert!(truth.tokens.insert(token), "a token was issued twice");
         // One that was cancelled before its holder heard of it is no longer held.
@@ -74,7 +74,7 @@ impl Ledger {
     /// Before a holder gives a job up, and after it lost it.
     fn given_up(&self, lease: &Lease) {
         let mut truth = self.jobs[&lease.job()].lock().unwrap();
-        truth.holder = truth.holder.filter(|token| *token != lease.token().number());
+        truth.holder = truth.holder.filter(|token| *token != lease.token().get());
     }
 
     /// Once a job was called off.
@@ -100,7 +100,7 @@ impl Race<'_> {
             Err(Error::WrongStatus { .. }) => return Ok(()),
             Err(error) => return Err(error),
         }
-        let token = self.store.snapshot()?.job(job)?.unwrap().token.number();
+        let token = self.store.snapshot()?.job(job)?.unwrap().token.get();
         self.ledger.cancelled(job, token);
         self.store.retry_job(job)
     }
@@ -130,7 +130,7 @@ impl Race<'_> {
         if let Some(range) =
             lease.next_batch(rng.u64(1..=40)).filter(|_| kind > 2).map(|batch| batch.range())
         {
-            lease.checkpoint(Batch::of(&range, Duration::from_millis(3)))?;
+            lease.checkpoint(Batch::new(range.clone(), Duration::from_millis(3)))?;
             self.ledger.moved(range);
             return Ok(true);
         }
@@ -145,10 +145,12 @@ impl Race<'_> {
     /// Works until nothing is left to do, or the store is closed.
     fn work(&self, worker: &Worker, rng: &mut Rng) -> Result<()> {
         loop {
-            let asked = worker.request(MINUTE).resume().lease()?;
-            let leased = if rng.bool() { asked.leased() } else { asked.wait()? };
+            let asked = worker.request(MINUTE).resume().send()?;
+            let leased = if rng.bool() { asked.leased() } else { asked.wait()?.leased() };
             let Some(mut lease) = leased else {
-                if matches!(worker.lease(MINUTE)?, Leasing::Finished) && self.is_done()? {
+                if matches!(worker.request(MINUTE).send()?, LeaseOutcome::Finished)
+                    && self.is_done()?
+                {
                     return Ok(());
                 }
                 continue;
@@ -190,7 +192,7 @@ fn round(path: &Path, number: u64, ledger: &Ledger) -> bool {
         truth.lock().unwrap().holder = None;
     }
     let noon: Timestamp = "2026-02-16T12:00:00Z".parse().unwrap();
-    let clock = ManualClock::at(noon.after((2 * number) as u32 * MINUTE));
+    let clock = ManualClock::at(noon.saturating_add((2 * number) as u32 * MINUTE));
     let store = Store::builder(path).clock(clock).open().unwrap();
     // One that was called off just before the store closed is still to be put back.
     for job in store.snapshot().unwrap().jobs(None, JOBS as usize).unwrap() {
@@ -207,7 +209,8 @@ fn round(path: &Path, number: u64, ledger: &Ledger) -> bool {
                 // Shown where the test fails.
                 println!("round {number}, thread {n}: seed {seed}");
                 let mut rng = Rng::with_seed(seed);
-                let worker = race.store.worker(&format!("pc-{n}"), "pc");
+                let worker =
+                    race.store.register_worker(NewWorker::new(format!("pc-{n}")).kind("pc"));
                 match worker.and_then(|worker| race.work(&worker, &mut rng)) {
                     Ok(()) => true,
                     Err(Error::Closed) => false,
@@ -306,8 +309,9 @@ fn longest_waits(other: impl Fn(&Store) + Sync) -> (u64, u64) {
     let longest = AtomicU64::new(0);
     thread::scope(|threads| {
         for n in 0..THREADS {
-            let worker = store.worker(&format!("pc-{n}"), "pc").unwrap();
-            let mut lease = worker.lease(MINUTE).unwrap().leased().unwrap();
+            let worker =
+                store.register_worker(NewWorker::new(format!("pc-{n}")).kind("pc")).unwrap();
+            let mut lease = worker.request(MINUTE).send().unwrap().leased().unwrap();
             let (during, longest, over) = (&during, &longest, &over);
             threads.spawn(move || {
                 while let Some(range) = lease
@@ -315,7 +319,7 @@ fn longest_waits(other: impl Fn(&Store) + Sync) -> (u64, u64) {
                     .map(|batch| batch.range())
                     .filter(|_| !over.load(Ordering::SeqCst))
                 {
-                    let mut batch = Some(Batch::of(&range, MINUTE));
+                    let mut batch = Some(Batch::new(range, MINUTE));
                     let waited = during(&mut || {
                         lease.checkpoint(batch.take().unwrap()).unwrap();
                     });

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use milepost::{
-    Batch, Day, Durability, Import, ManualClock, NewJob, PastBatch, Store, Timestamp, Totals,
+    Batch, Day, Durability, Import, ManualClock, NewJob, NewWorker, PastBatch, Store, Timestamp,
+    Totals,
 };
 
 /// What a store holds.
@@ -26,16 +27,13 @@ impl Content {
 }
 
 fn totals(at: Timestamp, n: u64) -> Totals {
-    Totals {
-        batches: 3_000 + n % 400,
-        errors: n % 60,
-        items: u128::from(3_000_000 + n * 977),
-        duration_us: u128::from(80_000_000_000 + n * 12_345_678),
-        min_rate: Some(30.0 + n as f64 / 7.0),
-        max_rate: Some(40.0 + n as f64 / 3.0),
-        first_at: Some(at.after(Duration::from_micros(n * 1_234_567 % 3_600_000_000))),
-        last_at: Some(at.after(Duration::from_micros(80_000_000_000 + n % 1_000_000))),
-    }
+    let first = at.saturating_add(Duration::from_micros(n * 1_234_567 % 3_600_000_000));
+    let last = at.saturating_add(Duration::from_micros(80_000_000_000 + n % 1_000_000));
+    Totals::new(3_000 + n % 400, u128::from(3_000_000 + n * 977))
+        .with_errors(n % 60)
+        .with_duration(Duration::from_micros(80_000_000_000 + n * 12_345_678))
+        .with_rates(30.0 + n as f64 / 7.0, 40.0 + n as f64 / 3.0)
+        .with_times(first, last)
 }
 
 /// Fills a store, checkpoints on at the caps, and gives the bytes of its file: live and compacted.
@@ -52,7 +50,8 @@ fn sizes(content: Content) -> (u64, u64) {
         .unwrap();
     let today = store.now().day().number();
     for n in 0..content.workers {
-        let worker = store.worker(&format!("worker-{n:04}"), "pc").unwrap();
+        let worker =
+            store.register_worker(NewWorker::new(format!("worker-{n:04}")).kind("pc")).unwrap();
         let mut import = Import::new("fill", n);
         for back in (0..content.days as i32).rev() {
             let day = Day::from_number(today - back).unwrap();
@@ -65,26 +64,26 @@ fn sizes(content: Content) -> (u64, u64) {
             import = import.monthly(worker.id(), month, of);
         }
         for past in 0..content.history / content.workers {
-            import = import.history(PastBatch {
-                worker: worker.id(),
-                job: Some(milepost::JobId::from_number(n + 1)),
-                start: (n << 40) + past * 1_000,
-                end: (n << 40) + past * 1_000 + 1_000,
-                items: 990 + past % 10,
-                duration_us: 25_000_000 + past * 37,
-                finished_at: store.now().before(Duration::from_secs(past)),
-                error: (past % 50 == 0).then(|| "timed out after 3 tries".to_string()),
-            });
+            let start = (n << 40) + past * 1_000;
+            let finished_at = store.now().saturating_sub(Duration::from_secs(past));
+            let mut batch = PastBatch::new(worker.id(), start..start + 1_000, finished_at)
+                .with_job(milepost::JobId::from(n + 1))
+                .with_items(990 + past % 10)
+                .with_duration(Duration::from_micros(25_000_000 + past * 37));
+            if past % 50 == 0 {
+                batch = batch.with_error("timed out after 3 tries");
+            }
+            import = import.history(batch);
         }
         store.import(import).unwrap();
         store.create_job(NewJob::new("size", n << 40..(n + 1) << 40)).unwrap();
     }
-    let worker = store.worker("worker-0000", "pc").unwrap();
-    let mut lease = worker.lease(Duration::from_secs(86_400)).unwrap().leased().unwrap();
+    let worker = store.register_worker(NewWorker::new("worker-0000").kind("pc")).unwrap();
+    let mut lease = worker.request(Duration::from_secs(86_400)).send().unwrap().leased().unwrap();
     for n in 0..2_000 {
         clock.advance(Duration::from_secs(20));
         let range = lease.next_batch(1_000).unwrap().range();
-        lease.checkpoint(Batch::of(&range, Duration::from_secs(n % 30))).unwrap();
+        lease.checkpoint(Batch::new(range, Duration::from_secs(n % 30))).unwrap();
     }
     lease.release().unwrap();
     store.flush().unwrap();

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use milepost::storage::MemoryEngine;
+use milepost::testing::MemoryEngine;
 use milepost::{
-    Batch, Builder, Error, JobId, JobStatus, Lease, Leasing, ManualClock, NewJob, Scope, Store,
-    Timestamp, Worker,
+    Batch, Builder, Error, JobId, JobStatus, Lease, LeaseOutcome, ManualClock, NewJob, NewWorker,
+    Scope, Store, Timestamp, Worker,
 };
 
 const PROCESSES: u64 = 6;
@@ -64,7 +64,9 @@ impl Simulation {
         let jobs = (0..).zip(ids).map(truth).collect();
         // Two processes share each name.
         let process = |n: u64| Process {
-            worker: store.worker(&format!("pc-{}", n / 2), "pc").unwrap(),
+            worker: store
+                .register_worker(NewWorker::new(format!("pc-{}", n / 2)).kind("pc"))
+                .unwrap(),
             off: 0,
             lease: None,
             wakes: 0,
@@ -88,7 +90,11 @@ impl Simulation {
         }
         let seconds = self.seconds + self.processes[who].off;
         let by = Duration::from_secs(seconds.unsigned_abs());
-        self.clock.set(if seconds < 0 { self.start.before(by) } else { self.start.after(by) });
+        self.clock.set(if seconds < 0 {
+            self.start.saturating_sub(by)
+        } else {
+            self.start.saturating_add(by)
+        });
         if self.rng.u64(..6) == 0 {
             // Longer than any lease.
             self.processes[who].wakes = self.seconds + self.rng.i64(200..2_200);
@@ -106,27 +112,27 @@ impl Simulation {
         if self.rng.u64(..3) == 0 {
             request = request.resume();
         }
-        match request.lease().unwrap() {
-            Leasing::Leased(lease) => {
+        match request.send().unwrap() {
+            LeaseOutcome::Leased(lease) => {
                 let truth = self.jobs.get_mut(&lease.job()).unwrap();
-                assert!(lease.token().number() > truth.token, "a token was issued twice");
+                assert!(lease.token().get() > truth.token, "a token was issued twice");
                 assert_eq!(lease.cursor(), truth.cursor, "a lease begins where the job is");
-                truth.token = lease.token().number();
+                truth.token = lease.token().get();
                 self.processes[who].lease = Some(lease);
                 true
             }
-            Leasing::Busy(_) => true,
-            Leasing::Finished => false,
+            LeaseOutcome::Busy(_) => true,
+            _ => false,
         }
     }
 
     fn go_on(&mut self, who: usize, mut lease: Lease) {
         let truth = self.jobs.get_mut(&lease.job()).unwrap();
-        let is_newest = lease.token().number() == truth.token;
+        let is_newest = lease.token().get() == truth.token;
         let outcome = match lease.next_batch(self.rng.u64(1..=30)) {
             Some(batch) => {
                 let range = batch.range();
-                let batch = Batch::of(&range, Duration::from_secs(3));
+                let batch = Batch::new(range.clone(), Duration::from_secs(3));
                 let outcome = lease.checkpoint(batch).map(|_| ());
                 if outcome.is_ok() {
                     assert!(is_newest && range.start == truth.cursor, "a zombie moved a cursor");
@@ -158,7 +164,7 @@ impl Simulation {
         for (n, (id, truth)) in (0..).zip(&self.jobs) {
             let job = view.job(*id).unwrap().unwrap();
             assert_eq!((job.cursor, job.batches), (truth.cursor, truth.batches));
-            assert_eq!(job.token.number(), truth.token);
+            assert_eq!(job.token.get(), truth.token);
             items += truth.cursor - n * POSITIONS;
         }
         let totals = view.lifetime(Scope::Fleet).unwrap().totals;

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-use milepost::storage::Device;
+use milepost::testing::Device;
 
 /// Bytes of a page of redb, and of the page cache.
 const PAGE: u64 = 4096;

@@ -2,6 +2,8 @@
 //!
 //! Everything follows from numbers of jobs and checkpoints, so every side is given the same.
 
+use std::time::Duration;
+
 use milepost::{Day, Month, Timestamp, Totals};
 use serde::{Deserialize, Serialize};
 
@@ -144,19 +146,12 @@ fn past_totals(worker: usize, period: i32, begins: Timestamp, batches: u64) -> T
     let items = batches * (BATCH - 10) + noise % (batches * 10);
     let duration_us = batches * 25_000_000 + noise % (batches * 900_000);
     let mean = items as f64 * 1e6 / duration_us as f64;
-    Totals {
-        batches,
-        errors: batches / 50,
-        items: items.into(),
-        duration_us: duration_us.into(),
-        min_rate: Some(mean * 0.97),
-        max_rate: Some(mean * 1.03),
-        first_at: Timestamp::from_micros(begins.as_micros() + (noise % 1_000_000) as i64).ok(),
-        last_at: Timestamp::from_micros(
-            begins.as_micros() + 86_000_000_000 + (noise % 1_000_000) as i64,
-        )
-        .ok(),
-    }
+    let first = begins.saturating_add(Duration::from_micros(noise % 1_000_000));
+    Totals::new(batches, items.into())
+        .with_errors(batches / 50)
+        .with_duration(Duration::from_micros(duration_us))
+        .with_rates(mean * 0.97, mean * 1.03)
+        .with_times(first, first.saturating_add(Duration::from_secs(86_000)))
 }
 
 /// One checkpoint: what every side is given to store.
@@ -186,18 +181,13 @@ impl Step {
     /// What it adds to the tiers.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let rate = Some(self.items as f64 * 1e6 / self.duration_us as f64);
-        let at = Some(self.finished_at());
-        Totals {
-            batches: 1,
-            errors: self.error.is_some().into(),
-            items: self.items.into(),
-            duration_us: self.duration_us.into(),
-            min_rate: rate,
-            max_rate: rate,
-            first_at: at,
-            last_at: at,
-        }
+        let rate = self.items as f64 * 1e6 / self.duration_us as f64;
+        let at = self.finished_at();
+        Totals::new(1, self.items.into())
+            .with_errors(self.error.is_some().into())
+            .with_duration(Duration::from_micros(self.duration_us))
+            .with_rates(rate, rate)
+            .with_times(at, at)
     }
 
     /// When it was finished.

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use milepost::{Import, ManualClock, NewJob, PastBatch, Store, Timestamp, WorkerId};
+use milepost::{Import, ManualClock, NewJob, NewWorker, PastBatch, Store, Timestamp, WorkerId};
 use rusqlite::{Connection, params};
 
 const HISTORY: u32 = 12;
@@ -155,7 +155,7 @@ fn sums(totals: &milepost::Totals) -> [i64; 6] {
         totals.batches as i64,
         totals.errors as i64,
         totals.items as i64,
-        totals.duration_us as i64,
+        totals.duration().as_micros() as i64,
         micros(totals.first_at),
         micros(totals.last_at),
     ]
@@ -179,7 +179,7 @@ fn compare(store: &Store, sqlite: &Sqlite, workers: &[WorkerId], what: &str) {
     let archived = view.archived();
     let (mut days, mut months, mut lifetimes) = (Vec::new(), Vec::new(), Vec::new());
     for worker in workers {
-        let number = worker.number();
+        let number = worker.get();
         for day in archived.daily(*worker, ..).unwrap() {
             days.push((number, day.day.number(), sums(&day.totals)));
         }
@@ -204,7 +204,7 @@ fn compare(store: &Store, sqlite: &Sqlite, workers: &[WorkerId], what: &str) {
 /// Runs random work through both sides, comparing them as it goes.
 fn run(seed: u64, steps: u32) -> (Store, Sqlite, Vec<WorkerId>) {
     let clock = ManualClock::at("2026-02-16T12:00:00Z".parse().unwrap());
-    let engine = std::sync::Arc::new(milepost::storage::MemoryEngine::new());
+    let engine = std::sync::Arc::new(milepost::testing::MemoryEngine::new());
     let store = milepost::Builder::on_engine(engine)
         .history_limit(HISTORY)
         .daily_limit(DAYS)
@@ -217,9 +217,9 @@ fn run(seed: u64, steps: u32) -> (Store, Sqlite, Vec<WorkerId>) {
     let mut leases = Vec::new();
     for n in 0..3u64 {
         store.create_job(NewJob::new("keys", n << 40..(n + 1) << 40)).unwrap();
-        let worker = store.worker(&format!("pc-{n}"), "pc").unwrap();
+        let worker = store.register_worker(NewWorker::new(format!("pc-{n}")).kind("pc")).unwrap();
         let year = Duration::from_secs(365 * 86_400);
-        leases.push(worker.lease(5 * year).unwrap().leased().unwrap());
+        leases.push(worker.request(5 * year).send().unwrap().leased().unwrap());
     }
     let workers: Vec<WorkerId> = leases.iter().map(|lease| lease.worker()).collect();
 
@@ -229,34 +229,30 @@ fn run(seed: u64, steps: u32) -> (Store, Sqlite, Vec<WorkerId>) {
         let at = dice.roll(3) as usize;
         let late = dice.roll(4) == 0;
         let done = Done {
-            worker: workers[at].number(),
+            worker: workers[at].get(),
             items: dice.roll(1_000),
             duration_us: 1 + dice.roll(9_000_000),
             failed: dice.roll(9) == 0,
-            finished_at: store.now().before(Duration::from_secs(if late {
+            finished_at: store.now().saturating_sub(Duration::from_secs(if late {
                 dice.roll(100 * 86_400)
             } else {
                 0
             })),
         };
         if late {
-            let error = done.failed.then(|| "no luck".to_string());
-            let batch = PastBatch {
-                worker: workers[at],
-                job: None,
-                start: 0,
-                end: 0,
-                items: done.items,
-                duration_us: done.duration_us,
-                finished_at: done.finished_at,
-                error,
-            };
+            let mut batch = PastBatch::new(workers[at], 0..0, done.finished_at)
+                .with_items(done.items)
+                .with_duration(Duration::from_micros(done.duration_us));
+            if done.failed {
+                batch = batch.with_error("no luck");
+            }
             store.import(Import::new("late", step.into()).history(batch)).unwrap();
         } else {
             let took = Duration::from_micros(done.duration_us);
-            let mut batch = leases[at].next_batch(10).unwrap().took(took).items(done.items);
+            let mut batch =
+                leases[at].next_batch(10).unwrap().with_duration(took).with_items(done.items);
             if done.failed {
-                batch = batch.error("no luck");
+                batch = batch.with_error("no luck");
             }
             leases[at].checkpoint(batch).unwrap();
         }
@@ -283,9 +279,9 @@ fn where_triggers_keep_a_running_mean_of_rates_they_are_wrong_and_totals_are_rig
     let mut differ = 0;
     for worker in workers {
         let totals = store.snapshot().unwrap().archived().lifetime(worker).unwrap().totals;
-        let right = totals.items as f64 * 1e6 / totals.duration_us as f64;
+        let right = totals.items as f64 * 1e6 / totals.duration().as_micros() as f64;
         assert_eq!(totals.rate(), Some(right));
-        let mean = sqlite.mean_rate(worker.number());
+        let mean = sqlite.mean_rate(worker.get());
         differ += u32::from((mean - right).abs() / right > 0.05);
     }
     assert_eq!(differ, 3, "with batches of such different lengths the means are far off");

@@ -16,12 +16,15 @@ pub fn all(view: &Snapshot, put_in: u128) -> Result<()> {
 
 fn workers(view: &Snapshot) -> Result<()> {
     let board = view.leaderboard(usize::MAX)?;
-    let names: Vec<_> = board.iter().map(|entry| entry.worker.name.as_str()).collect();
+    let names: Vec<_> = board.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(names, ["gpu-1", "gpu-2", "pc-1", "pc-2", "pc-3", "retired"]);
 
-    let active =
-        view.active_since(view.taken_at().before(Duration::from_secs(3_600)), None, usize::MAX)?;
-    let names: Vec<_> = active.iter().map(|active| active.worker.name.as_str()).collect();
+    let active = view.active_since(
+        view.taken_at().saturating_sub(Duration::from_secs(3_600)),
+        None,
+        usize::MAX,
+    )?;
+    let names: Vec<_> = active.iter().map(|active| active.name.as_str()).collect();
     assert_eq!(names, ["gpu-1", "gpu-2", "pc-1", "pc-2", "pc-3"]);
 
     let slowed = view.slowed(0.25, usize::MAX)?;

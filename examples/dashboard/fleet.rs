@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use milepost::{Day, Import, Lease, ManualClock, Month, NewJob, Store, Timestamp, Totals, Worker};
+use milepost::{
+    Day, Import, Lease, ManualClock, Month, NewJob, NewWorker, Store, Timestamp, Totals, Worker,
+};
 
 use crate::support::Result;
 
@@ -60,7 +62,7 @@ impl Fleet {
         let mut put_in = 0;
         let mut fleet = Vec::new();
         for machine in &MACHINES {
-            let worker = store.worker(machine.name, machine.kind)?;
+            let worker = store.register_worker(NewWorker::new(machine.name).kind(machine.kind))?;
             put_in += import_past(&store, &worker, machine.speed)?;
             if machine.today > 0 {
                 fleet.push(AtWork { worker, machine, lease: None });
@@ -92,10 +94,10 @@ fn create_jobs(store: &Store) -> milepost::Result<()> {
 
 /// A job that fails, one that is called off, and a finding that comes late.
 fn make_trouble(store: &Store) -> Result<()> {
-    let worker = store.worker("pc-3", "pc")?;
-    let mut lease = worker.request(LEASE).of_prefix("gamma").lease()?.leased().ok_or("no job")?;
+    let worker = store.register_worker(NewWorker::new("pc-3").kind("pc"))?;
+    let mut lease = worker.request(LEASE).of_prefix("gamma").send()?.leased().ok_or("no job")?;
     lease.fail("the input cannot be read")?;
-    worker.late_finding(lease.job(), "page 12", "half a word")?;
+    worker.add_finding(lease.job(), milepost::NewFinding::new("page 12", "half a word"))?;
 
     let jobs = store.snapshot()?.jobs_of_prefix(b"gamma", None, 2)?;
     store.cancel_job(jobs[1].id)?;
@@ -127,17 +129,11 @@ fn import_past(store: &Store, worker: &Worker, speed: u64) -> milepost::Result<u
 fn past(days: u64, speed: u64, first: Day, last: Day) -> Totals {
     let batches = days * 8 * 6;
     let speed = speed * (98 + u64::from(first.number().unsigned_abs()) % 5) / 100;
-    let micros = u128::from(batches) * BATCH.as_micros();
-    Totals {
-        batches,
-        errors: 0,
-        items: u128::from(batches * speed * BATCH.as_secs()),
-        duration_us: micros,
-        min_rate: Some(speed as f64),
-        max_rate: Some(speed as f64),
-        first_at: Some(first.start().after(BATCH)),
-        last_at: Some(last.start().after(BATCH * 8 * 6)),
-    }
+    let end = last.start().saturating_add(BATCH * 8 * 6);
+    Totals::new(batches, u128::from(batches * speed * BATCH.as_secs()))
+        .with_duration(BATCH * batches as u32)
+        .with_rates(speed as f64, speed as f64)
+        .with_times(first.start().saturating_add(BATCH), end)
 }
 
 /// A machine that is switched on today.
@@ -155,16 +151,16 @@ impl AtWork {
             Some(lease) => lease,
             None => {
                 let request = self.worker.request(LEASE).of_prefix(machine.prefix);
-                request.lease()?.leased().ok_or("no job is left")?
+                request.send()?.leased().ok_or("no job is left")?
             }
         };
         let positions = machine.today * BATCH.as_secs();
         let mut batch = lease.next_batch(positions).ok_or("the job is done")?;
         let range = batch.range();
         let items = range.end - range.start;
-        batch = batch.took(Duration::from_micros(items * 1_000_000 / machine.today));
+        batch = batch.with_duration(Duration::from_micros(items * 1_000_000 / machine.today));
         if machine.name == "pc-1" && number.is_multiple_of(10) {
-            batch = batch.error("a page was read twice");
+            batch = batch.with_error("a page was read twice");
         }
         if number.is_multiple_of(12) {
             batch.add_finding(range.start.to_string(), format!("found by {}", machine.name));

@@ -1,6 +1,5 @@
 //! The store itself: caps, sizes, bytes, order.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 
 use milepost::Snapshot;
@@ -15,21 +14,18 @@ pub fn print(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let header = ["history", "daily", "monthly", "settling"];
     print_table(out, "caps() and is_settling()", header, [row])?;
 
-    let mut dumped: BTreeMap<&str, usize> = BTreeMap::new();
-    view.dump(|table, key, value| {
-        *dumped.entry(table.name()).or_default() += key.len() + value.len();
-    })?;
     let size = view.size()?;
-    let rows = size.tables.iter().filter(|(_, size)| size.rows > 0).map(|(name, size)| {
-        let dumped = dumped.get(name).copied().unwrap_or_default() as u64;
-        [name.to_string(), figure(size.rows), bytes(size.bytes), bytes(dumped)]
-    });
+    let rows = size
+        .tables
+        .iter()
+        .filter(|(_, size)| size.rows > 0)
+        .map(|(name, size)| [name.clone(), figure(size.rows), bytes(size.bytes)]);
     let title = format!(
-        "size() and dump(..): a file of {}, {} of it in use",
+        "size(): a file of {}, {} of it in use",
         bytes(size.stored_bytes),
         bytes(size.used_bytes)
     );
-    print_table(out, &title, ["table", "rows", "pages", "keys and values"], rows)?;
+    print_table(out, &title, ["table", "rows", "pages"], rows)?;
 
     let verified = view.verify()?;
     let row = [verified.rows, verified.jobs, verified.history, verified.days, verified.months];
@@ -37,6 +33,6 @@ pub fn print(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
 
     // Every record is also there for other programs.
     writeln!(out, "\nprogress(\"alpha\") as JSON")?;
-    writeln!(out, "{}", serde_json::to_string_pretty(&view.progress(b"alpha")?)?)?;
+    writeln!(out, "{}", serde_json::to_string_pretty(&view.progress("alpha")?)?)?;
     Ok(())
 }

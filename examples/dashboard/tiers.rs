@@ -15,7 +15,7 @@ pub fn print(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     print_days(
         out,
         "daily(Scope::Kind(\"pc\"), 2026-02-14..)",
-        &view.daily(Scope::Kind("pc"), day..)?,
+        &view.daily(Scope::kind("pc"), day..)?,
     )?;
     print_days(out, "daily(Scope::Fleet, 2026-02-14..)", &view.daily(Scope::Fleet, day..)?)?;
     print_days(out, "best_day(Scope::Fleet)", view.best_day(Scope::Fleet)?.as_slice())?;
@@ -45,8 +45,8 @@ fn print_months(out: &mut dyn Write, title: &str, months: &[MonthStats]) -> Resu
 
 fn print_lifetimes(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let scopes = [
-        ("Scope::Kind(\"gpu\")", Scope::Kind("gpu")),
-        ("Scope::Kind(\"pc\")", Scope::Kind("pc")),
+        ("Scope::Kind(\"gpu\")", Scope::kind("gpu")),
+        ("Scope::Kind(\"pc\")", Scope::kind("pc")),
         ("Scope::Fleet", Scope::Fleet),
     ];
     let mut rows = Vec::new();

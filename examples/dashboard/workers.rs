@@ -36,14 +36,14 @@ fn print_workers(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
 }
 
 fn print_active(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
-    let hour_ago = view.taken_at().before(Duration::from_secs(3_600));
+    let hour_ago = view.taken_at().saturating_sub(Duration::from_secs(3_600));
     let rows = view.active_since(hour_ago, None, 100)?.into_iter().map(|active| {
         [
-            active.worker.name,
+            active.name,
             rate(active.recent.rate()),
             figure(active.recent.batches),
             figure(active.leases),
-            time(active.worker.last_seen),
+            time(active.last_seen),
         ]
     });
     let header = ["worker", "rate", "batches", "leases", "last seen"];
@@ -65,14 +65,18 @@ fn print_history(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     print_batches(
         out,
         "newest_history_of_worker(pc-1, None, 3)",
-        &view.newest_history_of_worker(pc_1, None, 3)?,
+        &view.find_history(&milepost::HistoryFilter::default().worker(pc_1), None, 3)?,
     )?;
     print_batches(
         out,
         &format!("newest_history_of_job({job}, None, 3)"),
-        &view.newest_history_of_job(job, None, 3)?,
+        &view.find_history(&milepost::HistoryFilter::default().job(job), None, 3)?,
     )?;
-    print_batches(out, "newest_errors(None, 3)", &view.newest_errors(None, 3)?)
+    print_batches(
+        out,
+        "newest_errors(None, 3)",
+        &view.find_history(&milepost::HistoryFilter::default().errors(), None, 3)?,
+    )
 }
 
 fn print_batches(out: &mut dyn Write, title: &str, records: &[HistoryRecord]) -> Result<()> {
@@ -83,7 +87,7 @@ fn print_batches(out: &mut dyn Write, title: &str, records: &[HistoryRecord]) ->
             or_dash(batch.job),
             figure(batch.start),
             figure(batch.items),
-            time_spent(batch.duration_us),
+            time_spent(batch.duration),
             or_dash(batch.error.as_deref()),
         ]
     });
@@ -112,7 +116,7 @@ fn print_standings(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
 fn print_leaderboard(out: &mut dyn Write, view: &Snapshot) -> Result<()> {
     let rows = view.leaderboard(5)?.into_iter().map(|entry| {
         let (items, rate) = (figure(entry.totals.items), rate(entry.totals.rate()));
-        [entry.rank.to_string(), entry.worker.name, items, rate]
+        [entry.rank.to_string(), entry.name, items, rate]
     });
     print_table(out, "leaderboard(5)", ["rank", "worker", "items", "rate"], rows)?;
 

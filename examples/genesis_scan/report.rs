@@ -76,7 +76,7 @@ fn print_jobs(out: &mut dyn Write, view: &Snapshot, puzzle: &Puzzle) -> Result<(
             figure(job.end),
             job.status.to_string(),
             figure(job.batches),
-            time_spent(job.duration_us),
+            time_spent(job.duration),
             figure(job.attempts),
         ]
     });
@@ -112,7 +112,7 @@ fn print_history(out: &mut dyn Write, view: &Snapshot, workers: &[WorkerInfo]) -
             or_dash(batch.job),
             figure(batch.start),
             figure(batch.items),
-            format!("{:.1} ms", batch.duration_us as f64 / 1e3),
+            format!("{:.1} ms", batch.duration.as_secs_f64() * 1e3),
             time(batch.finished_at),
         ]
     });
@@ -141,13 +141,12 @@ fn print_periods(out: &mut dyn Write, view: &Snapshot, workers: &[WorkerInfo]) -
 }
 
 fn period(worker: &WorkerInfo, period: String, totals: &Totals) -> [String; 6] {
-    let Totals { batches, items, duration_us, .. } = *totals;
     [
         worker.name.clone(),
         period,
-        figure(batches),
-        figure(items),
-        time_spent(duration_us),
+        figure(totals.batches),
+        figure(totals.items),
+        time_spent(totals.duration()),
         rate(totals.rate()),
     ]
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use milepost::{Error, Lease, Leasing, Store, Worker};
+use milepost::{Error, Lease, LeaseOutcome, NewWorker, Store, Worker};
 
 use crate::genesis_scan::header::{Hash, Puzzle};
 use crate::genesis_scan::progress::{Progress, WorkerProgress};
@@ -30,7 +30,9 @@ impl Scan<'_> {
     pub fn run(&self, workers: usize) -> Result<()> {
         // Named alike in every run, so that a restarted worker takes up the lease it died with.
         let workers: Vec<Worker> = (1..=workers)
-            .map(|number| self.store.worker(&format!("core-{number}"), "cpu"))
+            .map(|number| {
+                self.store.register_worker(NewWorker::new(format!("core-{number}")).kind("cpu"))
+            })
             .collect::<milepost::Result<_>>()?;
         thread::scope(|scope| {
             let threads: Vec<_> =
@@ -64,16 +66,16 @@ impl Scan<'_> {
     /// The next job, waiting for one while others hold all that is left.
     fn next_lease(&self, worker: &Worker, bar: &WorkerProgress<'_>) -> Result<Option<Lease>> {
         let request = worker.request(LEASE).of_prefix(self.puzzle.prefix()).resume().keep_alive();
-        let mut answer = request.lease()?;
+        let mut answer = request.send()?;
         loop {
             answer = match answer {
-                Leasing::Leased(lease) => return Ok(Some(lease)),
-                Leasing::Finished => return Ok(None),
-                Leasing::Busy(_) if self.is_stopping() => return Ok(None),
-                Leasing::Busy(busy) => {
+                LeaseOutcome::Leased(lease) => return Ok(Some(lease)),
+                LeaseOutcome::Busy(_) if self.is_stopping() => return Ok(None),
+                LeaseOutcome::Busy(busy) => {
                     bar.waits(busy.until());
                     busy.wait_at_most(Duration::from_millis(200))?
                 }
+                _ => return Ok(None),
             };
         }
     }
@@ -117,7 +119,7 @@ impl Scan<'_> {
 /// A lost lease moves no cursor any more, but what was found is worth keeping.
 fn hand_in_late(worker: &Worker, lease: &Lease, found: &[(u32, Hash)]) -> Result<()> {
     for (nonce, hash) in found {
-        worker.late_finding(lease.job(), nonce.to_be_bytes(), hash.0)?;
+        worker.add_finding(lease.job(), milepost::NewFinding::new(nonce.to_be_bytes(), hash.0))?;
     }
     Ok(())
 }

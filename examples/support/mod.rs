@@ -73,8 +73,9 @@ pub fn rate(per_second: Option<f64>) -> String {
 }
 
 /// A time spent: `12.3s`.
-pub fn time_spent(micros: impl TryInto<u64>) -> String {
-    format!("{:.1?}", Duration::from_micros(micros.try_into().unwrap_or(u64::MAX)))
+pub fn time_spent(duration: Duration) -> String {
+    // Durations are stored in whole microseconds.
+    if duration.is_zero() { "< 1 µs".into() } else { format!("{duration:.1?}") }
 }
 
 /// An instant, to the second: `2026-02-16T12:00:00Z`.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use milepost::storage::MemoryEngine;
-use milepost::{
+use milepost::testing::MemoryEngine;
+use milepost::{NewWorker, 
     Action, Batch, Builder, JobId, LeaseCommand, ManualClock, NewJob, Timestamp, Token,
 };
 
@@ -42,17 +42,17 @@ fn action(what: What) -> Action {
     match what {
         What::Checkpoint { from, to, items, micros, error, finding } => {
             let took = Duration::from_micros(micros);
-            let mut batch = Batch::of(&(from..to), took).items(items);
+            let mut batch = Batch::new(from..to, took).with_items(items);
             if let Some(error) = error {
-                batch = batch.error(error);
+                batch = batch.with_error(error);
             }
             if let Some(key) = finding {
-                batch = batch.finding(key, "found");
+                batch = batch.with_finding(key, "found");
             }
             Action::Checkpoint(batch)
         }
         What::Renew => Action::Renew,
-        What::Fail(reason) => Action::Fail { reason },
+        What::Fail(reason) => Action::Fail { reason, batch: None },
         What::Release => Action::Release,
     }
 }
@@ -63,7 +63,7 @@ fuzz_target!(|steps: Vec<Step>| {
     let store = Builder::on_engine(engine).clock(clock.clone()).open().expect("a store in memory");
     for step in steps {
         // Answers may be errors; what counts is that there is one, and that all is in order.
-        let job = |number: u8| JobId::from_number(number.into());
+        let job = |number: u8| JobId::from(number.into());
         match step {
             Step::Create { prefix, start, end, priority, attempts } => {
                 let mut new = NewJob::new(prefix, start..end).priority(priority);
@@ -73,15 +73,15 @@ fuzz_target!(|steps: Vec<Step>| {
                 let _ = store.create_job(new);
             }
             Step::Lease { worker, micros } => {
-                if let Ok(worker) = store.worker(&worker, "fuzz")
-                    && let Ok(leasing) = worker.lease(Duration::from_micros(micros))
+                if let Ok(worker) = store.register_worker(NewWorker::new(&worker).kind("fuzz"))
+                    && let Ok(leasing) = worker.request(Duration::from_micros(micros)).send()
                     && let Some(lease) = leasing.leased()
                 {
                     lease.abandon();
                 }
             }
             Step::Command { job: number, token, sequence, what } => {
-                let (token, sequence) = (Token::from_number(token.into()), sequence.into());
+                let (token, sequence) = (Token::from(token.into()), sequence.into());
                 let action = action(what);
                 let _ = store.submit(LeaseCommand { job: job(number), token, sequence, action });
             }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use milepost::storage::Device;
-use milepost::{Builder, NewJob, Scope, Store};
+use milepost::testing::Device;
+use milepost::{NewWorker, Builder, NewJob, Scope, Store};
 
 static GOOD: &[u8] = include_bytes!("../../tests/data/format-1.milepost");
 
@@ -67,8 +67,8 @@ fn use_it(store: &Store) -> milepost::Result<()> {
     view.newest_history(None, 100)?;
     view.findings(None, 100)?;
     store.find_or_create_job(NewJob::new("fuzz", 0..10))?;
-    let worker = store.worker("fuzz", "fuzz")?;
-    if let Some(mut lease) = worker.lease(Duration::from_secs(1))?.leased() {
+    let worker = store.register_worker(NewWorker::new("fuzz").kind("fuzz"))?;
+    if let Some(mut lease) = worker.request(Duration::from_secs(1)).send()?.leased() {
         lease.release()?;
     }
     Ok(())

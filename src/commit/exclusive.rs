@@ -58,6 +58,7 @@ impl Committer {
             }
             let reopened = engine.reopen();
             let mut state = self.state.lock();
+            state.metrics.reopened += u64::from(reopened.is_ok());
             state.unsynced_since = None;
             state.unsynced = 0;
             state.stopped = reopened.as_ref().err().map(cause_of);

@@ -9,6 +9,7 @@ use super::{Committer, Results, cause_of, uncertain};
 use crate::error::{Cause, Error};
 use crate::storage::{EngineError, EngineResult, Flush};
 use crate::sync::{Patience, yield_now};
+use crate::types::Metrics;
 use crate::types::command::{Effects, Stamped};
 
 /// How long a new leader waits for callers to come back, after a commit that took so long.
@@ -75,6 +76,8 @@ impl Committer {
             let mut state = self.state.lock();
             state.last_group = group.len() + state.waiting.len();
             state.took = began.elapsed();
+            let took = state.took;
+            measure(&mut state.metrics, &done, took);
             if let Some(cause) = &done.failure {
                 state.stopped = Some(cause.clone());
             }
@@ -162,6 +165,23 @@ impl Done {
     }
 }
 
+/// Counts a group.
+fn measure(metrics: &mut Metrics, done: &Done, took: Duration) {
+    let commands = done.results.len() as u64;
+    metrics.groups += 1;
+    metrics.commands += commands;
+    metrics.largest_group = metrics.largest_group.max(commands);
+    metrics.commit_time += took;
+    metrics.longest_commit = metrics.longest_commit.max(took);
+    metrics.failed_groups += u64::from(done.failure.is_some());
+    for error in done.results.iter().filter_map(|result| result.as_ref().err()) {
+        match metrics.refused.get_mut(error.name()) {
+            Some(refused) => *refused += 1,
+            None => drop(metrics.refused.insert(error.name().to_string(), 1)),
+        }
+    }
+}
+
 /// Runs what is not the store's own, a completion or a subscriber of `tracing`: it may panic, but
 /// the leader must go on, or everybody waits forever.
 fn contained(run: impl FnOnce()) {
@@ -179,7 +199,7 @@ fn report(done: &Done, left_over: Option<Error>) {
     }
     for result in &done.results {
         match result {
-            Err(Error::LeaseLost { job, token, why }) => {
+            Err(Error::LeaseLost { job, token, why, .. }) => {
                 tracing::info!(%job, %token, %why, "a command came under a lost lease");
             }
             Err(error @ (Error::Corrupted { .. } | Error::Internal { .. })) => {

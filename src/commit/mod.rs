@@ -29,6 +29,7 @@ use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::storage::{Engine, EngineError, EngineResult, Write};
 use crate::sync::{Condvar, Mutex};
+use crate::types::Metrics;
 use crate::types::command::{Effects, Reply, Stamped};
 
 /// Callers that may wait for a commit; others block until there is room.
@@ -77,6 +78,17 @@ impl Committer {
     /// The engine, to read from.
     pub(crate) fn engine(&self) -> Result<&dyn Engine> {
         if self.state.lock().closed { Err(Error::Closed) } else { Ok(&*self.engine) }
+    }
+
+    /// What it has done so far.
+    pub(crate) fn metrics(&self) -> Metrics {
+        let state = self.state.lock();
+        Metrics { queued: state.waiting.len() as u64, ..state.metrics.clone() }
+    }
+
+    /// Whether it takes no commands after a failure.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state.lock().stopped.is_some()
     }
 
     /// Closes what a forked child shares with its parent.

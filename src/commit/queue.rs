@@ -8,6 +8,7 @@ use super::caller::Caller;
 use super::lead::LeftOver;
 use super::{Complete, Entered, GROUP, QUEUE};
 use crate::error::{Cause, Error, Result};
+use crate::types::Metrics;
 use crate::types::command::Stamped;
 
 /// Commands that wait, next to each other, and what becomes of their results.
@@ -45,6 +46,7 @@ pub(super) struct State {
     /// How long the last commit took.
     pub(super) took: Duration,
     pub(super) left_over: LeftOver,
+    pub(super) metrics: Metrics,
 }
 
 impl State {

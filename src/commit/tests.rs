@@ -16,6 +16,7 @@ use crate::schema::access::ALL;
 use crate::schema::tables;
 use crate::storage::{EngineSnapshot, Fault, Flush, MemoryEngine, Order};
 use crate::time::Timestamp;
+use crate::types::NewWorker;
 use crate::types::command::{Answer, Command};
 
 /// How long anything may take that another thread is about to do.
@@ -27,17 +28,17 @@ fn store_name(
     results: &mut Results,
 ) -> EngineResult<Effects> {
     for stamped in commands {
-        let Command::Register { name, .. } = &stamped.command else {
+        let Command::Register(worker) = &stamped.command else {
             panic!("the tests send no {:?}", stamped.command)
         };
-        txn.put(tables::WORKER_NAMES, name.as_bytes(), b"")?;
+        txn.put(tables::WORKER_NAMES, worker.name.as_bytes(), b"")?;
         results.push(Ok(Reply::from(Answer::Done)));
     }
     Ok(Effects::default())
 }
 
 fn name(name: impl Into<String>) -> Stamped {
-    let command = Command::Register { name: name.into(), kind: String::new() };
+    let command = Command::Register(NewWorker::new(name));
     Stamped::new(Timestamp::EPOCH, command)
 }
 

@@ -75,15 +75,16 @@ impl Fleet {
 
     /// Works until nothing is left to do, or the store is closed.
     fn work(&self, name: &str) -> Option<()> {
-        let worker = self.persist(|| self.store.worker(name, "pc"))?;
+        let worker =
+            self.persist(|| self.store.register_worker(NewWorker::new(name).kind("pc")))?;
         // A lease whose commit failed may have been stored, and is taken up.
         let request = worker.request(LENGTH).resume().keep_alive();
-        while let Some(mut lease) = self.persist(|| request.clone().lease()?.wait())? {
+        while let Some(mut lease) = self.persist(|| request.clone().send()?.wait())? {
             let held = &self.held[(lease.range().start / POSITIONS) as usize];
             assert!(!held.swap(true, Ordering::SeqCst), "two hold one job");
             if let Some(batch) = lease.next_batch(1 + roll(2)) {
                 let range = batch.range();
-                let batch = batch.took(LENGTH);
+                let batch = batch.with_duration(LENGTH);
                 self.send(&mut lease, |lease| lease.checkpoint(batch.clone()))?;
                 self.done.fetch_add(range.end - range.start, Ordering::SeqCst);
             }

@@ -19,7 +19,7 @@ use crate::types::{PastBatch, Totals, WorkerId};
 /// begins at a multiple of its size.
 pub(super) const SIZES: [u64; 3] = [16_384, 256, 16];
 
-/// The most sums that a store caches: 32 MiB, enough for a million records of a few thousand
+/// The most sums that a store caches: 36 MiB, enough for a million records of a few thousand
 /// workers.
 const MOST_SUMS: usize = 1 << 18;
 
@@ -78,7 +78,7 @@ impl Adder {
         }
         let day = at.day();
         let first = day.start();
-        self.day = Some((day, first, first.after(Duration::from_secs(86_400))));
+        self.day = Some((day, first, first.saturating_add(Duration::from_secs(86_400))));
         day
     }
 }
@@ -325,6 +325,6 @@ mod tests {
         assert_eq!(get(0, 255).as_deref(), Some(&sums([1, 2])), "what is kept is still found");
         store.drop_before(16);
         assert!(get(288, 303).is_some(), "what left history made room");
-        assert_eq!(size_of::<Sum>() * MOST_SUMS, 32 << 20);
+        assert_eq!(size_of::<Sum>() * MOST_SUMS, 36 << 20);
     }
 }

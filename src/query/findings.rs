@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::{Snapshot, rows};
 use crate::error::Result;
@@ -10,21 +10,21 @@ use crate::schema::key;
 use crate::schema::rows::FindingRow;
 use crate::storage::KeyRange;
 use crate::time::Timestamp;
-use crate::types::{Hex, JobId, WorkerId};
+use crate::types::{JobId, WorkerId, as_text};
 
 /// A finding, stored with a checkpoint, or late: after its worker had lost the job.
 ///
 /// Key and payload serialize as plain hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Finding {
     /// The job it belongs to.
     pub job: JobId,
     /// Its key, unique within the job.
-    #[serde(serialize_with = "as_hex")]
+    #[serde(with = "as_text::hex")]
     pub key: Vec<u8>,
     /// Its payload.
-    #[serde(serialize_with = "as_hex")]
+    #[serde(with = "as_text::hex")]
     pub payload: Vec<u8>,
     /// The worker that reported it.
     pub worker: WorkerId,
@@ -32,10 +32,6 @@ pub struct Finding {
     pub found_at: Timestamp,
     /// Whether it was reported by a worker that no longer held the job.
     pub late: bool,
-}
-
-fn as_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&Hex(bytes))
 }
 
 impl Snapshot {

@@ -1,8 +1,9 @@
 //! Queries of workers and of recent activity.
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::chunks::{Sums, add};
 use super::live::EVERYBODY;
@@ -18,7 +19,7 @@ use crate::time::Timestamp;
 use crate::types::{Prefix, Totals, WorkerId};
 
 /// A worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct WorkerInfo {
     /// Its number.
@@ -36,11 +37,17 @@ pub struct WorkerInfo {
 }
 
 /// A worker that was seen recently.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ActiveWorker {
     /// The worker.
-    pub worker: WorkerInfo,
+    pub worker: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// When it last registered, acquired or ended a lease, or finished a batch.
+    pub last_seen: Timestamp,
     /// The totals of the batches it finished at or after the given time and that are still in
     /// history. A batch counts whole, even if it began before that time. [`Totals::rate`] is the
     /// rate while batches are worked on, without the pauses between them.
@@ -50,7 +57,7 @@ pub struct ActiveWorker {
 }
 
 /// The totals of the whole fleet since a time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct FinishedSince {
     /// How many workers finished a batch.
@@ -108,6 +115,16 @@ impl Snapshot {
         self.worker(WorkerId(number))
     }
 
+    /// The metadata of a worker, as given when it last registered with any; `None` if there is no
+    /// worker of this number.
+    ///
+    /// # Errors
+    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
+    pub fn worker_metadata(&self, id: WorkerId) -> Result<Option<BTreeMap<String, String>>> {
+        let row: Option<WorkerRow> = load(self.txn(), &key::worker(id))?;
+        Ok(row.map(|row| row.metadata))
+    }
+
     /// Workers that were seen at or after a time, with the totals of what they finished since, by
     /// number: at most `limit` of them, starting after `after`. For the next page, pass the last id
     /// returned. The cost of a page depends on the number of workers it reads, active or not.
@@ -132,10 +149,10 @@ impl Snapshot {
         seen.truncate(limit);
         let (Some(first), Some(last)) = (seen.first(), seen.last()) else { return Ok(Vec::new()) };
         let finished = self.live_since(since, &(first.id..=last.id))?;
-        let active = |worker: WorkerInfo| {
-            let recent = finished.get(&worker.id).copied().unwrap_or_default();
-            let leases = self.held_by(worker.id)?;
-            Ok(ActiveWorker { worker, recent, leases })
+        let active = |WorkerInfo { id, name, kind, last_seen, .. }| {
+            let recent = finished.get(&id).copied().unwrap_or_default();
+            let leases = self.held_by(id)?;
+            Ok(ActiveWorker { worker: id, name, kind, last_seen, recent, leases })
         };
         seen.into_iter().map(active).collect()
     }

@@ -8,7 +8,7 @@ use crate::schema::key;
 use crate::schema::rows::JobRow;
 use crate::schema::tables;
 use crate::time::Timestamp;
-use crate::types::{JobId, PastBatch, WorkerId};
+use crate::types::{BatchOutcome, JobId, PastBatch, WorkerId};
 
 /// The longest time that a rate is measured over.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -64,8 +64,12 @@ impl Reported {
     fn of(batch: &PastBatch) -> Reported {
         Reported {
             finished: batch.finished_at,
-            duration: Duration::from_micros(batch.duration_us),
-            positions: batch.end.saturating_sub(batch.start),
+            duration: batch.duration,
+            // A failed attempt took time, and did nothing that counts.
+            positions: match batch.outcome {
+                BatchOutcome::Failed => 0,
+                _ => batch.end.saturating_sub(batch.start),
+            },
         }
     }
 }
@@ -118,7 +122,7 @@ impl HeldJob {
     /// Adds a batch of its holder on the same prefix.
     pub(super) fn add_of_holder(&mut self, batch: &PastBatch) {
         let Evidence::OfHolder { batches } = &mut self.evidence else { return };
-        if !self.is_finished && batch.duration_us > 0 {
+        if !self.is_finished && !batch.duration.is_zero() {
             let more = push(batches, Reported::of(batch));
             self.is_finished = !more || batches.len() == MOST_OF_HOLDER;
         }
@@ -149,7 +153,7 @@ impl HeldJob {
                 lease.max(longest.saturating_mul(3))
             }
         };
-        now.since(self.moved_at) > patience.max(SHORTEST_SILENCE)
+        now.saturating_duration_since(self.moved_at) > patience.max(SHORTEST_SILENCE)
     }
 }
 
@@ -161,7 +165,7 @@ fn push(batches: &mut Vec<Reported>, older: Reported) -> bool {
     }
     let newest = batches.first().map_or(older.finished, |newest| newest.finished);
     batches.push(older);
-    older.finished.before(older.duration) > newest.before(WINDOW)
+    older.finished.saturating_sub(older.duration) > newest.saturating_sub(WINDOW)
 }
 
 /// A batch with the time at which it began.
@@ -173,12 +177,12 @@ struct Span {
 
 impl Span {
     fn length(&self) -> Duration {
-        self.finished.since(self.began)
+        self.finished.saturating_duration_since(self.began)
     }
 
     /// How much of it lies after a time.
     fn length_after(&self, from: Timestamp) -> Duration {
-        self.finished.since(self.began.max(from))
+        self.finished.saturating_duration_since(self.began.max(from))
     }
 
     /// How many positions fall after a time, if they are spread evenly.
@@ -202,7 +206,7 @@ fn with_beginnings(batches: &[Reported], first_began: Option<Timestamp>) -> Vec<
         .filter_map(|(batch, before)| {
             let began = match batch.duration {
                 Duration::ZERO => before?.min(batch.finished),
-                duration => batch.finished.before(duration),
+                duration => batch.finished.saturating_sub(duration),
             };
             Some(Span { began, finished: batch.finished, positions: batch.positions })
         })
@@ -213,15 +217,15 @@ fn with_beginnings(batches: &[Reported], first_began: Option<Timestamp>) -> Vec<
 fn over_time(spans: &[Span]) -> Option<Measured> {
     let newest = spans.first()?.finished;
     let began = spans.iter().map(|span| span.began).min()?;
-    let from = began.max(newest.before(WINDOW));
+    let from = began.max(newest.saturating_sub(WINDOW));
     let positions = spans.iter().map(|span| span.positions_after(from)).sum();
     let longest = spans.iter().map(Span::length).max()?;
-    Measured::new(positions, newest.since(from), longest, spans.len() as u64)
+    Measured::new(positions, newest.saturating_duration_since(from), longest, spans.len() as u64)
 }
 
 /// The rate of batches while they are worked on. They may belong to several jobs at the same time.
 fn while_at_work(spans: &[Span]) -> Option<Measured> {
-    let from = spans.first()?.finished.before(WINDOW);
+    let from = spans.first()?.finished.saturating_sub(WINDOW);
     let positions = spans.iter().map(|span| span.positions_after(from)).sum();
     let time = spans.iter().map(|span| span.length_after(from)).sum();
     let longest = spans.iter().map(Span::length).max()?;

@@ -2,9 +2,8 @@
 
 use std::ops::Bound;
 
-use serde::Serialize;
-
 use super::chunks::{Records, SIZES};
+use super::find::HistoryFilter;
 use super::{Snapshot, rows};
 use crate::error::Result;
 use crate::schema::access::history_ends;
@@ -12,21 +11,18 @@ use crate::schema::key;
 use crate::schema::rows::HistoryRow;
 use crate::schema::tables;
 use crate::storage::Order;
-use crate::types::{JobId, PastBatch, WorkerId};
+use crate::types::PastBatch;
 
 /// A record of history.
 ///
-/// It serializes as one flat object: the fields of the batch are beside its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// It serializes as one flat record: the fields of the batch stand beside its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HistoryRecord {
     /// Its number: records stored later have higher ones.
     pub id: u64,
     /// The batch.
-    #[serde(flatten)]
     pub batch: PastBatch,
-    /// Whether the batch completed its job; `false` for imported ones.
-    pub completed: bool,
 }
 
 impl Snapshot {
@@ -36,71 +32,34 @@ impl Snapshot {
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn newest_history(&self, before: Option<u64>, limit: usize) -> Result<Vec<HistoryRecord>> {
-        self.newest(before, limit, |_| true)
+        self.newest_by(&HistoryFilter::default(), before, limit)
     }
 
-    /// The batches of a worker, in pages as of [`newest_history`](Snapshot::newest_history).
-    ///
-    /// # Errors
-    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
-    pub fn newest_history_of_worker(
+    /// The newest records that a filter accepts.
+    pub(super) fn newest_by(
         &self,
-        worker: WorkerId,
+        filter: &HistoryFilter,
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>> {
         let Some(all) = self.history_before(before)? else { return Ok(Vec::new()) };
-        let mark = HistoryRow::mark(worker);
         let mut records = Vec::new();
+        let Some(worker) = filter.of_worker() else {
+            self.add_newest(all, limit, &[], filter, &mut records)?;
+            return Ok(records);
+        };
+        let mark = HistoryRow::mark(worker);
         // An active worker has records among the newest. Further back, the sums show which chunks
         // have records of it.
         let recent = Records { first: all.first.max(all.last.saturating_sub(SIZES[0])), ..all };
-        self.add_newest(recent, limit, &mark, |_| true, &mut records)?;
+        self.add_newest(recent, limit, &mark, filter, &mut records)?;
         if records.len() < limit && recent.first > all.first {
             let older = Records { last: recent.first - 1, ..all };
             for part in self.live_parts()?.iter().rev().filter(|part| part.may_have(worker)) {
                 if let Some(part) = part.records.overlap(older) {
-                    self.add_newest(part, limit, &mark, |_| true, &mut records)?;
+                    self.add_newest(part, limit, &mark, filter, &mut records)?;
                 }
             }
-        }
-        Ok(records)
-    }
-
-    /// The batches of a job, in pages as of [`newest_history`](Snapshot::newest_history). A page
-    /// reads newer batches of other jobs on its way.
-    ///
-    /// # Errors
-    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
-    pub fn newest_history_of_job(
-        &self,
-        job: JobId,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<HistoryRecord>> {
-        self.newest(before, limit, |batch| batch.job == Some(job))
-    }
-
-    /// The batches that reported an error, in pages as of
-    /// [`newest_history`](Snapshot::newest_history). A page reads newer batches without an error on
-    /// its way.
-    ///
-    /// # Errors
-    /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
-    pub fn newest_errors(&self, before: Option<u64>, limit: usize) -> Result<Vec<HistoryRecord>> {
-        self.newest(before, limit, |batch| batch.error.is_some())
-    }
-
-    /// The newest records that `wanted` accepts.
-    fn newest(
-        &self,
-        before: Option<u64>,
-        limit: usize,
-        wanted: impl Fn(&PastBatch) -> bool,
-    ) -> Result<Vec<HistoryRecord>> {
-        let mut records = Vec::new();
-        if let Some(all) = self.history_before(before)? {
-            self.add_newest(all, limit, &[], wanted, &mut records)?;
         }
         Ok(records)
     }
@@ -115,14 +74,14 @@ impl Snapshot {
         Ok(last.filter(|last| first <= *last).map(|last| Records { first, last }))
     }
 
-    /// Adds the newest records whose bytes start with a mark and that `wanted` accepts, until there
+    /// Adds the newest records whose bytes start with a mark and that a filter accepts, until there
     /// are `limit`. Those without the mark are not decoded.
     fn add_newest(
         &self,
         among: Records,
         limit: usize,
         mark: &[u8],
-        wanted: impl Fn(&PastBatch) -> bool,
+        filter: &HistoryFilter,
         records: &mut Vec<HistoryRecord>,
     ) -> Result<()> {
         if records.len() >= limit {
@@ -133,9 +92,9 @@ impl Snapshot {
         self.scan(tables::HISTORY, range, Order::Descending, |key, value| {
             if value.starts_with(mark) {
                 let id = rows::parsed(tables::HISTORY, key, key::as_number)?;
-                let HistoryRow { batch, completed } = rows::decoded(tables::HISTORY, key, value)?;
-                if wanted(&batch) {
-                    records.push(HistoryRecord { id, batch, completed });
+                let HistoryRow { batch } = rows::decoded(tables::HISTORY, key, value)?;
+                if filter.matches(&batch) {
+                    records.push(HistoryRecord { id, batch });
                 }
             }
             Ok(rows::go_on(records.len() < limit))

@@ -1,8 +1,9 @@
 //! Queries of jobs.
 
 use std::ops::{Bound, ControlFlow};
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Snapshot, rows};
 use crate::config::limits;
@@ -13,10 +14,10 @@ use crate::schema::rows::{JobRow, Number, PrefixRow};
 use crate::schema::tables;
 use crate::storage::Order;
 use crate::time::Timestamp;
-use crate::types::{JobId, JobStatus, Prefix, Token, WorkerId};
+use crate::types::{JobId, JobStatus, Prefix, Token, WorkerId, as_text, duration_of};
 
 /// A job as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Job {
     /// Its number.
@@ -33,6 +34,8 @@ pub struct Job {
     pub status: JobStatus,
     /// The worker that holds it, while it is leased.
     pub holder: Option<WorkerId>,
+    /// The worker that completed it, once it is completed.
+    pub completed_by: Option<WorkerId>,
     /// Its newest token; 0 if it was never leased.
     pub token: Token,
     /// When its lease expires, while it is leased.
@@ -47,8 +50,9 @@ pub struct Job {
     pub batches: u64,
     /// Items handled.
     pub items: u128,
-    /// Time its batches took, in microseconds.
-    pub duration_us: u128,
+    /// Time its batches took. It serializes as `duration_us`, in microseconds.
+    #[serde(rename = "duration_us", with = "as_text::micros")]
+    pub duration: Duration,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last leased.
@@ -59,6 +63,8 @@ pub struct Job {
     pub ended_at: Option<Timestamp>,
     /// The last error that a batch reported, or the reason why the last attempt failed.
     pub last_error: Option<String>,
+    /// What the last heartbeat under its newest lease said.
+    pub note: Option<String>,
 }
 
 impl Job {
@@ -88,6 +94,7 @@ impl Job {
 
     pub(super) fn new(id: JobId, row: JobRow) -> Job {
         let held = row.status == JobStatus::Leased;
+        let completed = row.status == JobStatus::Completed;
         Job {
             id,
             prefix: Prefix(row.prefix),
@@ -96,6 +103,7 @@ impl Job {
             cursor: row.cursor,
             status: row.status,
             holder: row.holder.filter(|_| held),
+            completed_by: row.holder.filter(|_| completed),
             token: row.token,
             deadline: held.then_some(row.deadline),
             priority: row.priority,
@@ -103,18 +111,19 @@ impl Job {
             max_attempts: row.max_attempts,
             batches: row.batches,
             items: row.items,
-            duration_us: row.duration_us,
+            duration: duration_of(row.duration_us),
             created_at: row.created_at,
             leased_at: row.leased_at,
             checkpoint_at: row.checkpoint_at,
             ended_at: row.ended_at,
             last_error: row.last_error,
+            note: row.note,
         }
     }
 }
 
 /// How many jobs have each status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JobCounts {
     /// Waiting to be leased.
@@ -182,13 +191,13 @@ impl Snapshot {
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn jobs_of_prefix(
         &self,
-        prefix: &[u8],
+        prefix: impl AsRef<[u8]>,
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Job>> {
         let mut jobs = Vec::new();
         if limit > 0 {
-            self.each_job_of_prefix(prefix, after, |id, row| {
+            self.each_job_of_prefix(prefix.as_ref(), after, |id, row| {
                 jobs.push(Job::new(id, row));
                 Ok(rows::go_on(jobs.len() < limit))
             })?;

@@ -1,7 +1,9 @@
 //! Reading: snapshots and their queries.
 
 mod chunks;
+mod find;
 mod findings;
+mod flat;
 mod fleet;
 mod held;
 mod history;
@@ -22,6 +24,9 @@ mod tests;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use serde::{Deserialize, Serialize};
+
+pub use find::{FindingFilter, HistoryFilter, JobFilter, Page, PageToken};
 pub use findings::Finding;
 pub use fleet::{ActiveWorker, FinishedSince, WorkerInfo};
 pub use history::HistoryRecord;
@@ -59,7 +64,7 @@ use crate::types::WorkerId;
 /// # Cost of queries
 ///
 /// A query of one worker, job or prefix reads the rows of it, and the newest few records of
-/// history. The store caches sums over older records, in at most 32 MiB, so that each record is
+/// history. The store caches sums over older records, in at most 36 MiB, so that each record is
 /// read once and not for each query; the cache is emptied when the store is closed or reopened.
 ///
 /// The first query over all workers adds up live history, and later ones of the same snapshot reuse
@@ -123,17 +128,27 @@ struct Inner {
 }
 
 /// Whose statistics to read. For an unknown worker or kind they are empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope<'a> {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Scope {
     /// One worker.
     Worker(WorkerId),
     /// All workers of a kind together.
-    Kind(&'a str),
+    Kind(String),
     /// All workers together.
     Fleet,
 }
 
-impl From<WorkerId> for Scope<'_> {
+impl Scope {
+    /// All workers of a kind together.
+    #[must_use]
+    pub fn kind(kind: impl Into<String>) -> Scope {
+        Scope::Kind(kind.into())
+    }
+}
+
+impl From<WorkerId> for Scope {
     fn from(worker: WorkerId) -> Self {
         Scope::Worker(worker)
     }
@@ -200,9 +215,9 @@ impl Snapshot {
     }
 
     /// The workers in a scope.
-    fn workers_in(&self, scope: Scope<'_>) -> Result<Vec<WorkerId>> {
+    fn workers_in(&self, scope: &Scope) -> Result<Vec<WorkerId>> {
         if let Scope::Worker(worker) = scope {
-            return Ok(vec![worker]);
+            return Ok(vec![*worker]);
         }
         if !self.archived {
             // For many workers it is cheaper to add up all of them at once than one after the
@@ -211,7 +226,12 @@ impl Snapshot {
         }
         let mut workers = Vec::new();
         self.each_row(ALL, key::as_worker, |id, row: WorkerRow| {
-            if scope == Scope::Fleet || scope == Scope::Kind(&row.kind) {
+            let is_in = match scope {
+                Scope::Fleet => true,
+                Scope::Kind(kind) => *kind == row.kind,
+                Scope::Worker(worker) => *worker == id,
+            };
+            if is_in {
                 workers.push(id);
             }
             Ok(())

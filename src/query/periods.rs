@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeBounds};
 
-use serde::Serialize;
-
 use super::chunks::add;
 use super::{Scope, Snapshot};
 use crate::error::{Error, Result};
@@ -16,7 +14,7 @@ use crate::types::Totals;
 ///
 /// If the row of the day was removed from the daily tier and a late record then created it again,
 /// it holds only the late records. Its month includes everything.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct DayStats {
     /// The day.
@@ -29,7 +27,7 @@ pub struct DayStats {
 ///
 /// If the row of the month was removed from the monthly tier and a late record then created it
 /// again, it holds only the late records. The lifetime includes everything.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct MonthStats {
     /// The month.
@@ -42,7 +40,7 @@ pub struct MonthStats {
 }
 
 /// The totals since the beginning.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct LifetimeStats {
     /// All totals, including live batches in the default form of a snapshot.
@@ -59,7 +57,7 @@ impl Snapshot {
     /// ```
     /// # use milepost::{Day, Scope, Store};
     /// # let store = Store::in_memory()?;
-    /// # let worker = store.worker("pc-01", "pc")?;
+    /// # let worker = store.register_worker("pc-01")?;
     /// let view = store.snapshot()?;
     /// let february = view.daily(&worker, "2026-02-01".parse::<Day>()?.."2026-03-01".parse()?)?;
     /// let everything = view.daily(Scope::Fleet, ..)?;
@@ -69,13 +67,13 @@ impl Snapshot {
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
-    pub fn daily<'a>(
+    pub fn daily(
         &self,
-        scope: impl Into<Scope<'a>>,
+        scope: impl Into<Scope>,
         days: impl RangeBounds<Day>,
     ) -> Result<Vec<DayStats>> {
         let mut sums: BTreeMap<Day, Totals> = BTreeMap::new();
-        for worker in self.workers_in(scope.into())? {
+        for worker in self.workers_in(&scope.into())? {
             let life = tiers::lifetime(self.txn(), worker)?;
             tiers::each(self.txn(), worker, &life, &days, |day: Day, row| {
                 add(sums.entry(day).or_default(), &row.0)?;
@@ -94,13 +92,13 @@ impl Snapshot {
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
-    pub fn monthly<'a>(
+    pub fn monthly(
         &self,
-        scope: impl Into<Scope<'a>>,
+        scope: impl Into<Scope>,
         months: impl RangeBounds<Month>,
     ) -> Result<Vec<MonthStats>> {
         let mut sums: BTreeMap<Month, (Totals, Totals)> = BTreeMap::new();
-        for worker in self.workers_in(scope.into())? {
+        for worker in self.workers_in(&scope.into())? {
             let life = tiers::lifetime(self.txn(), worker)?;
             tiers::each(self.txn(), worker, &life, &months, |month: Month, row| {
                 let (totals, rolled) = sums.entry(month).or_default();
@@ -125,9 +123,9 @@ impl Snapshot {
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
-    pub fn lifetime<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<LifetimeStats> {
+    pub fn lifetime(&self, scope: impl Into<Scope>) -> Result<LifetimeStats> {
         let mut sum = LifetimeStats::default();
-        for worker in self.workers_in(scope.into())? {
+        for worker in self.workers_in(&scope.into())? {
             let row = tiers::lifetime(self.txn(), worker)?;
             add(&mut sum.totals, &row.totals)?;
             self.live_days(worker)?
@@ -142,7 +140,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
-    pub fn best_day<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<DayStats>> {
+    pub fn best_day(&self, scope: impl Into<Scope>) -> Result<Option<DayStats>> {
         Ok(best(self.daily(scope, ..)?, |day| day.totals.items))
     }
 
@@ -150,7 +148,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
-    pub fn best_month<'a>(&self, scope: impl Into<Scope<'a>>) -> Result<Option<MonthStats>> {
+    pub fn best_month(&self, scope: impl Into<Scope>) -> Result<Option<MonthStats>> {
         Ok(best(self.monthly(scope, ..)?, |month| month.totals.items))
     }
 }

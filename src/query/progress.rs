@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use serde::Serialize;
-
 use super::held::{HeldJob, has_expired};
 use super::rate::{Pace, Rate};
 use super::{JobCounts, Snapshot};
@@ -14,7 +12,7 @@ use crate::time::Timestamp;
 use crate::types::{JobId, JobStatus, Prefix, WorkerId};
 
 /// The progress of one prefix.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
     /// The prefix.
@@ -53,8 +51,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
-    pub fn progress(&self, prefix: &[u8]) -> Result<Option<Progress>> {
-        let mut held = Vec::new();
+    pub fn progress(&self, prefix: impl AsRef<[u8]>) -> Result<Option<Progress>> {
+        let (prefix, mut held) = (prefix.as_ref(), Vec::new());
         let sum = self.sum_of_prefix(prefix, &mut held)?;
         if sum.jobs.all() == 0 {
             return Ok(None);

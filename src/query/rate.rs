@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::held::{HeldJob, Measured, has_expired};
 use super::{Snapshot, rows};
@@ -20,7 +20,7 @@ use crate::schema::rows::{HistoryRow, JobRow};
 use crate::schema::tables;
 use crate::storage::Order;
 use crate::time::Timestamp;
-use crate::types::{JobId, PastBatch, WorkerId};
+use crate::types::{JobId, PastBatch, WorkerId, as_text};
 
 /// The rate at which jobs move, in positions per second of wall-clock time.
 ///
@@ -34,7 +34,7 @@ use crate::types::{JobId, PastBatch, WorkerId};
 /// A job counts as moving until its holder is silent: until its last checkpoint is longer ago than
 /// a minute and than three times its longest known batch. While fewer than five batches are known,
 /// the holder counts as silent only after the length of its lease, or 15 minutes if that is less.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Rate {
@@ -46,8 +46,8 @@ pub enum Rate {
         jobs: u64,
         /// The time that the rate is measured over: the mean over these jobs, weighted by their
         /// rates. At most 15 minutes; less if work began later or history does not reach back that
-        /// far. It serializes as seconds.
-        #[serde(serialize_with = "as_seconds")]
+        /// far. It serializes as `over_us`, in microseconds.
+        #[serde(rename = "over_us", with = "as_text::micros")]
         over: Duration,
     },
     /// Jobs are leased, but no batch gives their rate yet.
@@ -69,10 +69,6 @@ impl Rate {
             Rate::Still { .. } => Some(0.0),
         }
     }
-}
-
-fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 /// How many of the newest records are read for rates.
@@ -214,7 +210,8 @@ impl Pace {
                 continue;
             };
             let left = job.left as f64;
-            let ahead = left.min(per_second * now.since(job.moved_at).as_secs_f64());
+            let ahead =
+                left.min(per_second * now.saturating_duration_since(job.moved_at).as_secs_f64());
             pace.per_second += per_second;
             pace.jobs += 1;
             pace.weighted += per_second * over.as_secs_f64();
@@ -246,6 +243,6 @@ impl Pace {
         let seconds = shared.max(self.last_done).max(0.0);
         // A time too long for `Duration` is past the end of the calendar too, so both saturate.
         let left = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        Some(self.now.after(left))
+        Some(self.now.saturating_add(left))
     }
 }

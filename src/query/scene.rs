@@ -41,7 +41,9 @@ impl Scene {
     }
 
     pub(crate) fn worker(&self, name: &str) -> Worker {
-        self.store.worker(name, name.split('-').next().unwrap()).unwrap()
+        self.store
+            .register_worker(crate::NewWorker::new(name).kind(name.split('-').next().unwrap()))
+            .unwrap()
     }
 
     pub(crate) fn job(&self, prefix: &str, start: u64, end: u64) -> JobId {
@@ -50,14 +52,14 @@ impl Scene {
 
     /// Leases a certain job for an hour.
     pub(crate) fn lease(&self, worker: &Worker, job: JobId) -> Lease {
-        worker.request(60 * MINUTE).of_job(job).lease().unwrap().leased().unwrap()
+        worker.request(60 * MINUTE).of_job(job).send().unwrap().leased().unwrap()
     }
 
     /// Checkpoints `positions` positions of a job that took one second, a minute after the last.
     pub(crate) fn checkpoint(&self, lease: &mut Lease, positions: u64) {
         self.clock.advance(MINUTE);
         let range = lease.cursor()..lease.cursor() + positions;
-        lease.checkpoint(Batch::of(&range, Duration::from_secs(1))).unwrap();
+        lease.checkpoint(Batch::new(range, Duration::from_secs(1))).unwrap();
     }
 
     /// Checkpoints `positions` positions of a job in a batch that takes `time`, and advances the
@@ -71,7 +73,7 @@ impl Scene {
     /// The clock does not move.
     pub(crate) fn report(&self, lease: &mut Lease, positions: u64, time: Duration) {
         let range = lease.cursor()..lease.cursor() + positions;
-        lease.checkpoint(Batch::of(&range, time)).unwrap();
+        lease.checkpoint(Batch::new(range, time)).unwrap();
     }
 
     /// Imports live batches of one second each, finished at these times.
@@ -138,12 +140,11 @@ pub(crate) fn past(
     range: Range<u64>,
     finished_at: Timestamp,
 ) -> PastBatch {
-    let (start, end) = (range.start, range.end);
-    let items = end - start;
-    PastBatch { worker, job, start, end, items, duration_us: 1_000_000, finished_at, error: None }
+    let batch = PastBatch::new(worker, range, finished_at).with_duration(Duration::from_secs(1));
+    PastBatch { job, ..batch }
 }
 
 /// The totals of one batch of one second.
 pub(crate) fn batch(items: u64, finished_at: &str) -> Totals {
-    Totals::of_batch(items, 1_000_000, false, at(finished_at))
+    past(WorkerId(1), None, 0..items, at(finished_at)).totals()
 }

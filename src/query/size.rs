@@ -1,9 +1,10 @@
 //! The size of a store, and a dump of its rows.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "testing")]
 use std::ops::ControlFlow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Snapshot;
 use crate::error::Result;
@@ -11,17 +12,19 @@ use crate::schema::access::ALL;
 use crate::schema::key;
 use crate::schema::rows::LifetimeRow;
 use crate::schema::tables;
-use crate::storage::{Order, Table, TableSize};
+use crate::storage::TableSize;
+#[cfg(feature = "testing")]
+use crate::storage::{Order, Table};
 
 /// How large a store is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Size {
     /// Every table by its name.
     ///
     /// The newest day and month of a worker are stored in its lifetime row. They count as rows of
     /// `daily` and `monthly`, and their bytes as bytes of `lifetime`.
-    pub tables: BTreeMap<&'static str, TableSize>,
+    pub tables: BTreeMap<String, TableSize>,
     /// Bytes of the file.
     pub stored_bytes: u64,
     /// Bytes of the file that the tables occupy; the rest is free to be reused.
@@ -59,12 +62,13 @@ impl Snapshot {
                 tables::MONTHLY => size.rows = months,
                 _ => {}
             }
-            sizes.insert(table.name(), size);
+            sizes.insert(table.name().to_string(), size);
         }
         let used_bytes = sizes.values().map(|size| size.bytes).sum();
         Ok(Size { tables: sizes, stored_bytes: self.inner.stored_bytes, used_bytes })
     }
 
+    #[cfg(feature = "testing")]
     /// Visits every row of every table as its key and value, in order: for comparing whole stores.
     /// The newest day and month of a worker are part of its lifetime row.
     ///

@@ -3,30 +3,32 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::chunks::add;
-use super::{Scope, Snapshot, WorkerInfo};
+use super::{Scope, Snapshot};
 use crate::error::{Error, Result};
-use crate::schema::access::ALL;
+use crate::schema::access::{ALL, load};
 use crate::schema::key;
 use crate::schema::rows::WorkerRow;
 use crate::types::{Totals, WorkerId};
 
 /// A place in the leaderboard.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LeaderboardEntry {
     /// 1 for the first.
-    pub rank: usize,
+    pub rank: u64,
     /// The worker.
-    pub worker: WorkerInfo,
+    pub worker: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
     /// Its totals since the beginning.
     pub totals: Totals,
 }
 
 /// The totals of the workers of one kind.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct KindStats {
     /// The kind.
@@ -38,7 +40,7 @@ pub struct KindStats {
 }
 
 /// A worker's current day, compared with its lifetime.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Standing {
     /// The worker.
@@ -60,15 +62,18 @@ impl Snapshot {
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn leaderboard(&self, limit: usize) -> Result<Vec<LeaderboardEntry>> {
         let mut all = Vec::new();
-        for worker in self.workers_in(Scope::Fleet)? {
+        for worker in self.workers_in(&Scope::Fleet)? {
             all.push((worker, self.lifetime(worker)?.totals));
         }
         all.sort_by_key(|(worker, totals)| (Reverse(totals.items), *worker));
         let mut entries = Vec::new();
         for (rank, (id, totals)) in (1..).zip(all.into_iter().take(limit)) {
-            entries.extend(self.worker(id)?.map(|worker| LeaderboardEntry {
+            let row: Option<WorkerRow> = load(self.txn(), &key::worker(id))?;
+            entries.extend(row.map(|WorkerRow { name, kind, .. }| LeaderboardEntry {
                 rank,
-                worker,
+                worker: id,
+                name,
+                kind,
                 totals,
             }));
         }
@@ -121,7 +126,7 @@ impl Snapshot {
             return Err(Error::invalid(format!("a share of {share} is not between 0 and 1")));
         }
         let mut slowed = Vec::new();
-        for worker in self.workers_in(Scope::Fleet)? {
+        for worker in self.workers_in(&Scope::Fleet)? {
             let standing = self.standing(worker)?;
             slowed.extend(standing.drop.filter(|drop| *drop > share).map(|drop| (drop, standing)));
         }

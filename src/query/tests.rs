@@ -116,12 +116,12 @@ fn a_range_of_days_includes_its_ends_and_no_days_of_other_workers() {
     assert_eq!(count(view.daily(workers[1], last..).unwrap()), (1, 2));
     let behind = (std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded);
     assert_eq!(count(view.daily(workers[1], behind).unwrap()), (0, 0));
-    assert_eq!(count(view.daily(Scope::Kind("pc"), ..).unwrap()), (3, 9));
-    assert_eq!(count(view.daily(Scope::Kind("p"), ..).unwrap()), (0, 0));
+    assert_eq!(count(view.daily(Scope::kind("pc"), ..).unwrap()), (3, 9));
+    assert_eq!(count(view.daily(Scope::kind("p"), ..).unwrap()), (0, 0));
     assert_eq!(count(view.daily(Scope::Fleet, ..).unwrap()), (3, 21));
     assert_eq!(count(view.daily(WorkerId(99), ..).unwrap()), (0, 0));
     assert_eq!(view.monthly(Scope::Fleet, ..month("2026-02")).unwrap(), []);
-    assert_eq!(view.lifetime(Scope::Kind("pc")).unwrap().totals.items, 9);
+    assert_eq!(view.lifetime(Scope::kind("pc")).unwrap().totals.items, 9);
 }
 
 #[test]
@@ -187,17 +187,13 @@ fn the_leaderboard_goes_by_items_and_then_by_number() {
     scene.history("c", c, &[("2026-02-16T00:00:00Z", 5)]);
     let view = scene.view();
 
-    let places: Vec<_> = view
-        .leaderboard(10)
-        .unwrap()
-        .iter()
-        .map(|e| (e.rank, e.worker.id, e.totals.items))
-        .collect();
+    let places: Vec<_> =
+        view.leaderboard(10).unwrap().iter().map(|e| (e.rank, e.worker, e.totals.items)).collect();
 
     assert_eq!(places, [(1, b, 7), (2, a, 5), (3, c, 5)]);
     assert_eq!(view.leaderboard(1).unwrap().len(), 1);
     assert_eq!(view.leaderboard(0).unwrap(), []);
-    assert_eq!(view.archived().leaderboard(1).unwrap()[0].worker.id, b);
+    assert_eq!(view.archived().leaderboard(1).unwrap()[0].worker, b);
     let kinds = view.fleet_by_kind().unwrap();
     let kinds: Vec<_> = kinds.iter().map(|k| (&k.kind[..], k.workers, k.totals.items)).collect();
     assert_eq!(kinds, [("gpu", 1, 7), ("pc", 2, 10)]);
@@ -232,7 +228,7 @@ fn sums_over_the_fleet_that_do_not_fit_are_damage() {
     assert!(refused.iter().all(is_damage), "{refused:?}");
 
     // Two still fit, and so does each by itself.
-    let pc = view.lifetime(Scope::Kind("pc")).unwrap().totals;
+    let pc = view.lifetime(Scope::kind("pc")).unwrap().totals;
     assert_eq!((pc.batches, pc.items), (u64::MAX - 1, u128::MAX - 1));
     assert_eq!(view.daily(workers[2], ..).unwrap()[0].totals, huge);
     assert_eq!(view.leaderboard(9).unwrap().len(), 3);
@@ -258,17 +254,24 @@ fn a_checkpoint_makes_its_worker_seen() {
     let view = scene.view();
 
     let seen = |worker: &crate::Worker| view.worker(worker.id()).unwrap().unwrap().last_seen;
-    assert_eq!((seen(&busy), seen(&idle)), (start.after(MINUTE), start.after(2 * MINUTE)));
+    assert_eq!(
+        (seen(&busy), seen(&idle)),
+        (start.saturating_add(MINUTE), start.saturating_add(2 * MINUTE))
+    );
     let workers = view.workers(None, usize::MAX).unwrap();
     assert_eq!(workers.iter().map(|w| w.last_seen).collect::<Vec<_>>(), [seen(&busy), seen(&idle)]);
     assert_eq!(view.worker_named("pc-01").unwrap().as_ref(), Some(&workers[0]));
     assert_eq!(view.worker_named("pc-03").unwrap(), None);
-    let active = view.active_since(start.after(2 * MINUTE), None, usize::MAX).unwrap();
-    let active: Vec<_> = active.iter().map(|a| (a.worker.id, a.recent.items, a.leases)).collect();
+    let active = view.active_since(start.saturating_add(2 * MINUTE), None, usize::MAX).unwrap();
+    let active: Vec<_> = active.iter().map(|a| (a.worker, a.recent.items, a.leases)).collect();
     assert_eq!(active, [(idle.id(), 50, 1)]);
     let finished = view.finished_since(start).unwrap();
     assert_eq!((finished.workers, finished.totals.items), (1, 50));
-    assert_eq!(finished.reaches_back_to, Some(start.after(2 * MINUTE)), "a batch is missing");
+    assert_eq!(
+        finished.reaches_back_to,
+        Some(start.saturating_add(2 * MINUTE)),
+        "a batch is missing"
+    );
 }
 
 #[test]
@@ -277,20 +280,13 @@ fn what_was_done_since_a_time_is_added_up_from_chunks_and_single_records() {
     let workers = ["pc-01", "pc-02", "pc-03"].map(|name| scene.worker(name).id());
     // Times go up and down within a chunk, and from one to the next; the first records leave.
     let start = scene.store.now();
-    let finished = |n: u64| start.before(Duration::from_secs((n * 37 % 400) * 60 + 1_600 - n));
+    let finished =
+        |n: u64| start.saturating_sub(Duration::from_secs((n * 37 % 400) * 60 + 1_600 - n));
     let mut import = Import::new("many", 1);
     for n in 0..1_600 {
         let worker = workers[n as usize * 7 % 3];
-        import = import.history(PastBatch {
-            worker,
-            job: None,
-            start: 0,
-            end: n,
-            items: n,
-            duration_us: 1_000_000,
-            finished_at: finished(n),
-            error: None,
-        });
+        let batch = PastBatch::new(worker, 0..n, finished(n));
+        import = import.history(batch.with_duration(Duration::from_secs(1)));
     }
     scene.store.import(import).unwrap();
     let view = scene.view();
@@ -298,7 +294,7 @@ fn what_was_done_since_a_time_is_added_up_from_chunks_and_single_records() {
     assert_eq!(live.len(), 1_000);
 
     for minutes in [0u64, 1, 26, 27, 100, 399, 400, 10_000] {
-        for since in [start.before(minutes as u32 * MINUTE), finished(minutes.min(1_599))] {
+        for since in [start.saturating_sub(minutes as u32 * MINUTE), finished(minutes.min(1_599))] {
             let expected: Totals = live
                 .iter()
                 .filter(|record| record.batch.finished_at >= since)
@@ -310,8 +306,7 @@ fn what_was_done_since_a_time_is_added_up_from_chunks_and_single_records() {
 }
 
 fn totals(record: &super::HistoryRecord) -> Totals {
-    let PastBatch { items, duration_us, finished_at, .. } = record.batch;
-    Totals::of_batch(items, duration_us, false, finished_at)
+    record.batch.totals()
 }
 
 #[test]
@@ -323,7 +318,7 @@ fn the_newest_history_is_that_of_the_worker_the_job_or_the_errors_asked_for() {
     scene.checkpoint(&mut of_a, 1);
     scene.checkpoint(&mut of_b, 2);
     scene.checkpoint(&mut of_a, 3);
-    let failing = Batch::of(&(2..6), Duration::ZERO).error("no route");
+    let failing = Batch::new(2..6, Duration::ZERO).with_error("no route");
     of_b.checkpoint(failing).unwrap();
     let view = scene.view();
 
@@ -332,9 +327,21 @@ fn the_newest_history_is_that_of_the_worker_the_job_or_the_errors_asked_for() {
     };
 
     assert_eq!(items(view.newest_history(None, 3).unwrap()), [4, 3, 2]);
-    assert_eq!(items(view.newest_history_of_worker(a.id(), None, 9).unwrap()), [3, 1]);
-    assert_eq!(items(view.newest_history_of_worker(a.id(), None, 1).unwrap()), [3]);
-    assert_eq!(items(view.newest_history_of_job(beta, None, 9).unwrap()), [4, 2]);
-    assert_eq!(items(view.newest_errors(None, 9).unwrap()), [4]);
+    assert_eq!(
+        items(view.find_history(&crate::HistoryFilter::default().worker(a.id()), None, 9).unwrap()),
+        [3, 1]
+    );
+    assert_eq!(
+        items(view.find_history(&crate::HistoryFilter::default().worker(a.id()), None, 1).unwrap()),
+        [3]
+    );
+    assert_eq!(
+        items(view.find_history(&crate::HistoryFilter::default().job(beta), None, 9).unwrap()),
+        [4, 2]
+    );
+    assert_eq!(
+        items(view.find_history(&crate::HistoryFilter::default().errors(), None, 9).unwrap()),
+        [4]
+    );
     assert!(view.newest_history(None, 0).unwrap().is_empty());
 }

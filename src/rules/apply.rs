@@ -8,7 +8,8 @@ use crate::rules::retention;
 use crate::rules::{expiry, fencing, findings, imports, jobs, leasing, workers};
 use crate::schema::meta;
 use crate::storage::{EngineError, EngineResult, Write};
-use crate::types::command::{Answer, Command, Effects, Receipt, Reply, Stamped};
+use crate::types::Receipt;
+use crate::types::command::{Answer, Command, Effects, Reply, Stamped};
 
 type Results = Vec<Result<Reply>>;
 
@@ -74,13 +75,14 @@ fn apply_one(txn: &mut dyn Write, shared: &mut Shared, stamped: &Stamped) -> App
     let now = stamped.now;
     let mut events = Vec::new();
     let answer = match &stamped.command {
-        Command::Register { name, kind } => {
-            Answer::Worker(workers::register(txn, control, now, name, kind)?)
-        }
+        Command::Register(new) => Answer::Worker(workers::register(txn, control, now, new)?),
         Command::Create(new) => Answer::Jobs(jobs::create(txn, control, now, new, &mut events)?),
         Command::FindOrCreate(new) => {
-            let (job, created) = jobs::find_or_create(txn, control, now, new, &mut events)?;
-            Answer::Found { job, created }
+            Answer::Found(jobs::find_or_create(txn, control, now, new, &mut events)?)
+        }
+        Command::Restart { job, from } => {
+            jobs::restart(txn, control, *job, *from, &mut events)?;
+            Answer::Done
         }
         Command::Lease(request) => {
             Answer::Lease(leasing::lease(txn, control, stamped, request, &mut events)?)
@@ -112,9 +114,12 @@ fn apply_one(txn: &mut dyn Write, shared: &mut Shared, stamped: &Stamped) -> App
             Answer::Released { jobs, next }
         }
         Command::Late { worker, job, finding } => {
-            Answer::Stored { new: findings::late_finding(txn, now, *worker, *job, finding)? }
+            Answer::Finding(findings::add_finding(txn, now, *worker, *job, finding)?)
         }
         Command::Import(import) => Answer::Imported(imports::import(txn, control, tail, import)?),
+        Command::Report { worker, counters } => {
+            Answer::Reported(imports::report(txn, control, tail, now, *worker, counters)?)
+        }
         Command::SetCaps(change) => {
             retention::set_caps(txn, control, *change)?;
             Answer::Done

@@ -30,7 +30,7 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// When a lease of this length expires unless it is renewed.
 pub(super) fn deadline(now: Timestamp, length_us: u64) -> Timestamp {
-    now.after(Duration::from_micros(length_us))
+    now.saturating_add(Duration::from_micros(length_us))
 }
 
 /// Returns jobs whose leases have expired to the queue, and updates index entries that an earlier
@@ -141,7 +141,7 @@ pub(super) fn first_deadline_after(
 /// Records the latest time at which a deadline was set, at most once a minute, so that the control
 /// row is rarely written.
 pub(super) fn note_time(control: &mut Control, now: Timestamp) {
-    if now.since(control.latest) >= TOLERANCE {
+    if now.saturating_duration_since(control.latest) >= TOLERANCE {
         control.latest = now;
     }
 }
@@ -149,7 +149,7 @@ pub(super) fn note_time(control: &mut Control, now: Timestamp) {
 /// Detects that the clock was set back. Deadlines that were set before are then too far in the
 /// future and would keep their jobs leased too long, so later steps shorten them.
 pub(super) fn watch_clock(control: &mut Control, now: Timestamp) {
-    if control.latest.since(now) > TOLERANCE {
+    if control.latest.saturating_duration_since(now) > TOLERANCE {
         tracing::warn!(from = %control.latest, to = %now, "the clock was set back");
         control.latest = now;
         control.repairing = Some((Timestamp::MIN, JobId(0)));
@@ -172,7 +172,7 @@ pub(super) fn repair_deadlines(
         match split_damage(held_job(txn, indexed, id))? {
             Ok(mut row) => {
                 let latest = deadline(now, row.length_us);
-                if row.deadline > latest.after(TOLERANCE) {
+                if row.deadline > latest.saturating_add(TOLERANCE) {
                     change(txn, control, id, &mut row, |row| row.deadline = latest)?;
                 }
             }

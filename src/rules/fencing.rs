@@ -17,8 +17,11 @@ use crate::schema::rows::{Control, HistoryRow, JobRow};
 use crate::schema::tables;
 use crate::storage::{EngineResult, Write};
 use crate::time::Timestamp;
-use crate::types::command::{Action, Event, LeaseCommand, Receipt};
-use crate::types::{Batch, JobId, JobStatus, PastBatch, Token, WorkerId};
+use crate::types::command::Event;
+use crate::types::{
+    Action, Batch, BatchOutcome, FailOutcome, JobId, JobStatus, LeaseCommand, PastBatch, Receipt,
+    Token, WorkerId,
+};
 
 /// Applies a lease command: the next one of its lease, or a repetition of the last one. A
 /// checkpoint also returns the record for history.
@@ -56,24 +59,46 @@ pub(super) fn held(
             };
             (renew(txn, control, now, id, &mut row, renewed)?, None)
         }
+        Action::Heartbeat { note } => {
+            let renewed = |row: &mut JobRow| {
+                row.note = Some(note.clone());
+                let deadline = row.deadline;
+                issue(row, Receipt::Renewed { deadline })
+            };
+            (renew(txn, control, now, id, &mut row, renewed)?, None)
+        }
         Action::Release => {
             row.receipt = Some(Receipt::Released);
             change(txn, control, id, &mut row, give_back)?;
             touch_worker(txn, holder, now)?;
             (Receipt::Released, None)
         }
-        Action::Fail { reason } => {
-            let receipt = fail(txn, control, now, id, &mut row, reason)?;
+        Action::Fail { reason, batch } => {
+            let record = match batch {
+                Some(batch) => {
+                    check_batch(id, &row, batch)?;
+                    for finding in &batch.findings {
+                        insert_finding(txn, id, &mut row, holder, now, finding, false)?;
+                    }
+                    let mut record = record(holder, id, batch, now);
+                    record.batch.outcome = BatchOutcome::Failed;
+                    record.batch.error = Some(reason.clone());
+                    Some(record)
+                }
+                None => None,
+            };
+            let tried = record.as_ref().map(|record| &record.batch);
+            let receipt = fail(txn, control, now, id, &mut row, reason, tried)?;
             touch_worker(txn, holder, now)?;
-            (receipt, None)
+            (receipt, record)
         }
     };
     match receipt {
         Receipt::Moved { .. } | Receipt::Renewed { .. } => {}
-        Receipt::Completed | Receipt::Failed { gave_up: true, .. } => {
+        Receipt::Completed | Receipt::Failed(FailOutcome::Failed { .. }) => {
             announce_end(txn, control, id, &row, events)?;
         }
-        Receipt::Released | Receipt::Failed { gave_up: false, .. } => {
+        Receipt::Released | Receipt::Failed(FailOutcome::Requeued { .. }) => {
             announce_return(id, &row, events);
         }
     }
@@ -125,7 +150,10 @@ fn check_is_newest(job: JobId, row: &JobRow, token: Token) -> Result<(), Error> 
     if token == row.token {
         return Ok(());
     }
-    Err(Error::LeaseLost { job, token, why: Lost::Superseded })
+    // A token that was never issued is not superseded by the newest one's holder.
+    let is_older = token < row.token;
+    let (holder, since) = (row.holder.filter(|_| is_older), row.leased_at.filter(|_| is_older));
+    Err(Error::LeaseLost { job, token, why: Lost::Superseded, holder, since })
 }
 
 fn check_is_live(job: JobId, row: &JobRow) -> Result<(), Error> {
@@ -138,7 +166,8 @@ fn check_is_live(job: JobId, row: &JobRow) -> Result<(), Error> {
         JobStatus::Cancelled => Lost::Cancelled,
         JobStatus::Pending | JobStatus::Leased => Lost::Released,
     };
-    Err(Error::LeaseLost { job, token: row.token, why })
+    let since = row.ended_at;
+    Err(Error::LeaseLost { job, token: row.token, why, holder: None, since })
 }
 
 /// A batch must start at the cursor, whatever failed before, so that no position is skipped.
@@ -161,19 +190,8 @@ fn advance(
     worker: WorkerId,
     batch: &Batch,
 ) -> EngineResult<(Receipt, HistoryRow)> {
-    let completed = batch.end == row.end;
-    let batch = PastBatch {
-        worker,
-        job: Some(id),
-        start: batch.start,
-        end: batch.end,
-        items: batch.items,
-        duration_us: batch.duration_us(),
-        finished_at: now,
-        error: batch.error.clone(),
-    };
-    let record = HistoryRow { batch, completed };
-    if !completed {
+    let mut record = record(worker, id, batch, now);
+    if batch.end < row.end {
         let receipt = renew(txn, control, now, id, row, |row| {
             add_batch(row, &record.batch);
             let (cursor, deadline) = (row.cursor, row.deadline);
@@ -181,6 +199,7 @@ fn advance(
         })?;
         return Ok((receipt, record));
     }
+    record.batch.outcome = BatchOutcome::Completed;
     change(txn, control, id, row, |row| {
         add_batch(row, &record.batch);
         row.receipt = Some(Receipt::Completed);
@@ -190,13 +209,35 @@ fn advance(
     Ok((Receipt::Completed, record))
 }
 
+/// The record of a batch for history.
+fn record(worker: WorkerId, job: JobId, batch: &Batch, now: Timestamp) -> HistoryRow {
+    let batch = PastBatch {
+        worker,
+        job: Some(job),
+        start: batch.start,
+        end: batch.end,
+        items: batch.items,
+        duration: Duration::from_micros(batch.duration_us()),
+        finished_at: now,
+        outcome: BatchOutcome::Done,
+        error: batch.error.clone(),
+    };
+    HistoryRow { batch }
+}
+
+/// Moves the cursor of a job to the end of a batch, and counts the batch.
 fn add_batch(row: &mut JobRow, batch: &PastBatch) {
     row.cursor = batch.end;
-    row.batches += 1;
-    row.items += u128::from(batch.items);
-    row.duration_us += u128::from(batch.duration_us);
     row.attempts = 0;
     row.checkpoint_at = Some(batch.finished_at);
+    count(row, batch);
+}
+
+/// Counts a batch of a job.
+fn count(row: &mut JobRow, batch: &PastBatch) {
+    row.batches += 1;
+    row.items += u128::from(batch.items);
+    row.duration_us += u128::from(batch.duration_us());
     if batch.error.is_some() {
         row.errors += 1;
         row.error_positions += batch.end - batch.start;
@@ -221,7 +262,7 @@ fn renew<T>(
     let half = Duration::from_micros(row.length_us / 2);
     let index_may_lag = row.status == JobStatus::Leased
         && row.indexed <= deadline
-        && row.indexed.since(now) >= half;
+        && row.indexed.saturating_duration_since(now) >= half;
     let update = |row: &mut JobRow| {
         row.status = JobStatus::Leased;
         row.deadline = deadline;
@@ -242,7 +283,7 @@ fn issue(row: &mut JobRow, receipt: Receipt) -> Receipt {
     receipt
 }
 
-/// Releases a job, and counts an attempt if this lease has not moved its cursor.
+/// Releases a job, counts what was tried, and counts an attempt if this lease has not moved its cursor.
 fn fail(
     txn: &mut dyn Write,
     control: &mut Control,
@@ -250,17 +291,28 @@ fn fail(
     id: JobId,
     row: &mut JobRow,
     reason: &str,
+    tried: Option<&PastBatch>,
 ) -> EngineResult<Receipt> {
     if row.cursor == row.leased_cursor {
         row.attempts = row.attempts.saturating_add(1);
     }
     let attempts = row.attempts;
-    let gave_up = attempts > 0 && row.max_attempts.is_some_and(|max| attempts >= max);
-    let receipt = Receipt::Failed { attempts, gave_up };
+    let was_last = attempts > 0 && row.max_attempts.is_some_and(|max| attempts >= max);
+    let outcome = match was_last {
+        false => FailOutcome::Requeued { attempts },
+        true => FailOutcome::Failed { attempts },
+    };
+    if was_last {
+        tracing::warn!(job = %id, attempts, reason, "a job failed for good");
+    }
+    let receipt = Receipt::Failed(outcome);
     change(txn, control, id, row, |row| {
         row.receipt = Some(receipt);
+        if let Some(batch) = tried {
+            count(row, batch);
+        }
         row.last_error = Some(reason.to_string());
-        if gave_up { end(row, JobStatus::Failed, now) } else { give_back(row) }
+        if was_last { end(row, JobStatus::Failed, now) } else { give_back(row) }
     })?;
     Ok(receipt)
 }

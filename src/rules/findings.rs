@@ -3,29 +3,30 @@
 use crate::rules::index::known_job;
 use crate::rules::outcome::{Applied, split_damage};
 use crate::rules::workers::known_worker;
-use crate::schema::access::{keys, load, store, undecodable};
+use crate::schema::access::{first_key, keys, load, store, undecodable};
 use crate::schema::key;
 use crate::schema::rows::{Control, FindingRow, JobRow};
 use crate::schema::tables;
 use crate::storage::{EngineError, EngineResult, Order, Write};
 use crate::time::Timestamp;
-use crate::types::{JobId, NewFinding, WorkerId};
+use crate::types::{FindingOutcome, JobId, NewFinding, WorkerId};
 
-/// Stores a finding from a worker that no longer holds the job. Returns whether it was new.
-pub(crate) fn late_finding(
+/// Stores a finding that comes alone. It is late if the worker does not hold the job.
+pub(crate) fn add_finding(
     txn: &mut dyn Write,
     now: Timestamp,
     worker: WorkerId,
     job: JobId,
     finding: &NewFinding,
-) -> Applied<bool> {
+) -> Applied<FindingOutcome> {
     known_worker(txn, worker)?;
     let mut row = known_job(txn, job)?;
-    let new = insert_finding(txn, job, &mut row, worker, now, finding, true)?;
+    let holds = row.token_live && row.holder == Some(worker);
+    let new = insert_finding(txn, job, &mut row, worker, now, finding, !holds)?;
     if new {
         store(txn, &key::job(job), &row)?;
     }
-    Ok(new)
+    Ok(if new { FindingOutcome::Stored } else { FindingOutcome::AlreadyStored })
 }
 
 /// Stores a finding unless the job has one under this key already, and counts it in the job's row,
@@ -42,6 +43,12 @@ pub(super) fn insert_finding(
     let key = key::finding(job, &finding.key);
     if txn.get(tables::FINDINGS, &key, &mut |_| {})? {
         return Ok(false);
+    }
+    if finding.unique_in_store {
+        let same = key::Under::new(key::of_name(&finding.key));
+        if first_key(txn, tables::FINDINGS_BY_KEY, same.range(), Order::Ascending)?.is_some() {
+            return Ok(false);
+        }
     }
     let stored = FindingRow { payload: finding.payload.clone(), worker, found_at: now, late };
     store(txn, &key, &stored)?;

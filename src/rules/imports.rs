@@ -11,9 +11,10 @@ use crate::rules::workers::known_worker;
 use crate::schema::access::{load, store};
 use crate::schema::codec;
 use crate::schema::meta;
-use crate::schema::rows::{Control, HistoryRow, ImportRow, ImportedRow};
+use crate::schema::rows::{Control, CountersRow, HistoryRow, ImportRow, ImportedRow};
 use crate::storage::Write;
-use crate::types::{Import, ImportOutcome, ImportRecord, Totals, WorkerId};
+use crate::time::Timestamp;
+use crate::types::{Counters, Import, ImportOutcome, ImportRecord, Totals, WorkerId};
 
 /// Adds imported records to the tiers, unless their source already has an import of this number or
 /// a higher one.
@@ -40,7 +41,7 @@ pub(crate) fn import(
 
     for record in &import.records {
         if let ImportRecord::History(batch) = record {
-            tail.append(txn, &HistoryRow { batch: batch.clone(), completed: false })?;
+            tail.append(txn, &HistoryRow { batch: batch.clone() })?;
         }
     }
     for (worker, fold) in &folds {
@@ -53,6 +54,42 @@ pub(crate) fn import(
     }
     store(txn, &key, &ImportRow { number: import.number, digest })?;
     Ok(ImportOutcome::Applied)
+}
+
+/// Adds what a worker has counted since its last report to its current day. Returns what that was.
+pub(crate) fn report(
+    txn: &mut dyn Write,
+    control: &Control,
+    tail: &mut HistoryTail,
+    now: Timestamp,
+    worker: WorkerId,
+    counters: &Counters,
+) -> Applied<Totals> {
+    known_worker(txn, worker)?;
+    let key = meta::counters_key(worker);
+    let last: Option<CountersRow> = load(txn, &key)?;
+    let added = match last {
+        Some(CountersRow(last)) if last.session == counters.session => counters.since(&last)?,
+        _ => counters.clone(),
+    };
+    let Counters { batches, errors, items, duration_us, .. } = added;
+    if (batches, errors, items, duration_us) == (0, 0, 0, 0) {
+        return Ok(Totals::default());
+    }
+    let mut totals = Totals::new(batches.max(1), items).with_errors(errors).with_times(now, now);
+    totals.duration_us = duration_us;
+    if errors > totals.batches {
+        let why = format!("a report adds {errors} errors in {} batches", totals.batches);
+        return Err(Error::invalid(why).into());
+    }
+    let ImportedRow(before) = load(txn, meta::IMPORTED_KEY)?.unwrap_or_default();
+    let imported = with(before, &totals)?;
+    let mut fold = Fold::default();
+    fold.add_day(now.day(), &totals);
+    tail.fold(txn, &control.caps, worker, &fold)?;
+    store(txn, meta::IMPORTED_KEY, &ImportedRow(imported))?;
+    store(txn, &key, &CountersRow(counters.clone()))?;
+    Ok(totals)
 }
 
 /// Adds up what the records add to the tiers of each worker. Refuses unknown workers.

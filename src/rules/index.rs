@@ -89,9 +89,8 @@ impl NewJobs {
             self.0.insert(row.prefix.clone(), (prefix(txn, &row.prefix)?, 0));
         }
         let Some((sums, many)) = self.0.get_mut(&row.prefix) else { return Ok(()) };
-        *many += 1;
+        *many += usize::from(row.status == JobStatus::Pending);
         sums.positions += u128::from(row.positions());
-        sums.frontier = sums.frontier.max(row.end);
         enter(txn, control, sums, id, row)?;
         store(txn, &key::job(id), row)
     }
@@ -100,7 +99,9 @@ impl NewJobs {
         for (prefix, (mut sums, jobs)) in self.0 {
             refresh_head(txn, &prefix, &mut sums)?;
             store(txn, &prefix, &sums)?;
-            events.push(Event::Available { prefix, jobs });
+            if jobs > 0 {
+                events.push(Event::Available { prefix, jobs });
+            }
         }
         Ok(())
     }
@@ -116,6 +117,10 @@ pub(super) fn remove(
     let mut sums = prefix(txn, &row.prefix)?;
     leave(txn, control, &mut sums, id, row)?;
     sums.positions = sums.positions.saturating_sub(u128::from(row.positions()));
+    let (first, known) = sums.covered;
+    if row.start < known && first < row.end {
+        sums.covered = (first, row.start.max(first));
+    }
     if sums.jobs == [0; 5] {
         txn.delete(tables::PREFIXES, &row.prefix)
     } else {

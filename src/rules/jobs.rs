@@ -12,7 +12,7 @@ use crate::schema::tables;
 use crate::storage::{Order, Write};
 use crate::time::Timestamp;
 use crate::types::command::Event;
-use crate::types::{JobId, JobStatus, NewJob, Token};
+use crate::types::{FindOrCreateOutcome, JobId, JobStatus, NewJob, Token};
 
 /// Creates all of the jobs, or none.
 pub(crate) fn create(
@@ -35,26 +35,40 @@ pub(crate) fn create(
     Ok(ids)
 }
 
-/// Finds the job with exactly this prefix and range, or creates it.
+/// Finds the jobs with exactly these prefixes and ranges, and creates those that are missing: all
+/// of them, or none.
 pub(crate) fn find_or_create(
     txn: &mut dyn Write,
     control: &mut Control,
     now: Timestamp,
-    job: &NewJob,
+    jobs: &[NewJob],
     events: &mut Vec<Event>,
-) -> Applied<(JobId, bool)> {
-    let found: Option<Number> =
-        load_from(txn, tables::JOB_RANGES, &key::job_range(&job.prefix, job.start))?;
-    if let Some(Number(number)) = found
-        && load_job(txn, JobId(number))?.end == job.end
-    {
-        return Ok((JobId(number), false));
+) -> Applied<Vec<FindOrCreateOutcome>> {
+    check_among_themselves(jobs)?;
+    let mut outcomes = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let found: Option<Number> =
+            load_from(txn, tables::JOB_RANGES, &key::job_range(&job.prefix, job.start))?;
+        outcomes.push(match found {
+            Some(Number(number)) if load_job(txn, JobId(number))?.end == job.end => {
+                Some(JobId(number))
+            }
+            _ => {
+                check_neighbours(txn, job)?;
+                None
+            }
+        });
     }
-    check_neighbours(txn, job)?;
     let mut new = NewJobs::default();
-    let id = insert(txn, control, &mut new, now, job)?;
+    let mut found = Vec::with_capacity(jobs.len());
+    for (job, outcome) in jobs.iter().zip(outcomes) {
+        found.push(match outcome {
+            Some(id) => FindOrCreateOutcome::Found(id),
+            None => FindOrCreateOutcome::Created(insert(txn, control, &mut new, now, job)?),
+        });
+    }
     new.finish(txn, events)?;
-    Ok((id, true))
+    Ok(found)
 }
 
 fn check_among_themselves(jobs: &[NewJob]) -> Result<(), Error> {
@@ -105,7 +119,7 @@ fn check_neighbours(txn: &dyn Write, job: &NewJob) -> Applied<()> {
     Ok(())
 }
 
-fn insert(
+pub(super) fn insert(
     txn: &mut dyn Write,
     control: &mut Control,
     new: &mut NewJobs,
@@ -114,16 +128,18 @@ fn insert(
 ) -> Applied<JobId> {
     let id = JobId(control.next_job);
     control.next_job += 1;
+    let cursor = job.cursor.unwrap_or(job.start);
+    let is_done = cursor == job.end;
     let mut row = JobRow {
-        prefix: job.prefix.clone(),
+        prefix: job.prefix.to_vec(),
         start: job.start,
         end: job.end,
-        cursor: job.start,
-        status: JobStatus::Pending,
+        cursor,
+        status: if is_done { JobStatus::Completed } else { JobStatus::Pending },
         holder: None,
         token: Token(0),
         token_live: false,
-        leased_cursor: job.start,
+        leased_cursor: cursor,
         sequence: 0,
         digest: 0,
         receipt: None,
@@ -142,8 +158,9 @@ fn insert(
         created_at: now,
         leased_at: None,
         checkpoint_at: None,
-        ended_at: None,
+        ended_at: is_done.then_some(now),
         last_error: None,
+        note: None,
     };
     txn.put(
         tables::JOB_RANGES,
@@ -183,6 +200,41 @@ pub(crate) fn retry(
         row.ended_at = None;
     })?;
     events.push(Event::Available { prefix: row.prefix, jobs: 1 });
+    Ok(())
+}
+
+/// Moves the cursor of a job that nobody holds to a position of its range, and returns the job to the
+/// queue. Its attempts start at 0.
+pub(crate) fn restart(
+    txn: &mut dyn Write,
+    control: &mut Control,
+    id: JobId,
+    from: Option<u64>,
+    events: &mut Vec<Event>,
+) -> Applied<()> {
+    use JobStatus::{Cancelled, Completed, Failed, Pending};
+
+    let mut row = known_job(txn, id)?;
+    check_status(id, &row, "restart", &[Pending, Completed, Failed, Cancelled])?;
+    let from = from.unwrap_or(row.start);
+    if !(row.start..row.end).contains(&from) {
+        let JobRow { start, end, .. } = row;
+        let why = format!("job {id} cannot restart from {from}: its range is {start}..{end}");
+        return Err(Error::invalid(why).into());
+    }
+    let waited = row.status == Pending;
+    change(txn, control, id, &mut row, |row| {
+        row.status = Pending;
+        row.cursor = from;
+        row.leased_cursor = from;
+        // Whoever held it last would go on from where the cursor was.
+        row.token_live = false;
+        row.attempts = 0;
+        row.ended_at = None;
+    })?;
+    if !waited {
+        events.push(Event::Available { prefix: row.prefix, jobs: 1 });
+    }
     Ok(())
 }
 

@@ -3,22 +3,25 @@
 //! A request reads the heads of the queues and the earliest entries of the lease index, so its cost
 //! does not depend on how many jobs wait or how many leases are held.
 
+use std::cmp::Reverse;
 use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
 
+use crate::error::Error;
 use crate::rules::expiry::{self, deadline};
 use crate::rules::index::{announce_end, change, known_job, load_job, prefix};
 use crate::rules::jobs::end;
+use crate::rules::on_demand::{self, Next};
 use crate::rules::outcome::{Applied, Failure, split_damage};
 use crate::rules::workers::known_worker;
-use crate::schema::access::{ALL, first_key, parsed, store, undecodable};
+use crate::schema::access::{ALL, first_key, load, parsed, store, undecodable};
 use crate::schema::key;
-use crate::schema::rows::{Control, JobRow, WorkerRow};
+use crate::schema::rows::{Control, JobRow, PrefixRow, WorkerRow};
 use crate::schema::tables;
 use crate::storage::{EngineError, EngineResult, KeyRange, Order, Write};
 use crate::time::Timestamp;
-use crate::types::command::{Event, Grant, LeaseAnswer, LeaseRequest, Stamped, Wanted};
-use crate::types::{JobId, JobStatus, Token};
+use crate::types::command::{Event, LeaseAnswer, LeaseTerms, Stamped, Wanted};
+use crate::types::{Grant, JobId, JobStatus, Prefix, Token};
 
 /// How many jobs at the front of a queue one request tries, if rows cannot be read or jobs have
 /// used up their attempts.
@@ -32,7 +35,7 @@ pub(super) fn lease(
     txn: &mut dyn Write,
     control: &mut Control,
     stamped: &Stamped,
-    request: &LeaseRequest,
+    request: &LeaseTerms,
     events: &mut Vec<Event>,
 ) -> Applied<LeaseAnswer> {
     let now = stamped.now;
@@ -40,9 +43,14 @@ pub(super) fn lease(
     let wanted_job = match &request.wanted {
         Wanted::Job(id) => Some((*id, known_job(txn, *id)?)),
         Wanted::Prefix(wanted) => {
-            let [pending, leased, ..] = prefix(txn, wanted)?.jobs;
-            if pending == 0 && leased == 0 {
-                return Ok(LeaseAnswer::Finished);
+            let sums: Option<PrefixRow> = load(txn, wanted)?;
+            if request.on_demand.is_none() {
+                let Some(PrefixRow { jobs: [pending, leased, ..], .. }) = sums else {
+                    return Err(Error::UnknownPrefix(Prefix(wanted.clone())).into());
+                };
+                if pending == 0 && leased == 0 {
+                    return Ok(LeaseAnswer::Finished);
+                }
             }
             None
         }
@@ -70,6 +78,19 @@ pub(super) fn lease(
             if repairing || more_expired {
                 return Ok(LeaseAnswer::Again);
             }
+            if let (Some(on_demand), Wanted::Prefix(wanted)) = (&request.on_demand, &request.wanted)
+                && !prefix(txn, wanted)?.paused
+            {
+                match on_demand::create_next(txn, control, now, wanted, on_demand)? {
+                    Next::Created(id) => {
+                        let row = load_job(txn, id)?;
+                        let grant = grant(txn, control, now, request, worker, id, row)?;
+                        return Ok(LeaseAnswer::Granted(grant));
+                    }
+                    Next::Further => return Ok(LeaseAnswer::Again),
+                    Next::Nothing => {}
+                }
+            }
             return nothing_waits(txn, control, now, request, unreadable);
         };
         if let Some(row) = used_up(txn, control, stamped, id, row, events)? {
@@ -84,7 +105,7 @@ pub(super) fn lease(
 /// others; the first such error is stored in `unreadable`.
 fn next_candidate(
     txn: &dyn Write,
-    request: &LeaseRequest,
+    request: &LeaseTerms,
     worker: &WorkerRow,
     unreadable: &mut Option<EngineError>,
 ) -> EngineResult<Option<(JobId, JobRow)>> {
@@ -96,6 +117,9 @@ fn next_candidate(
         }
         Wanted::Prefix(prefix) => first_of(prefix),
         Wanted::Any => {
+            if request.spread {
+                return least_leased(txn, unreadable);
+            }
             if let Some(prefix) = &worker.last_prefix
                 && let Some(candidate) = first_of(prefix)?
             {
@@ -118,6 +142,32 @@ fn next_candidate(
             Ok(None)
         }
     }
+}
+
+/// The first waiting job of that prefix of which the fewest jobs are leased, among those whose first
+/// job has the highest priority: as many of them as one request looks at.
+fn least_leased(
+    txn: &dyn Write,
+    unreadable: &mut Option<EngineError>,
+) -> EngineResult<Option<(JobId, JobRow)>> {
+    let mut heads: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    txn.scan(tables::JOB_QUEUE, ALL, Order::Ascending, &mut |key, prefix| {
+        heads.push((key.to_vec(), prefix.to_vec()));
+        if heads.len() < CANDIDATES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    let mut prefixes = Vec::new();
+    for (key, head) in heads {
+        let (priority, _) = parsed(tables::JOB_QUEUE, &key, key::as_queue)?;
+        let [_, leased, ..] = prefix(txn, &head)?.jobs;
+        prefixes.push((Reverse(priority), leased, head));
+    }
+    prefixes.sort_by_key(|(priority, leased, _)| (*priority, *leased));
+    for (_, _, prefix) in prefixes {
+        if let Some(candidate) = first_readable(txn, &prefix, unreadable)? {
+            return Ok(Some(candidate));
+        }
+    }
+    Ok(None)
 }
 
 /// The first waiting job of a prefix whose row can be read; none while the prefix is paused.
@@ -183,7 +233,7 @@ fn used_up(
         end(row, JobStatus::Failed, stamped.now);
     })?;
     announce_end(txn, control, id, &row, events)?;
-    tracing::warn!(job = %id, attempts = row.attempts, "a job failed: its leases expired without progress");
+    tracing::warn!(job = %id, attempts = row.attempts, "a job failed for good: its leases expired without progress");
     Ok(None)
 }
 
@@ -191,7 +241,7 @@ fn used_up(
 fn own_lease(
     txn: &dyn Write,
     now: Timestamp,
-    request: &LeaseRequest,
+    request: &LeaseTerms,
 ) -> EngineResult<Option<(JobId, JobRow)>> {
     let mut held: Vec<Vec<u8>> = Vec::new();
     match request.wanted {
@@ -239,11 +289,14 @@ fn grant(
     txn: &mut dyn Write,
     control: &mut Control,
     now: Timestamp,
-    request: &LeaseRequest,
+    request: &LeaseTerms,
     mut worker: WorkerRow,
     id: JobId,
     mut row: JobRow,
 ) -> EngineResult<Grant> {
+    if let Some(before) = row.holder.filter(|before| row.token_live && *before != request.worker) {
+        tracing::info!(job = %id, from = %before, to = %request.worker, cursor = row.cursor, "an expired lease was taken over");
+    }
     change(txn, control, id, &mut row, |row| {
         row.status = JobStatus::Leased;
         row.holder = Some(request.worker);
@@ -256,6 +309,7 @@ fn grant(
         row.length_us = request.length_us;
         row.deadline = deadline(now, request.length_us);
         row.leased_at = Some(now);
+        row.note = None;
     })?;
     expiry::note_time(control, now);
     worker.last_prefix = Some(row.prefix.clone());
@@ -263,12 +317,15 @@ fn grant(
     store(txn, &key::worker(request.worker), &worker)?;
     Ok(Grant {
         job: id,
+        worker: request.worker,
         token: row.token,
-        prefix: row.prefix,
-        range: row.start..row.end,
+        sequence: row.sequence,
+        prefix: Prefix(row.prefix),
+        start: row.start,
+        end: row.end,
         cursor: row.cursor,
         deadline: row.deadline,
-        length_us: row.length_us,
+        length: Duration::from_micros(row.length_us),
         attempts: row.attempts,
     })
 }
@@ -279,7 +336,7 @@ fn nothing_waits(
     txn: &dyn Write,
     control: &Control,
     now: Timestamp,
-    request: &LeaseRequest,
+    request: &LeaseTerms,
     unreadable: Option<EngineError>,
 ) -> Applied<LeaseAnswer> {
     let [pending, leased, ..] = match &request.wanted {

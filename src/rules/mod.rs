@@ -11,6 +11,7 @@ mod imports;
 mod index;
 mod jobs;
 mod leasing;
+mod on_demand;
 mod outcome;
 mod retention;
 #[cfg(test)]

@@ -18,7 +18,8 @@ use crate::schema::rows::JobRow;
 use crate::schema::tables;
 use crate::storage::{Engine, Flush, MemoryEngine, Order, Table};
 use crate::time::Timestamp;
-use crate::types::command::{Action, Command, LeaseCommand, LeaseRequest, Reply, Stamped, Wanted};
+use crate::types::command::{Command, LeaseTerms, Reply, Stamped, Wanted};
+use crate::types::{Action, LeaseCommand};
 use crate::types::{Batch, Import, JobId, NewFinding, NewJob, PastBatch, WorkerId};
 
 const HOUR: u64 = 3_600;
@@ -121,17 +122,17 @@ fn command(engine: &MemoryEngine, step: Step, now: Timestamp) -> Stamped {
     };
     let checkpoint = |row: &JobRow, n: u64| {
         let (from, to) = (row.cursor, (row.cursor + n).min(row.end));
-        let batch = Batch::of(&(from..to), std::time::Duration::from_secs(n));
-        Action::Checkpoint(batch.finding([n as u8], b"payload"))
+        let batch = Batch::new(from..to, std::time::Duration::from_secs(n));
+        Action::Checkpoint(batch.with_finding([n as u8], b"payload"))
     };
     let command = match kind {
-        0 => Command::Register { name: format!("pc-{worker}"), kind: "pc".into() },
+        0 => Command::Register(format!("pc-{worker}").into()),
         1 => Command::Create(vec![
             NewJob::new("a", n * 10..n * 10 + 25).max_attempts(2),
             NewJob::new("b", n * 10..n * 10 + 10),
         ]),
-        2 => Command::FindOrCreate(NewJob::new("a", n * 10..n * 10 + 10)),
-        3..=6 => Command::Lease(LeaseRequest {
+        2 => Command::FindOrCreate(vec![NewJob::new("a", n * 10..n * 10 + 10)]),
+        3..=6 => Command::Lease(LeaseTerms {
             worker,
             length_us: n * HOUR * 100_000 + 1,
             wanted: match n % 3 {
@@ -140,13 +141,15 @@ fn command(engine: &MemoryEngine, step: Step, now: Timestamp) -> Stamped {
                 _ => Wanted::Job(job),
             },
             resume: n % 2 == 0,
+            spread: n % 3 == 0,
+            on_demand: None,
         }),
         7..=14 => held(checkpoint),
         15 => held(|_, _| Action::Renew),
         16 => held(|row, _| {
-            Action::Checkpoint(Batch::of(&(row.cursor..row.end), std::time::Duration::ZERO))
+            Action::Checkpoint(Batch::new(row.cursor..row.end, std::time::Duration::ZERO))
         }),
-        17 => held(|_, n| Action::Fail { reason: n.to_string() }),
+        17 => held(|_, n| Action::Fail { reason: n.to_string(), batch: None }),
         18 => held(|_, _| Action::Release),
         19 => match n % 3 {
             0 => Command::Cancel(job),
@@ -154,20 +157,16 @@ fn command(engine: &MemoryEngine, step: Step, now: Timestamp) -> Stamped {
             _ => Command::Delete(job),
         },
         20 => Command::ReleaseStale {
-            since: now.before(std::time::Duration::from_secs(n * HOUR)),
+            since: now.saturating_sub(std::time::Duration::from_secs(n * HOUR)),
             after: None,
         },
         21 => Command::Late { worker, job, finding: NewFinding::new([n as u8], b"late") },
-        22 => Command::Import(Import::new(format!("{n}"), 1).history(PastBatch {
-            worker,
-            job: None,
-            start: 0,
-            end: n,
-            items: n,
-            duration_us: n,
-            finished_at: now.before(std::time::Duration::from_secs(n * n * HOUR)),
-            error: None,
-        })),
+        22 => {
+            let at = now.saturating_sub(std::time::Duration::from_secs(n * n * HOUR));
+            let batch = PastBatch::new(worker, 0..n, at);
+            let batch = batch.with_duration(std::time::Duration::from_micros(n));
+            Command::Import(Import::new(format!("{n}"), 1).history(batch))
+        }
         _ => match n % 4 {
             0 => Command::SetCaps(CapsChange {
                 history: Some(1 + n as u32),
@@ -192,7 +191,7 @@ fn compare(before: &[Step], damages: &[Damage], groups: &[Vec<Step>]) -> (u64, u
     engine.write(Flush::Now, &mut |txn| meta::initialize(txn, caps)).unwrap();
     let mut now: Timestamp = "2026-02-16T12:00:00Z".parse().unwrap();
     let mut pass = || {
-        now = now.after(std::time::Duration::from_secs(5 * HOUR));
+        now = now.saturating_add(std::time::Duration::from_secs(5 * HOUR));
         now
     };
     let first = (1..4).map(|worker| Step { kind: 0, job: 0, worker, number: 0 });
@@ -253,16 +252,16 @@ fn a_group_must_be_synced_if_it_completes_a_job() {
     engine.write(Flush::Now, &mut |txn| meta::initialize(txn, Caps::default())).unwrap();
     let length = std::time::Duration::from_secs(60);
     for command in [
-        Command::Register { name: "pc-1".into(), kind: "pc".into() },
+        Command::Register("pc-1".into()),
         Command::Create(vec![NewJob::new("a", 0..10)]),
-        Command::Lease(LeaseRequest::new(WorkerId(1), length)),
+        Command::Lease(LeaseTerms::new(WorkerId(1), length)),
     ] {
         assert!(apply(&engine, &[&Stamped::new(now, command)])[0].is_ok());
     }
     let job = JobId(1);
     let row: JobRow = access::load(&*engine.snapshot().unwrap(), &key::job(job)).unwrap().unwrap();
     for (sequence, range, completes) in [(1, 0..5, false), (2, 5..10, true)] {
-        let action = Action::Checkpoint(Batch::of(&range, length));
+        let action = Action::Checkpoint(Batch::new(range.clone(), length));
         let command = Command::Held(LeaseCommand { job, token: row.token, sequence, action });
         let group = [Stamped::new(now, command), Stamped::new(now, Command::Flush)];
         let mut must_be_synced = None;

@@ -8,16 +8,16 @@ use crate::schema::rows::{Control, Number, WorkerRow};
 use crate::schema::tables;
 use crate::storage::{EngineResult, Read, Write};
 use crate::time::Timestamp;
-use crate::types::WorkerId;
+use crate::types::{DEFAULT_KIND, NewWorker, WorkerId};
 
 /// Finds a worker by name, or gives it the next number.
 pub(crate) fn register(
     txn: &mut dyn Write,
     control: &mut Control,
     now: Timestamp,
-    name: &str,
-    kind: &str,
+    new: &NewWorker,
 ) -> Applied<WorkerId> {
+    let NewWorker { name, kind, metadata } = new;
     let known: Option<Number> = load_from(txn, tables::WORKER_NAMES, name.as_bytes())?;
     let Some(Number(number)) = known else {
         let worker = WorkerId(control.next_worker);
@@ -26,8 +26,9 @@ pub(crate) fn register(
             .checked_add(1)
             .ok_or_else(|| Error::invalid("the store cannot number any more workers"))?;
         let row = WorkerRow {
-            name: name.to_string(),
-            kind: kind.to_string(),
+            name: name.clone(),
+            kind: kind.clone().unwrap_or_else(|| DEFAULT_KIND.to_string()),
+            metadata: metadata.clone().unwrap_or_default(),
             first_seen: now,
             last_seen: now,
             last_prefix: None,
@@ -44,7 +45,12 @@ pub(crate) fn register(
         undecodable(tables::WORKER_NAMES, name.as_bytes(), "its number is too large")
     })?;
     let mut row = load_worker(txn, worker)?;
-    row.kind = kind.to_string();
+    if let Some(kind) = kind {
+        row.kind.clone_from(kind);
+    }
+    if let Some(metadata) = metadata {
+        row.metadata.clone_from(metadata);
+    }
     row.last_seen = row.last_seen.max(now);
     store(txn, &key::worker(worker), &row)?;
     Ok(worker)

@@ -6,6 +6,8 @@
 //! Records implement the two traits of this module, which are private to the crate, so that no
 //! public type shows how it is stored.
 
+use std::collections::BTreeMap;
+
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::de::read::Reader;
 use bincode::enc::write::Writer;
@@ -122,6 +124,21 @@ impl<T: Decode> Decode for Option<T> {
     fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
         let is_some = bool::decode(decoder)?;
         is_some.then(|| T::decode(decoder)).transpose()
+    }
+}
+
+/// Pairs in the order of their keys.
+impl<K: Encode + Ord, V: Encode> Encode for BTreeMap<K, V> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        (self.len() as u64).encode(encoder)?;
+        self.iter().try_for_each(|(key, value)| (key, value).encode(encoder))
+    }
+}
+
+impl<K: Decode + Ord, V: Decode> Decode for BTreeMap<K, V> {
+    fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let length = u64::decode(decoder)?;
+        (0..length).map(|_| <(K, V)>::decode(decoder)).collect()
     }
 }
 

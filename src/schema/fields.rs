@@ -5,10 +5,9 @@ use crate::schema::codec::{
     Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, Leb128, decode_list, encode_list,
 };
 use crate::time::{Day, Month, Timestamp};
-use crate::types::command::Action;
 use crate::types::{
-    Batch, Import, ImportRecord, JobId, JobStatus, NewFinding, PastBatch, Receipt, Token, Totals,
-    WorkerId,
+    Action, Batch, BatchOutcome, FailOutcome, Import, ImportRecord, JobId, JobStatus, NewFinding,
+    PastBatch, Receipt, Token, Totals, WorkerId,
 };
 
 macro_rules! numbers {
@@ -51,6 +50,23 @@ impl Decode for JobStatus {
     fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
         let status = JobStatus::ALL.get(usize::from(u8::decode(decoder)?));
         status.copied().ok_or(DecodeError::Other("an unknown job status"))
+    }
+}
+
+impl Encode for BatchOutcome {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        (*self as u8).encode(encoder)
+    }
+}
+
+impl Decode for BatchOutcome {
+    fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
+        match u8::decode(decoder)? {
+            0 => Ok(BatchOutcome::Done),
+            1 => Ok(BatchOutcome::Completed),
+            2 => Ok(BatchOutcome::Failed),
+            _ => Err(DecodeError::Other("an unknown outcome of a batch")),
+        }
     }
 }
 
@@ -118,7 +134,7 @@ pub(super) fn time(number: Leb128<u64>) -> Result<Timestamp, DecodeError> {
 /// last time as its distance from the first.
 impl Encode for Totals {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        (Leb128(self.batches), Leb128(self.errors)).encode(encoder)?;
+        (Leb128(self.batches), Leb128(self.errors), Leb128(self.completed)).encode(encoder)?;
         (Leb128(self.items), Leb128(self.duration_us)).encode(encoder)?;
         self.min_rate.zip(self.max_rate).encode(encoder)?;
         let times = self.first_at.zip(self.last_at);
@@ -129,7 +145,7 @@ impl Encode for Totals {
 
 impl Decode for Totals {
     fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let (Leb128(batches), Leb128(errors)) = Decode::decode(decoder)?;
+        let (Leb128(batches), Leb128(errors), Leb128(completed)) = Decode::decode(decoder)?;
         let (Leb128(items), Leb128(duration_us)) = Decode::decode(decoder)?;
         let rates: Option<(f64, f64)> = Decode::decode(decoder)?;
         let times: Option<(Leb128<u64>, Leb128<u64>)> = Decode::decode(decoder)?;
@@ -147,6 +163,7 @@ impl Decode for Totals {
         Ok(Totals {
             batches,
             errors,
+            completed,
             items,
             duration_us,
             min_rate: rates.map(|(min, _)| min),
@@ -165,7 +182,12 @@ impl Encode for Receipt {
             Receipt::Moved { cursor, deadline } => (0u8, *cursor, *deadline).encode(encoder),
             Receipt::Renewed { deadline } => (1u8, *deadline).encode(encoder),
             Receipt::Completed => 2u8.encode(encoder),
-            Receipt::Failed { attempts, gave_up } => (3u8, *attempts, *gave_up).encode(encoder),
+            Receipt::Failed(FailOutcome::Requeued { attempts }) => {
+                (3u8, *attempts, false).encode(encoder)
+            }
+            Receipt::Failed(FailOutcome::Failed { attempts }) => {
+                (3u8, *attempts, true).encode(encoder)
+            }
             Receipt::Released => 4u8.encode(encoder),
         }
     }
@@ -181,8 +203,11 @@ impl Decode for Receipt {
             1 => Receipt::Renewed { deadline: Decode::decode(decoder)? },
             2 => Receipt::Completed,
             3 => {
-                let (attempts, gave_up) = Decode::decode(decoder)?;
-                Receipt::Failed { attempts, gave_up }
+                let (attempts, is_failed) = Decode::decode(decoder)?;
+                Receipt::Failed(match is_failed {
+                    false => FailOutcome::Requeued { attempts },
+                    true => FailOutcome::Failed { attempts },
+                })
             }
             4 => Receipt::Released,
             _ => return Err(DecodeError::Other("an unknown kind of receipt")),
@@ -197,8 +222,9 @@ impl Encode for Action {
         match self {
             Action::Checkpoint(batch) => (0u8, batch).encode(encoder),
             Action::Renew => 1u8.encode(encoder),
-            Action::Fail { reason } => (2u8, reason).encode(encoder),
+            Action::Fail { reason, batch } => (2u8, reason, batch).encode(encoder),
             Action::Release => 3u8.encode(encoder),
+            Action::Heartbeat { note } => (4u8, note).encode(encoder),
         }
     }
 }
@@ -213,7 +239,7 @@ impl Encode for Batch {
 
 impl Encode for NewFinding {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        (&self.key, &self.payload).encode(encoder)
+        (&self.key, &self.payload, self.unique_in_store).encode(encoder)
     }
 }
 
@@ -242,6 +268,7 @@ impl Encode for ImportRecord {
 impl Encode for PastBatch {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         (self.worker, self.job, self.start, self.end).encode(encoder)?;
-        (self.items, self.duration_us, self.finished_at, &self.error).encode(encoder)
+        (self.items, self.duration_us(), self.finished_at, &self.error).encode(encoder)?;
+        self.outcome.encode(encoder)
     }
 }

@@ -25,6 +25,7 @@ fn totals() -> Totals {
     Totals {
         batches: 3,
         errors: 1,
+        completed: 2,
         items: 1_000_000,
         duration_us: 5_000_000_000,
         min_rate: Some(0.5),
@@ -65,6 +66,7 @@ fn job() -> JobRow {
         checkpoint_at: Some(at("2026-02-16T12:00:00Z")),
         ended_at: None,
         last_error: Some("timeout".into()),
+        note: Some("page 3".into()),
     }
 }
 
@@ -95,15 +97,16 @@ fn records_keep_their_bytes() {
         &WorkerRow {
             name: "pc-01".into(),
             kind: "pc".into(),
+            metadata: [("os".to_string(), "linux".to_string())].into(),
             first_seen: at("2026-02-15T00:00:00Z"),
             last_seen: at("2026-02-16T12:00:00Z"),
             last_prefix: Some(b"\x00\xffkey".to_vec()),
         },
-        "010570632d3031027063fd0040f809a3950c00fd00607e63df950c00010500ff6b6579",
+        "010570632d303102706301026f73056c696e7578fd0040f809a3950c00fd00607e63df950c00010500ff6b6579",
     );
     check(
         &job(),
-        "010500ff6b657900fd0000000001000000fc701101000101070301fc880d01000cfdefcdab89674523010100fc70110100fd006ea56adf950c00fd006ea56adf950c00fc00879303fd00e71167df950c00090201090c02fb204e05fc70110100fc87d61200fd0040f809a3950c0001fd00d9ea5fdf950c0001fd00607e63df950c0000010774696d656f7574",
+        "010500ff6b657900fd0000000001000000fc701101000101070301fc880d01000cfdefcdab89674523010100fc70110100fd006ea56adf950c00fd006ea56adf950c00fc00879303fd00e71167df950c00090201090c02fb204e05fc70110100fc87d61200fd0040f809a3950c0001fd00d9ea5fdf950c0001fd00607e63df950c0000010774696d656f75740106706167652033",
     );
     check(
         &PrefixRow {
@@ -111,11 +114,11 @@ fn records_keep_their_bytes() {
             positions: 1 << 40,
             done: 70_000,
             busy_us: 1_234_567,
-            frontier: 1 << 32,
+            covered: (0, 1 << 32),
             paused: true,
             head: Some((-5, JobId(300))),
         },
-        "010102030405fd0000000000010000fc70110100fc87d61200fd0000000001000000010109fb2c01",
+        "010102030405fd0000000000010000fc70110100fc87d6120000fd0000000001000000010109fb2c01",
     );
     check(
         &HistoryRow {
@@ -125,22 +128,32 @@ fn records_keep_their_bytes() {
                 start: 60_000,
                 end: 70_000,
                 items: 9_999,
-                duration_us: 20_000,
+                duration: std::time::Duration::from_millis(20),
                 finished_at: at("2026-02-16T12:00:00Z"),
+                outcome: crate::types::BatchOutcome::Completed,
                 error: Some("timeout".into()),
             },
-            completed: true,
         },
         "010701fb2c01e0d403904e8f4ea09c0180c0f99bf6bba50601010774696d656f7574",
     );
     check(
-        &DailyRow(totals()),
-        "010301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec102",
+        &crate::schema::rows::CountersRow(crate::Counters {
+            session: "run 1".into(),
+            batches: 3,
+            errors: 1,
+            items: 1_000_000,
+            duration_us: 5_000_000_000,
+        }),
+        "010572756e20310301c0843d80e497d012",
     );
-    check(&DailyRow(Totals::default()), "01000000000000");
+    check(
+        &DailyRow(totals()),
+        "01030102c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec102",
+    );
+    check(&DailyRow(Totals::default()), "0100000000000000");
     check(
         &MonthlyRow { totals: totals(), rolled: Rolled::Everything },
-        "010301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec10201",
+        "01030102c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec10201",
     );
     check(
         &LifetimeRow {
@@ -151,7 +164,7 @@ fn records_keep_their_bytes() {
             day: Newest(Some((at("2026-02-16T12:00:00Z").day(), DailyRow(totals())))),
             month: Newest(None),
         },
-        "010301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec102020301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec102020001fb28a00301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec10200",
+        "01030102c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec10202030102c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec102020001fb28a0030102c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec10200",
     );
     check(
         &FindingRow {
@@ -165,7 +178,7 @@ fn records_keep_their_bytes() {
     check(&ImportRow { number: 17, digest: 0x0123_4567_89ab_cdef }, "0111fdefcdab8967452301");
     check(
         &ImportedRow(totals()),
-        "010301c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec102",
+        "01030102c0843d80e497d01201000000000000e03f000000000000a0400180809cadb4b9a506ffbfddeec102",
     );
 }
 
@@ -213,19 +226,20 @@ fn tables_keep_their_names() {
 
 #[test]
 fn digests_keep_their_values() {
-    use crate::types::command::Action;
+    use crate::types::Action;
     use crate::types::{Batch, Import};
 
-    let batch =
-        Batch::of(&(5..9), std::time::Duration::from_millis(2)).error("e").finding(b"k", b"p");
+    let batch = Batch::new(5..9, std::time::Duration::from_millis(2))
+        .with_error("e")
+        .with_finding(b"k", b"p");
     let action = Action::Checkpoint(batch);
     let digest = crate::schema::codec::digest(&action);
-    assert_eq!(format!("{digest:016x}"), "8d209f69b393dcd8");
+    assert_eq!(format!("{digest:016x}"), "04e4d14e9854b2c9");
 
     let day = at("2026-02-16T12:00:00Z").day();
     let import = Import::new("server", 7).daily(WorkerId(7), day, totals());
     let digest = crate::schema::codec::digest(&import);
-    assert_eq!(format!("{digest:016x}"), "84341768ee5f56e5");
+    assert_eq!(format!("{digest:016x}"), "56fe2adf27ee7c8b");
 }
 
 #[test]

@@ -68,6 +68,11 @@ pub(crate) fn finding_by_key(name: &[u8], job: JobId) -> Vec<u8> {
     concat(&[&of_prefix(name), &self::job(job)])
 }
 
+/// What the entries of findings of one name begin with, in the index by key.
+pub(crate) fn of_name(name: &[u8]) -> Vec<u8> {
+    of_prefix(name)
+}
+
 pub(crate) fn finding(job: JobId, name: &[u8]) -> Vec<u8> {
     concat(&[&self::job(job), name])
 }

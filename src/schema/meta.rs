@@ -3,9 +3,11 @@
 use crate::config::Caps;
 use crate::schema::access::{load, missing, store};
 use crate::schema::codec;
+use crate::schema::key;
 use crate::schema::rows::{Control, Number};
 use crate::schema::tables;
 use crate::storage::{EngineResult, Read, Write};
+use crate::types::WorkerId;
 
 /// The format of the file: what tables there are, their keys and their records.
 pub(crate) const FORMAT: u32 = 1;
@@ -13,6 +15,7 @@ pub(crate) const FORMAT: u32 = 1;
 const FORMAT_KEY: &[u8] = b"format";
 const CONTROL_KEY: &[u8] = b"control";
 const IMPORT_KEY: &[u8] = b"import/";
+const COUNTERS_KEY: &[u8] = b"counters/";
 /// The key of the totals of all imports.
 pub(crate) const IMPORTED_KEY: &[u8] = b"imported";
 
@@ -49,6 +52,16 @@ pub(crate) fn store_control(txn: &mut dyn Write, control: &Control) -> EngineRes
 /// The key of the last import of a source.
 pub(crate) fn import_key(source: &str) -> Vec<u8> {
     [IMPORT_KEY, source.as_bytes()].concat()
+}
+
+/// The key of the counters that a worker last reported.
+pub(crate) fn counters_key(worker: WorkerId) -> Vec<u8> {
+    [COUNTERS_KEY, &key::worker(worker)].concat()
+}
+
+/// The worker of the key of counters.
+pub(crate) fn counters_of(key: &[u8]) -> Option<WorkerId> {
+    key::as_worker(key.strip_prefix(COUNTERS_KEY)?)
 }
 
 /// The source of the key of an import.

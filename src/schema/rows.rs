@@ -2,6 +2,9 @@
 
 mod tiers;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use crate::config::Caps;
 use crate::schema::codec::{
     self, Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, Leb128, record,
@@ -10,7 +13,7 @@ use crate::schema::fields::{leb128_time, time};
 use crate::schema::tables;
 use crate::storage::Table;
 use crate::time::Timestamp;
-use crate::types::{JobId, JobStatus, PastBatch, Receipt, Token, Totals, WorkerId};
+use crate::types::{Counters, JobId, JobStatus, PastBatch, Receipt, Token, Totals, WorkerId};
 
 pub(crate) use tiers::{DailyRow, LifetimeRow, MonthlyRow, Newest, Rolled};
 
@@ -91,6 +94,7 @@ record! {
     pub(crate) struct WorkerRow {
         pub(crate) name: String,
         pub(crate) kind: String,
+        pub(crate) metadata: BTreeMap<String, String>,
         pub(crate) first_seen: Timestamp,
         /// Set when the worker registers, acquires a lease or ends one, not by checkpoints.
         pub(crate) last_seen: Timestamp,
@@ -145,6 +149,8 @@ record! {
         pub(crate) checkpoint_at: Option<Timestamp>,
         pub(crate) ended_at: Option<Timestamp>,
         pub(crate) last_error: Option<String>,
+        /// What the last heartbeat under that token said.
+        pub(crate) note: Option<String>,
     }
 }
 
@@ -177,8 +183,9 @@ record! {
         pub(crate) done: u128,
         /// Time spent on jobs that are not leased, in microseconds.
         pub(crate) busy_us: u128,
-        /// The highest end of any job it ever had.
-        pub(crate) frontier: u64,
+        /// Positions that are known to belong to jobs, from the first to before the second: a search
+        /// for free ones passes over them.
+        pub(crate) covered: (u64, u64),
         /// Whether it is paused: its waiting jobs are not leased.
         pub(crate) paused: bool,
         /// Priority and id of the waiting job that comes first, as the queue lists it.
@@ -195,19 +202,17 @@ impl Row for PrefixRow {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HistoryRow {
     pub(crate) batch: PastBatch,
-    /// Whether this batch completed its job.
-    pub(crate) completed: bool,
 }
 
 /// The worker comes first, in bincode's encoding: see [`HistoryRow::mark`].
 impl Encode for HistoryRow {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        let HistoryRow { batch, completed } = self;
+        let HistoryRow { batch } = self;
         (batch.worker, batch.job, Leb128(batch.start)).encode(encoder)?;
         // Ranges are checked before; wrapping keeps the encoding exact for any range.
         Leb128(batch.end.wrapping_sub(batch.start)).encode(encoder)?;
-        (Leb128(batch.items), Leb128(batch.duration_us)).encode(encoder)?;
-        (leb128_time(batch.finished_at), *completed, &batch.error).encode(encoder)
+        (Leb128(batch.items), Leb128(batch.duration_us())).encode(encoder)?;
+        (leb128_time(batch.finished_at), batch.outcome, &batch.error).encode(encoder)
     }
 }
 
@@ -215,12 +220,14 @@ impl Decode for HistoryRow {
     fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
         let (worker, job) = Decode::decode(decoder)?;
         let (Leb128(start), Leb128(length)): (Leb128<u64>, Leb128<u64>) = Decode::decode(decoder)?;
-        let (Leb128(items), Leb128(duration_us)) = Decode::decode(decoder)?;
+        let (Leb128(items), Leb128(micros)) = Decode::decode(decoder)?;
         let finished_at = time(Decode::decode(decoder)?)?;
-        let (completed, error) = Decode::decode(decoder)?;
+        let (outcome, error) = Decode::decode(decoder)?;
         let end = start.wrapping_add(length);
-        let batch = PastBatch { worker, job, start, end, items, duration_us, finished_at, error };
-        Ok(HistoryRow { batch, completed })
+        let duration = Duration::from_micros(micros);
+        let batch =
+            PastBatch { worker, job, start, end, items, duration, finished_at, outcome, error };
+        Ok(HistoryRow { batch })
     }
 }
 
@@ -259,6 +266,30 @@ record! {
 }
 
 impl Row for ImportRow {
+    const TABLE: Table = tables::META;
+}
+
+/// The counters that a worker last reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CountersRow(pub(crate) Counters);
+
+impl Encode for CountersRow {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let Counters { session, batches, errors, items, duration_us } = &self.0;
+        (session, Leb128(*batches), Leb128(*errors)).encode(encoder)?;
+        (Leb128(*items), Leb128(*duration_us)).encode(encoder)
+    }
+}
+
+impl Decode for CountersRow {
+    fn decode<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let (session, Leb128(batches), Leb128(errors)) = Decode::decode(decoder)?;
+        let (Leb128(items), Leb128(duration_us)) = Decode::decode(decoder)?;
+        Ok(CountersRow(Counters { session, batches, errors, items, duration_us }))
+    }
+}
+
+impl Row for CountersRow {
     const TABLE: Table = tables::META;
 }
 

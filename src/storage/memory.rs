@@ -50,6 +50,7 @@ pub enum Fault {
     Panic,
 }
 
+#[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "only tests make it fail"))]
 impl MemoryEngine {
     /// An empty store without limits.
     #[must_use]

@@ -17,14 +17,16 @@ use std::fmt;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-pub use memory::{Fault, MemoryEngine};
+#[cfg(any(test, feature = "testing"))]
+pub use memory::Fault;
+pub use memory::MemoryEngine;
 pub(crate) use redb::{Access, RedbEngine, Source};
 
 use crate::error::{Cause, Error};
 
 /// A table: to an engine, a number and a name.
 ///
-/// Engines do not know the tables in advance; [`tables`](crate::tables) lists those of a store.
+/// Engines do not know the tables in advance; `schema::tables` lists those of a store.
 /// Their numbers and names are unique. Files contain only the names; numbers may change between
 /// versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -219,7 +221,7 @@ pub trait EngineSnapshot: Read + Send + Sync {
 }
 
 /// The size of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct TableSize {
     /// Its number of rows.
     pub rows: u64,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{Store, unexpected};
 use crate::error::{Error, Result};
-use crate::types::command::{Answer, Command, LeaseCommand, Receipt, Stamped};
-use crate::types::{JobId, NewJob};
+use crate::query::JobFilter;
+use crate::types::command::{Answer, Command, Stamped};
+use crate::types::{FindOrCreateOutcome, JobId, JobStatus, LeaseCommand, NewJob, Receipt};
 
 impl Store {
     /// Creates a job.
@@ -31,14 +32,27 @@ impl Store {
         }
     }
 
-    /// Finds the job with exactly this prefix and range, or creates it. Returns its id, and
-    /// whether it was created: of two callers at once, one gets `true`.
+    /// Finds the job with exactly this prefix and range, or creates it: of two callers at once, one
+    /// creates it.
     ///
     /// # Errors
     /// As [`create_job`](Store::create_job): a job with another range that overlaps is in the way.
-    pub fn find_or_create_job(&self, job: NewJob) -> Result<(JobId, bool)> {
-        match self.submit_one(Command::FindOrCreate(job))? {
-            Answer::Found { job, created } => Ok((job, created)),
+    pub fn find_or_create_job(&self, job: NewJob) -> Result<FindOrCreateOutcome> {
+        let found = self.find_or_create_jobs([job])?;
+        found.first().copied().ok_or_else(|| Error::invalid("no job was found or created"))
+    }
+
+    /// Finds the jobs with exactly these prefixes and ranges, and creates those that are missing, in
+    /// one transaction: all of them, or none. The outcomes come in the order of the jobs.
+    ///
+    /// # Errors
+    /// As [`create_job`](Store::create_job), for the first job that is refused.
+    pub fn find_or_create_jobs(
+        &self,
+        jobs: impl IntoIterator<Item = NewJob>,
+    ) -> Result<Vec<FindOrCreateOutcome>> {
+        match self.submit_one(Command::FindOrCreate(jobs.into_iter().collect()))? {
+            Answer::Found(outcomes) => Ok(outcomes),
             other => Err(unexpected(&other)),
         }
     }
@@ -61,6 +75,17 @@ impl Store {
         self.submit_one(Command::Retry(job)).map(|_| ())
     }
 
+    /// Returns a job to the queue, to be done again from a position of its range, or from its start.
+    /// No attempt is counted. What was done before stays counted, and counts again when it is done
+    /// again.
+    ///
+    /// # Errors
+    /// [`Error::UnknownJob`]; [`Error::WrongStatus`] while it is leased; [`Error::Invalid`] if the
+    /// position is not in its range.
+    pub fn restart_job(&self, job: JobId, from: Option<u64>) -> Result<()> {
+        self.submit_one(Command::Restart { job, from }).map(|_| ())
+    }
+
     /// Deletes a job that has ended, with its findings. What workers did for it stays counted.
     ///
     /// # Errors
@@ -74,6 +99,83 @@ impl Store {
         Ok(())
     }
 
+    /// Cancels the waiting and leased jobs that a filter leaves, in steps between which other callers'
+    /// commands are committed. Returns how many it cancelled. Jobs that end meanwhile are passed over.
+    ///
+    /// ```
+    /// # use milepost::{JobFilter, NewJob, Store};
+    /// # let store = Store::in_memory()?;
+    /// store.create_jobs((0..10u64).map(|n| NewJob::new("site-7", n * 10..n * 10 + 10)))?;
+    /// assert_eq!(store.cancel_jobs(&JobFilter::default().prefix("site-7"))?, 10);
+    /// assert_eq!(store.delete_jobs(&JobFilter::default())?, 10);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read or written: some jobs
+    /// may have been cancelled by then, and calling it again does the rest.
+    pub fn cancel_jobs(&self, filter: &JobFilter) -> Result<u64> {
+        self.each_job(filter, &[JobStatus::Pending, JobStatus::Leased], Command::Cancel)
+    }
+
+    /// Returns the failed and cancelled jobs that a filter leaves to the queue, in steps as
+    /// [`cancel_jobs`](Store::cancel_jobs), each as [`retry_job`](Store::retry_job) does. Returns how
+    /// many.
+    ///
+    /// # Errors
+    /// As [`cancel_jobs`](Store::cancel_jobs).
+    pub fn retry_jobs(&self, filter: &JobFilter) -> Result<u64> {
+        self.each_job(filter, &[JobStatus::Failed, JobStatus::Cancelled], Command::Retry)
+    }
+
+    /// Deletes the jobs that have ended and that a filter leaves, with their findings, in steps as
+    /// [`cancel_jobs`](Store::cancel_jobs). Returns how many.
+    ///
+    /// # Errors
+    /// As [`cancel_jobs`](Store::cancel_jobs).
+    pub fn delete_jobs(&self, filter: &JobFilter) -> Result<u64> {
+        let ended = [JobStatus::Completed, JobStatus::Failed, JobStatus::Cancelled];
+        self.each_job(filter, &ended, Command::Delete)
+    }
+
+    /// Sends a command for every job that a filter leaves and that has one of these statuses.
+    fn each_job(
+        &self,
+        filter: &JobFilter,
+        statuses: &[JobStatus],
+        command: fn(JobId) -> Command,
+    ) -> Result<u64> {
+        /// How many jobs are changed in one transaction.
+        const STEP: usize = 256;
+
+        let wanted = filter.among(statuses);
+        let (mut changed, mut after) = (0, None);
+        loop {
+            // A snapshot for each page: one that is held lets the file grow.
+            let page = self.snapshot()?.find_jobs(&wanted, after.as_ref(), STEP)?;
+            let commands = page.items.iter().map(|job| self.stamp(command(job.id)));
+            let commands = commands.collect::<Result<Vec<_>>>()?;
+            for result in self.inner.committer.submit_all(commands) {
+                match result {
+                    Ok(reply) => {
+                        self.inner.waiters.notify(reply.events);
+                        changed += 1;
+                    }
+                    // Somebody else was faster.
+                    Err(Error::UnknownJob(_) | Error::WrongStatus { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if self.snapshot()?.is_settling() {
+                self.settle()?;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(changed),
+            }
+        }
+    }
+
     /// Ends the leases of all jobs that have had neither a checkpoint nor a new lease for
     /// this long, and returns how many. It counts as no attempt. Their holders' next commands get
     /// [`Error::LeaseLost`].
@@ -81,7 +183,7 @@ impl Store {
     /// # Errors
     /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn release_stale(&self, older_than: Duration) -> Result<u64> {
-        let since = self.now().before(older_than);
+        let since = self.now().saturating_sub(older_than);
         let (mut sum, mut after) = (0, None);
         loop {
             match self.submit_one(Command::ReleaseStale { since, after })? {

@@ -3,25 +3,50 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::limits;
 use crate::error::{Result, check_length};
 use crate::time::Timestamp;
-use crate::types::{JobId, Totals, WorkerId};
+use crate::types::{BatchOutcome, JobId, Totals, WorkerId, as_text};
 
 /// A finding to be stored: a payload under a key that is unique within its job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Key and payload serialize as hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewFinding {
+    #[serde(with = "as_text::hex")]
     pub(crate) key: Vec<u8>,
+    #[serde(with = "as_text::hex")]
     pub(crate) payload: Vec<u8>,
+    pub(crate) unique_in_store: bool,
 }
 
 impl NewFinding {
     /// A finding with a key of 1 to 255 bytes and a payload of up to 64 KiB.
     #[must_use]
     pub fn new(key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) -> NewFinding {
-        NewFinding { key: key.into(), payload: payload.into() }
+        NewFinding { key: key.into(), payload: payload.into(), unique_in_store: false }
+    }
+
+    /// Stores it only if no job at all has a finding under its key. By default, keys are unique
+    /// within each job.
+    #[must_use]
+    pub fn unique_in_store(mut self) -> NewFinding {
+        self.unique_in_store = true;
+        self
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// Its payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -41,8 +66,8 @@ impl NewFinding {
 /// # use std::time::Duration;
 /// # let store = Store::in_memory()?;
 /// # store.create_job(NewJob::new(b"demo", 0..1_000))?;
-/// # let worker = store.worker("pc-01", "pc")?;
-/// # let mut lease = worker.lease(Duration::from_secs(60))?.leased().expect("a job waits");
+/// # let worker = store.register_worker("pc-01")?;
+/// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
 /// if let Some(mut batch) = lease.next_batch(100) {
 ///     for position in batch.range() {
 ///         if position % 50 == 17 {
@@ -53,14 +78,22 @@ impl NewFinding {
 /// }
 /// # Ok::<(), milepost::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) items: u64,
+    #[serde(rename = "duration_us")]
     pub(crate) duration: BatchDuration,
     pub(crate) error: Option<String>,
     pub(crate) findings: Vec<NewFinding>,
+}
+
+impl Extend<NewFinding> for Batch {
+    /// Adds findings, as [`add_finding`](Batch::add_finding) does.
+    fn extend<I: IntoIterator<Item = NewFinding>>(&mut self, findings: I) {
+        self.findings.extend(findings);
+    }
 }
 
 /// How long a batch took, or when it began.
@@ -70,12 +103,34 @@ pub(crate) enum BatchDuration {
     Took(Duration),
 }
 
+impl BatchDuration {
+    fn get(self) -> Duration {
+        match self {
+            BatchDuration::Since(began) => began.elapsed(),
+            BatchDuration::Took(duration) => duration,
+        }
+    }
+}
+
+/// Serializing stops the clock: an instant means nothing in another process.
+impl Serialize for BatchDuration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        as_text::micros::serialize(&self.get(), serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for BatchDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        as_text::micros::deserialize(deserializer).map(BatchDuration::Took)
+    }
+}
+
 impl Batch {
     /// A batch whose clock starts now.
     pub(crate) fn begin(range: Range<u64>) -> Batch {
         Batch {
             duration: BatchDuration::Since(Instant::now()),
-            ..Batch::of(&range, Duration::ZERO)
+            ..Batch::new(range, Duration::ZERO)
         }
     }
 
@@ -83,7 +138,7 @@ impl Batch {
     ///
     /// The duration is kept in whole microseconds. A batch of no duration has no rate.
     #[must_use]
-    pub fn of(range: &Range<u64>, duration: Duration) -> Batch {
+    pub fn new(range: Range<u64>, duration: Duration) -> Batch {
         Batch {
             start: range.start,
             end: range.end,
@@ -100,17 +155,56 @@ impl Batch {
         self.start..self.end
     }
 
+    /// How many items were handled.
+    #[must_use]
+    pub fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// How long it took, so far if its clock still runs.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        self.duration.get()
+    }
+
+    /// The error that occurred, if any.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn findings(&self) -> &[NewFinding] {
+        &self.findings
+    }
+
     /// Sets how many items were handled, where that is not the number of positions.
     #[must_use]
-    pub fn items(mut self, items: u64) -> Batch {
+    pub fn with_items(mut self, items: u64) -> Batch {
         self.items = items;
         self
     }
 
     /// Sets how long the batch took, where that is not the time since it began.
     #[must_use]
-    pub fn took(mut self, duration: Duration) -> Batch {
+    pub fn with_duration(mut self, duration: Duration) -> Batch {
         self.duration = BatchDuration::Took(duration);
+        self
+    }
+
+    /// Records that an error occurred, although the batch is done. Only the first 512 bytes of the
+    /// text are kept.
+    #[must_use]
+    pub fn with_error(mut self, error: impl Into<String>) -> Batch {
+        self.error = Some(short(error.into()));
+        self
+    }
+
+    /// Adds a finding; see [`add_finding`](Batch::add_finding).
+    #[must_use]
+    pub fn with_finding(mut self, key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) -> Batch {
+        self.add_finding(key, payload);
         self
     }
 
@@ -132,11 +226,10 @@ impl Batch {
 
     /// Stops the clock of the batch, if it still runs.
     pub(crate) fn stop(&mut self) {
-        if let BatchDuration::Since(began) = self.duration {
-            self.duration = BatchDuration::Took(began.elapsed());
-        }
+        self.duration = BatchDuration::Took(self.duration.get());
     }
 
+    /// How long it took, in microseconds; 0 while its clock runs.
     pub(crate) fn duration_us(&self) -> u64 {
         match self.duration {
             BatchDuration::Since(_) => 0,
@@ -144,21 +237,6 @@ impl Batch {
                 u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
             }
         }
-    }
-
-    /// Records that an error occurred, although the batch is done. Only the first 512 bytes of the
-    /// text are kept.
-    #[must_use]
-    pub fn error(mut self, error: impl Into<String>) -> Batch {
-        self.error = Some(short(error.into()));
-        self
-    }
-
-    /// Adds a finding, in builder style; see [`add_finding`](Batch::add_finding).
-    #[must_use]
-    pub fn finding(mut self, key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) -> Batch {
-        self.add_finding(key, payload);
-        self
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -171,7 +249,8 @@ impl Batch {
 }
 
 /// A finished batch: a record of history, or one to be imported into it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PastBatch {
     /// Who did it.
     pub worker: WorkerId,
@@ -183,17 +262,71 @@ pub struct PastBatch {
     pub end: u64,
     /// Items handled.
     pub items: u64,
-    /// Time it took, in microseconds.
-    pub duration_us: u64,
+    /// Time it took. It serializes as `duration_us`, in microseconds.
+    #[serde(rename = "duration_us", with = "as_text::micros")]
+    pub duration: Duration,
     /// When it was finished.
     pub finished_at: Timestamp,
+    /// What it did to its job.
+    pub outcome: BatchOutcome,
     /// The error that occurred, if any.
     pub error: Option<String>,
 }
 
 impl PastBatch {
+    /// A batch of a worker over the positions of `range`, with one item per position, no duration
+    /// and no job.
+    #[must_use]
+    pub fn new(worker: WorkerId, range: Range<u64>, finished_at: Timestamp) -> PastBatch {
+        PastBatch {
+            worker,
+            job: None,
+            start: range.start,
+            end: range.end,
+            items: range.end.saturating_sub(range.start),
+            duration: Duration::ZERO,
+            finished_at,
+            outcome: BatchOutcome::Done,
+            error: None,
+        }
+    }
+
+    /// Sets its job.
+    #[must_use]
+    pub fn with_job(mut self, job: JobId) -> PastBatch {
+        self.job = Some(job);
+        self
+    }
+
+    /// Sets how many items were handled.
+    #[must_use]
+    pub fn with_items(mut self, items: u64) -> PastBatch {
+        self.items = items;
+        self
+    }
+
+    /// Sets how long it took, kept in whole microseconds.
+    #[must_use]
+    pub fn with_duration(mut self, duration: Duration) -> PastBatch {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.duration = Duration::from_micros(micros);
+        self
+    }
+
+    /// Sets the error that occurred. Only the first 512 bytes of the text are kept.
+    #[must_use]
+    pub fn with_error(mut self, error: impl Into<String>) -> PastBatch {
+        self.error = Some(short(error.into()));
+        self
+    }
+
+    /// Its duration in microseconds, as it is stored.
+    pub(crate) fn duration_us(&self) -> u64 {
+        u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn totals(&self) -> Totals {
-        Totals::of_batch(self.items, self.duration_us, self.error.is_some(), self.finished_at)
+        Totals::of_batch(self)
     }
 }
 
@@ -213,10 +346,10 @@ mod tests {
 
     #[test]
     fn a_long_error_is_cut_between_characters() {
-        let batch = Batch::of(&(0..1), Duration::ZERO).error("é".repeat(400));
+        let batch = Batch::new(0..1, Duration::ZERO).with_error("é".repeat(400));
         assert_eq!(batch.error.as_ref().map(String::len), Some(512));
 
-        let odd = Batch::of(&(0..1), Duration::ZERO).error(format!("x{}", "é".repeat(400)));
+        let odd = Batch::new(0..1, Duration::ZERO).with_error(format!("x{}", "é".repeat(400)));
         assert_eq!(odd.error.as_ref().map(String::len), Some(511));
         assert!(odd.check().is_ok());
     }

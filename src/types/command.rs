@@ -9,68 +9,11 @@ use std::time::Duration;
 use crate::config::{CapsChange, limits};
 use crate::error::{Error, Result, check_length};
 use crate::time::Timestamp;
-use crate::types::{Batch, Import, ImportOutcome, JobId, NewFinding, NewJob, Token, WorkerId};
-
-/// A command under a lease, as plain data: for callers that do not keep a [`Lease`](crate::Lease)
-/// in memory, such as a server that forwards the commands of remote workers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseCommand {
-    /// The job that is held.
-    pub job: JobId,
-    /// The token of the lease.
-    pub token: Token,
-    /// 1 for the first command of the lease, and one more for each further one.
-    pub sequence: u64,
-    /// What to do.
-    pub action: Action,
-}
-
-/// What a lease command does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Action {
-    /// Moves the cursor from the start of a batch to its end, and records the batch. At the end of
-    /// the job's range it completes the job, otherwise it renews the lease.
-    Checkpoint(Batch),
-    /// Renews the lease: it lasts its full length from now on.
-    Renew,
-    /// Releases the job and counts a failed attempt, unless this lease has moved its cursor.
-    Fail {
-        /// Why; at most 512 bytes.
-        reason: String,
-    },
-    /// Releases the job.
-    Release,
-}
-
-/// The result of a lease command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Receipt {
-    /// The cursor was moved, and the batch recorded.
-    Moved {
-        /// Where the cursor is now.
-        cursor: u64,
-        /// When the lease expires unless it is renewed.
-        deadline: Timestamp,
-    },
-    /// The lease was renewed.
-    Renewed {
-        /// When the lease expires unless it is renewed again.
-        deadline: Timestamp,
-    },
-    /// The cursor was moved to the end of the range, so the job is completed.
-    Completed,
-    /// The job was released. If this lease had not moved its cursor, that counts as a failed attempt.
-    Failed {
-        /// How many leases in a row have ended without moving the cursor.
-        attempts: u32,
-        /// Whether that was the last one, so that the job has failed.
-        gave_up: bool,
-    },
-    /// The job was released.
-    Released,
-}
+use crate::types::{
+    Action, Batch, Counters, FindOrCreateOutcome, FindingOutcome, Grant, Import, ImportOutcome,
+    ImportRecord, JobId, LeaseCommand, NewFinding, NewJob, NewWorker, Receipt, Token, Totals,
+    WorkerId, short,
+};
 
 /// Which jobs a lease may be for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,23 +23,44 @@ pub(crate) enum Wanted {
     Job(JobId),
 }
 
-/// A request for a lease.
+/// Which lease a worker requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LeaseRequest {
+pub(crate) struct LeaseTerms {
     pub(crate) worker: WorkerId,
     pub(crate) length_us: u64,
     pub(crate) wanted: Wanted,
     /// Take up an unexpired lease of this worker first.
     pub(crate) resume: bool,
+    /// Choose the prefix of which the fewest jobs are leased.
+    pub(crate) spread: bool,
+    /// If no job waits, create one.
+    pub(crate) on_demand: Option<OnDemand>,
+}
+
+/// A job to be created over the next free positions of a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OnDemand {
+    /// How many positions it has, if so many are free in a row.
+    pub(crate) positions: u64,
+    /// Where to look for them.
+    pub(crate) within: Range<u64>,
+    pub(crate) max_attempts: Option<u32>,
 }
 
 /// The longest lease: ten years.
 const LONGEST_LEASE: Duration = Duration::from_secs(10 * 366 * 86_400);
 
-impl LeaseRequest {
-    pub(crate) fn new(worker: WorkerId, length: Duration) -> LeaseRequest {
+impl LeaseTerms {
+    pub(crate) fn new(worker: WorkerId, length: Duration) -> LeaseTerms {
         let length_us = u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
-        LeaseRequest { worker, length_us, wanted: Wanted::Any, resume: false }
+        LeaseTerms {
+            worker,
+            length_us,
+            wanted: Wanted::Any,
+            resume: false,
+            spread: false,
+            on_demand: None,
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -106,6 +70,19 @@ impl LeaseRequest {
                 Duration::from_micros(self.length_us)
             )));
         }
+        if let Some(OnDemand { positions, within, max_attempts }) = &self.on_demand {
+            if !matches!(self.wanted, Wanted::Prefix(_)) {
+                return Err(Error::invalid("a range on demand needs a prefix"));
+            }
+            if within.is_empty() {
+                return Err(Error::EmptyRange { start: within.start, end: within.end });
+            }
+            if *positions == 0 || *max_attempts == Some(0) {
+                return Err(Error::invalid(
+                    "a range on demand has at least one position and one attempt",
+                ));
+            }
+        }
         match &self.wanted {
             Wanted::Prefix(prefix) => check_length("prefix", prefix.len(), 1, limits::PREFIX),
             Wanted::Any | Wanted::Job(_) => Ok(()),
@@ -113,29 +90,13 @@ impl LeaseRequest {
     }
 }
 
-/// A lease as it was granted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Grant {
-    pub(crate) job: JobId,
-    pub(crate) token: Token,
-    pub(crate) prefix: Vec<u8>,
-    pub(crate) range: Range<u64>,
-    pub(crate) cursor: u64,
-    pub(crate) deadline: Timestamp,
-    pub(crate) length_us: u64,
-    pub(crate) attempts: u32,
-}
-
 /// Every command of a store.
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
-    Register {
-        name: String,
-        kind: String,
-    },
+    Register(NewWorker),
     Create(Vec<NewJob>),
-    FindOrCreate(NewJob),
-    Lease(LeaseRequest),
+    FindOrCreate(Vec<NewJob>),
+    Lease(LeaseTerms),
     Held(LeaseCommand),
     /// Renews a lease in the background. It has no sequence number, and leaves that of the lease and
     /// the stored receipt as they are, so it can be repeated at any time.
@@ -145,6 +106,11 @@ pub(crate) enum Command {
     },
     Cancel(JobId),
     Retry(JobId),
+    Restart {
+        job: JobId,
+        /// Where its cursor is to be; at the start of its range if `None`.
+        from: Option<u64>,
+    },
     Delete(JobId),
     ReleaseStale {
         since: Timestamp,
@@ -157,6 +123,10 @@ pub(crate) enum Command {
         finding: NewFinding,
     },
     Import(Import),
+    Report {
+        worker: WorkerId,
+        counters: Counters,
+    },
     SetCaps(CapsChange),
     /// Does a step of the work left by earlier commands.
     Settle,
@@ -165,27 +135,59 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Cuts error texts to the length that is kept, wherever they come from. An empty one is none.
+    pub(crate) fn cut_texts(&mut self) {
+        let cut = |error: &mut Option<String>| {
+            *error = error.take().filter(|text| !text.is_empty()).map(short);
+        };
+        match self {
+            Command::Held(LeaseCommand { action: Action::Checkpoint(batch), .. }) => {
+                cut(&mut batch.error);
+            }
+            Command::Held(LeaseCommand { action: Action::Fail { reason, batch }, .. }) => {
+                *reason = match std::mem::take(reason) {
+                    empty if empty.is_empty() => "no reason was given".into(),
+                    reason => short(reason),
+                };
+                if let Some(batch) = batch {
+                    cut(&mut batch.error);
+                }
+            }
+            Command::Import(import) => {
+                for record in &mut import.records {
+                    if let ImportRecord::History(batch) = record {
+                        cut(&mut batch.error);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Rejects a command that is invalid in any state of the store.
     pub(crate) fn check(&self) -> Result<()> {
         match self {
-            Command::Register { name, kind } => {
-                check_length("worker name", name.len(), 1, limits::NAME)?;
-                check_length("worker kind", kind.len(), 1, limits::KIND)
-            }
+            Command::Register(worker) => worker.check(),
             Command::Create(jobs) => jobs.iter().try_for_each(NewJob::check),
-            Command::FindOrCreate(job) => job.check(),
+            Command::FindOrCreate(jobs) => jobs.iter().try_for_each(NewJob::check),
             Command::Lease(request) => request.check(),
             Command::Held(command) => match &command.action {
                 Action::Checkpoint(batch) => batch.check(),
-                Action::Fail { reason } => check_length("reason", reason.len(), 0, limits::ERROR),
+                Action::Heartbeat { note } => check_length("note", note.len(), 0, limits::NOTE),
+                Action::Fail { reason, batch } => {
+                    check_length("reason", reason.len(), 0, limits::ERROR)?;
+                    batch.as_ref().map_or(Ok(()), Batch::check)
+                }
                 Action::Renew | Action::Release => Ok(()),
             },
             Command::Late { finding, .. } => finding.check(),
             Command::Import(import) => import.check(),
+            Command::Report { counters, .. } => counters.check(),
             Command::SetCaps(change) => change.check(),
             Command::KeepAlive { .. }
             | Command::Cancel(_)
             | Command::Retry(_)
+            | Command::Restart { .. }
             | Command::Delete(_)
             | Command::ReleaseStale { .. }
             | Command::Settle
@@ -198,11 +200,13 @@ impl Command {
     pub(crate) fn may_wait(&self) -> bool {
         match self {
             Command::Held(command) => {
-                matches!(command.action, Action::Checkpoint(_) | Action::Renew)
+                use Action::{Checkpoint, Heartbeat, Renew};
+                matches!(command.action, Checkpoint(_) | Renew | Heartbeat { .. })
             }
             Command::KeepAlive { .. }
             | Command::Late { .. }
             | Command::Import(_)
+            | Command::Report { .. }
             | Command::Settle => true,
             _ => false,
         }
@@ -212,12 +216,13 @@ impl Command {
     pub(crate) fn weight(&self) -> usize {
         let of = |finding: &NewFinding| 1 + finding.payload.len() / 1024;
         match self {
-            Command::Held(LeaseCommand { action: Action::Checkpoint(batch), .. }) => {
-                1 + batch.findings.iter().map(of).sum::<usize>()
-            }
+            Command::Held(LeaseCommand {
+                action: Action::Checkpoint(batch) | Action::Fail { batch: Some(batch), .. },
+                ..
+            }) => 1 + batch.findings.iter().map(of).sum::<usize>(),
             Command::Late { finding, .. } => of(finding),
             Command::Import(import) => import.records.len(),
-            Command::Create(jobs) => jobs.len(),
+            Command::Create(jobs) | Command::FindOrCreate(jobs) => jobs.len(),
             _ => 1,
         }
     }
@@ -248,7 +253,7 @@ pub(crate) struct Effects {
 }
 
 /// What a command returns, and what it did that concerns others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reply {
     pub(crate) answer: Answer,
     pub(crate) events: Vec<Event>,
@@ -261,15 +266,12 @@ impl From<Answer> for Reply {
 }
 
 /// What a command returns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
     Done,
     Worker(WorkerId),
     Jobs(Vec<JobId>),
-    Found {
-        job: JobId,
-        created: bool,
-    },
+    Found(Vec<FindOrCreateOutcome>),
     Lease(LeaseAnswer),
     Receipt(Receipt),
     /// A lease was renewed in the background.
@@ -281,11 +283,10 @@ pub(crate) enum Answer {
         jobs: u64,
         next: Option<(Timestamp, JobId)>,
     },
-    /// Whether a late finding was new.
-    Stored {
-        new: bool,
-    },
+    Finding(FindingOutcome),
     Imported(ImportOutcome),
+    /// What a report added.
+    Reported(Totals),
     /// Whether work is left for later commits.
     Settling {
         more: bool,

@@ -1,5 +1,7 @@
 //! Imports of records from other systems.
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::limits;
 use crate::error::{Error, Result, check_length};
 use crate::time::{Day, Month, Timestamp};
@@ -42,8 +44,8 @@ use crate::types::{PastBatch, Totals, WorkerId};
 /// use milepost::{Import, ImportOutcome, Store, Totals};
 ///
 /// let store = Store::in_memory()?;
-/// let worker = store.worker("pc-01", "pc")?;
-/// let month = Totals { batches: 40, items: 4_000_000, ..Totals::default() };
+/// let worker = store.register_worker("pc-01")?;
+/// let month = Totals::new(40, 4_000_000);
 /// let import = Import::new("old-server", 7).monthly(worker.id(), "2026-01".parse()?, month);
 ///
 /// assert_eq!(store.import(import.clone())?, ImportOutcome::Applied);
@@ -51,7 +53,7 @@ use crate::types::{PastBatch, Totals, WorkerId};
 /// assert_eq!(store.snapshot()?.last_import("old-server")?, Some(7));
 /// # Ok::<(), milepost::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Import {
     pub(crate) source: String,
     pub(crate) number: u64,
@@ -59,7 +61,9 @@ pub struct Import {
 }
 
 /// The result of an import.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ImportOutcome {
     /// Its records were added.
     Applied,
@@ -67,7 +71,8 @@ pub enum ImportOutcome {
     AlreadyApplied,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum ImportRecord {
     History(PastBatch),
     Daily(WorkerId, Day, Totals),
@@ -169,6 +174,8 @@ fn check_totals(totals: &Totals, within: impl Fn(Timestamp) -> bool, period: &st
         "hold no batch"
     } else if totals.errors > totals.batches {
         "have more errors than batches"
+    } else if totals.completed > totals.batches {
+        "completed more jobs than they have batches"
     } else if rates[0].is_some() != rates[1].is_some() || rates[0] > rates[1] {
         "have a lowest rate above the highest"
     } else if rates.iter().flatten().any(|rate| !rate.is_finite() || *rate < 0.0) {

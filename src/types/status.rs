@@ -1,12 +1,14 @@
 //! The status of a job.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 /// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum JobStatus {
     /// It waits for a worker.
     Pending,
@@ -21,15 +23,34 @@ pub enum JobStatus {
 }
 
 impl JobStatus {
-    /// All of them, in the order of a job's life.
-    pub const ALL: [JobStatus; 5] = [
+    pub(crate) const ALL: [JobStatus; 5] = [
         JobStatus::Pending,
         JobStatus::Leased,
         JobStatus::Completed,
         JobStatus::Failed,
         JobStatus::Cancelled,
     ];
+
+    /// All of them, in the order of a job's life.
+    #[must_use]
+    pub fn all() -> &'static [JobStatus] {
+        &JobStatus::ALL
+    }
 }
+
+impl FromStr for JobStatus {
+    type Err = ParseStatusError;
+
+    fn from_str(text: &str) -> Result<JobStatus, ParseStatusError> {
+        let status = JobStatus::ALL.into_iter().find(|status| status.to_string() == text);
+        status.ok_or(ParseStatusError(()))
+    }
+}
+
+/// A text is not the name of a status of jobs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the statuses of jobs are pending, leased, completed, failed and cancelled")]
+pub struct ParseStatusError(());
 
 impl fmt::Display for JobStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -97,7 +97,7 @@ impl Check<'_> {
         rule(row.positions == sums.positions, "it adds up the positions of its jobs")?;
         rule(row.done == sums.done, "it adds up what is done in jobs that nobody holds")?;
         rule(row.busy_us == sums.busy_us, "it adds up the time of jobs that nobody holds")?;
-        rule(row.frontier >= sums.frontier, "its frontier is not before the end of any job")
+        rule(row.covered.1 <= sums.covered.1, "the positions it names as covered belong to jobs")
     }
 
     /// Checks how many rows of prefixes there are, their heads, and the queue of heads.

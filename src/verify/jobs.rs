@@ -91,6 +91,10 @@ impl Check<'_> {
                     prefixes += 1;
                 }
             }
+            if before.as_ref().is_none_or(|(_, other)| other.prefix != row.prefix) {
+                let stored: PrefixRow = load(self.view.txn(), prefix)?.unwrap_or_default();
+                sums.covered = (stored.covered.0, stored.covered.0);
+            }
             add(&mut sums, &row);
             before = Some((id, row));
             Ok(())
@@ -107,7 +111,9 @@ impl Check<'_> {
 fn add(sums: &mut PrefixRow, row: &JobRow) {
     sums.jobs[row.status as usize] += 1;
     sums.positions += u128::from(row.positions());
-    sums.frontier = sums.frontier.max(row.end);
+    if row.start <= sums.covered.1 {
+        sums.covered.1 = sums.covered.1.max(row.end);
+    }
     if row.status != JobStatus::Leased {
         sums.done += u128::from(row.done());
         sums.busy_us += row.duration_us;

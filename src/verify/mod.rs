@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::ControlFlow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::limits;
 use crate::error::{Error, Result};
@@ -20,13 +20,15 @@ use crate::query::{Snapshot, rows};
 use crate::schema::access::{ALL, load, load_from};
 use crate::schema::key;
 use crate::schema::meta;
-use crate::schema::rows::{Control, HistoryRow, ImportRow, ImportedRow, Number, Row, WorkerRow};
+use crate::schema::rows::{
+    Control, CountersRow, HistoryRow, ImportRow, ImportedRow, Number, Row, WorkerRow,
+};
 use crate::schema::tables;
 use crate::storage::{KeyRange, Order, Table};
 use crate::types::WorkerId;
 
 /// The rows that [`Snapshot::verify`] has checked, all of them consistent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Verified {
     /// Rows of all tables.
@@ -173,6 +175,12 @@ impl Check<'_> {
                 let fits = (1..=limits::IMPORT_SOURCE).contains(&source.len());
                 let name = format_args!("import source {source:?}");
                 return ensure(fits, tables::META, name, "its name has 1 to 64 bytes");
+            }
+            if let Some(worker) = meta::counters_of(key) {
+                rows::decoded::<CountersRow>(tables::META, key, value)?;
+                let is_known = self.has(tables::WORKERS, &key::worker(worker))?;
+                let name = format_args!("counters of worker {worker}");
+                return ensure(is_known, tables::META, name, "its worker is one there is");
             }
             if key == meta::IMPORTED_KEY {
                 rows::decoded::<ImportedRow>(tables::META, key, value)?;

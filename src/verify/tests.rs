@@ -48,7 +48,7 @@ fn scene() -> Scene {
     scene.checkpoint(&mut held, 10);
     // A handle that is dropped gives its job back; this one is held as by a killed process.
     std::mem::forget(held);
-    anne.late_finding(COMPLETED, b"key", b"payload").unwrap();
+    anne.add_finding(COMPLETED, crate::NewFinding::new(b"key", b"payload")).unwrap();
 
     let import = Import::new("years", 1)
         .daily(BERT, day("2026-01-30"), batch(1, "2026-01-30T00:00:00Z"))

@@ -70,7 +70,6 @@ impl Queues {
         Seen { events: self.events[slot(wanted)], grants: self.grants }
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.queues.values().map(|queue| queue.waiters.len()).sum()
     }
@@ -248,7 +247,7 @@ impl Queues {
             self.wake_all();
         }
         // A request says when the next lease expires, unless it gets one: then another has to ask.
-        let again = now.after(LOOK);
+        let again = now.saturating_add(LOOK);
         if self.first_expiry.is_some_and(|first| first <= now) {
             self.first_expiry = self.wake_one(Cause::Expiry).then_some(again);
         }
@@ -279,7 +278,7 @@ impl Queues {
     /// holds: their requests bring deadlines forward.
     fn is_set_back(&mut self, now: Timestamp) -> bool {
         let latest = self.latest.map_or(now, |latest| latest.max(now));
-        let is_set_back = now.after(LOOK) < latest;
+        let is_set_back = now.saturating_add(LOOK) < latest;
         self.latest = Some(if is_set_back { now } else { latest });
         is_set_back
     }

@@ -8,7 +8,7 @@ const NEVER: Timestamp = Timestamp::MAX;
 const START: Timestamp = Timestamp::EPOCH;
 
 fn minutes(many: u64) -> Timestamp {
-    START.after(Duration::from_secs(60 * many))
+    START.saturating_add(Duration::from_secs(60 * many))
 }
 
 fn prefix(name: &str) -> Wanted {
@@ -171,7 +171,7 @@ fn until_ended<T>(
             panic!("it sleeps on");
         }
         let mut clock = clock.lock();
-        *clock = clock.after(Duration::from_secs(1));
+        *clock = clock.saturating_add(Duration::from_secs(1));
         drop(clock);
         thread::yield_now();
     }
@@ -283,7 +283,7 @@ fn a_request_is_repeated_if_more_leases_were_granted_meanwhile_than_are_remember
 fn every_waiter_repeats_its_request_when_the_clock_was_set_back() {
     let here = Clocked::new();
     let hour = Duration::from_secs(3_600);
-    *here.clock.lock() = START.after(hour);
+    *here.clock.lock() = START.saturating_add(hour);
     let looks = AtomicUsize::new(0);
     let wait = |wanted: &Wanted| {
         let now = || {
@@ -292,7 +292,7 @@ fn every_waiter_repeats_its_request_when_the_clock_was_set_back() {
         };
         let seen = here.waiters.seen(wanted);
         let most = Duration::from_secs(10);
-        here.waiters.wait(wanted, seen, START.after(2 * hour), most, &now).done();
+        here.waiters.wait(wanted, seen, START.saturating_add(2 * hour), most, &now).done();
     };
     let began = Instant::now();
     thread::scope(|scope| {

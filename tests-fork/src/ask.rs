@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use milepost::{
-    Action, Batch, Caps, Error, Import, JobId, Lease, LeaseCommand, NewJob, Result, Scope,
-    Snapshot, Store, Timestamp, Token, Worker,
+    Action, Batch, Caps, Error, Import, JobId, Lease, LeaseCommand, NewJob, NewWorker, Result,
+    Scope, Snapshot, Store, Timestamp, Token, Worker,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ pub fn assert_locked(path: &Path) {
 
 /// Calls everything of a store, which has a job under a token.
 pub fn ask_store(store: &Store, job: JobId, token: Token) {
-    assert_forked(store.worker("x", "pc"));
+    assert_forked(store.register_worker(NewWorker::new("x").kind("pc")));
     assert_forked(store.create_job(NewJob::new("b", 0..10)));
     assert_forked(store.create_jobs([NewJob::new("b", 0..10)]));
     assert_forked(store.find_or_create_job(NewJob::new("b", 0..10)));
@@ -37,7 +37,7 @@ pub fn ask_store(store: &Store, job: JobId, token: Token) {
     assert_forked(store.retry_job(job));
     assert_forked(store.delete_job(job));
     assert_forked(store.release_stale(MINUTE));
-    let renewal = LeaseCommand { job, token, sequence: 1, action: Action::Renew };
+    let renewal = LeaseCommand::new(job, token, 1, Action::Renew);
     assert_forked(store.submit(renewal.clone()));
     store.submit_many([renewal.clone(), renewal]).into_iter().for_each(assert_forked);
     assert_forked(store.import(Import::new("log", 1)));
@@ -52,15 +52,15 @@ pub fn ask_store(store: &Store, job: JobId, token: Token) {
 
 /// Calls everything of a worker.
 pub fn ask_worker(worker: &Worker, job: JobId) {
-    assert_forked(worker.lease(MINUTE));
-    assert_forked(worker.request(MINUTE).keep_alive().resume().lease());
-    assert_forked(worker.late_finding(job, "key", "payload"));
+    assert_forked(worker.request(MINUTE).send());
+    assert_forked(worker.request(MINUTE).keep_alive().resume().send());
+    assert_forked(worker.add_finding(job, milepost::NewFinding::new("key", "payload")));
 }
 
 /// Calls everything of a lease, which must not change.
 pub fn ask_lease(lease: &mut Lease) {
     let before = (lease.cursor(), lease.deadline(), lease.is_unanswered());
-    let batch = Batch::of(&(lease.cursor()..lease.cursor() + 1), MINUTE);
+    let batch = Batch::new(lease.cursor()..lease.cursor() + 1, MINUTE);
     assert_forked(lease.checkpoint(batch));
     assert_forked(lease.renew());
     assert_forked(lease.fail("no"));
@@ -85,9 +85,9 @@ pub fn ask_snapshot(view: &Snapshot, job: JobId, worker: &Worker) {
     assert_forked(view.active_since(since, None, 10));
     assert_forked(view.finished_since(since));
     assert_forked(view.newest_history(None, 10));
-    assert_forked(view.newest_history_of_worker(id, None, 10));
-    assert_forked(view.newest_history_of_job(job, None, 10));
-    assert_forked(view.newest_errors(None, 10));
+    assert_forked(view.find_history(&milepost::HistoryFilter::default().worker(id), None, 10));
+    assert_forked(view.find_history(&milepost::HistoryFilter::default().job(job), None, 10));
+    assert_forked(view.find_history(&milepost::HistoryFilter::default().errors(), None, 10));
     assert_forked(view.findings(None, 10));
     assert_forked(view.findings_of(job, None, 10));
     assert_forked(view.daily(id, ..));

@@ -10,7 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use milepost::{
-    Durability, Error, JobStatus, Lease, NewJob, Reader, Result, Sharing, Snapshot, Store, Worker,
+    Durability, Error, JobStatus, Lease, NewJob, NewWorker, Reader, Result, Sharing, Snapshot,
+    Store, Worker,
 };
 use milepost_tests_fork::{
     ask_lease, ask_snapshot, ask_store, ask_worker, assert_forked, assert_locked, fork,
@@ -38,8 +39,8 @@ impl Fleet {
         let path = folder.path().join("scan.milepost");
         let store = Store::builder(&path).durability(durability).open().unwrap();
         store.create_job(NewJob::new("a", 0..1_000_000)).unwrap();
-        let worker = store.worker("w", "pc").unwrap();
-        let lease = worker.request(MINUTE).keep_alive().lease().unwrap().leased().unwrap();
+        let worker = store.register_worker(NewWorker::new("w").kind("pc")).unwrap();
+        let lease = worker.request(MINUTE).keep_alive().send().unwrap().leased().unwrap();
         let view = store.snapshot().unwrap();
         view.workers(None, 10).unwrap();
         Fleet { store, worker, lease, view, path, _folder: folder }
@@ -47,7 +48,7 @@ impl Fleet {
 }
 
 fn checkpoint(lease: &mut Lease) -> Result<u64> {
-    lease.checkpoint(lease.next_batch(1).expect("positions are left"))
+    Ok(lease.checkpoint(lease.next_batch(1).expect("positions are left"))?.cursor)
 }
 
 /// Calls everything, and drops everything.
@@ -129,7 +130,7 @@ fn no_child_waits_for_a_thread_that_it_lacks() {
         let busy = |n: u64| {
             let job = store.create_job(NewJob::new(format!("busy {n}"), 0..u64::MAX)).unwrap();
             let request = worker.request(MINUTE).of_job(job).keep_alive();
-            let mut lease = request.lease().unwrap().leased().unwrap();
+            let mut lease = request.send().unwrap().leased().unwrap();
             while !stop.load(Ordering::SeqCst) {
                 checkpoint(&mut lease).unwrap();
                 acknowledged.fetch_add(1, Ordering::SeqCst);
@@ -205,8 +206,8 @@ fn a_child_that_is_forked_while_rows_are_shown_gets_no_more_of_them() {
     // Nothing is cached, so that each page is read from the file.
     let store = Store::builder(&path).durability(RELAXED).cache_bytes(0).open().unwrap();
     store.create_job(NewJob::new("a", 0..1_000)).unwrap();
-    let worker = store.worker("w", "pc").unwrap();
-    let mut lease = worker.lease(MINUTE).unwrap().leased().unwrap();
+    let worker = store.register_worker(NewWorker::new("w").kind("pc")).unwrap();
+    let mut lease = worker.request(MINUTE).send().unwrap().leased().unwrap();
     for _ in 0..600 {
         checkpoint(&mut lease).unwrap();
     }
@@ -326,7 +327,7 @@ fn a_child_leaves_the_locks_of_a_shared_file_to_its_parent() {
     let shared = || Store::builder(&path).sharing(Sharing::SingleWriter);
     let store = shared().open().unwrap();
     let job = store.create_job(NewJob::new("a", 0..10)).unwrap();
-    let worker = store.worker("w", "pc").unwrap();
+    let worker = store.register_worker(NewWorker::new("w").kind("pc")).unwrap();
     let reader: Reader = shared().open_read_only().unwrap();
     let view = reader.snapshot().unwrap();
 
@@ -371,8 +372,8 @@ fn a_child_closes_its_descriptors() {
 fn a_store_in_memory_is_refused_in_a_child_as_well() {
     let store = Store::in_memory().unwrap();
     store.create_job(NewJob::new("a", 0..10)).unwrap();
-    let worker = store.worker("w", "pc").unwrap();
-    let lease = worker.lease(MINUTE).unwrap().leased().unwrap();
+    let worker = store.register_worker(NewWorker::new("w").kind("pc")).unwrap();
+    let lease = worker.request(MINUTE).send().unwrap().leased().unwrap();
 
     let mut lease = give_to_child(lease, |mut lease| {
         ask_store(&store, lease.job(), lease.token());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use milepost::{Error, JobId, NewJob, WorkerId, limits};
+use milepost::{Error, JobId, NewJob, NewWorker, WorkerId, limits};
 
 use crate::support::{MINUTE, Scene, advance, dump, lease, refused};
 
@@ -15,7 +15,9 @@ fn scene() -> Scene {
     for _ in 0..2 {
         let mut lease = lease(&worker);
         advance(&mut lease, 10);
-        worker.late_finding(lease.job(), "key", "payload").expect("the job exists");
+        worker
+            .add_finding(lease.job(), milepost::NewFinding::new("key", "payload"))
+            .expect("the job exists");
         lease.abandon();
     }
     scene
@@ -37,8 +39,16 @@ fn assert_length<T: std::fmt::Debug>(
 fn an_empty_worker_name_or_kind_is_refused() {
     let scene = scene();
 
-    assert_length(&scene, || scene.worker("", "pc"), "the worker name is empty");
-    assert_length(&scene, || scene.worker("a", ""), "the worker kind is empty");
+    assert_length(
+        &scene,
+        || scene.register_worker(NewWorker::new("").kind("pc")),
+        "the worker name is empty",
+    );
+    assert_length(
+        &scene,
+        || scene.register_worker(NewWorker::new("a").kind("")),
+        "the worker kind is empty",
+    );
 }
 
 /// Promise 13.
@@ -49,14 +59,14 @@ fn an_overlong_worker_name_or_kind_is_refused_and_one_at_the_limit_is_taken() {
 
     let over = format!("{name}n");
     let text = "the worker name has a length of 256, over the limit of 255";
-    assert_length(&scene, || scene.worker(&over, "pc"), text);
+    assert_length(&scene, || scene.register_worker(NewWorker::new(&over).kind("pc")), text);
     let bytes = "ä".repeat(128);
-    assert_length(&scene, || scene.worker(&bytes, "pc"), text);
+    assert_length(&scene, || scene.register_worker(NewWorker::new(&bytes).kind("pc")), text);
     let over = format!("{kind}k");
     let text = "the worker kind has a length of 65, over the limit of 64";
-    assert_length(&scene, || scene.worker("a", &over), text);
+    assert_length(&scene, || scene.register_worker(NewWorker::new("a").kind(&over)), text);
 
-    let worker = scene.worker(&name, &kind).unwrap();
+    let worker = scene.register_worker(NewWorker::new(&name).kind(&kind)).unwrap();
     assert_eq!(scene.snapshot().unwrap().worker_named(&name).unwrap().unwrap().id, worker.id());
 }
 
@@ -69,7 +79,7 @@ fn an_empty_prefix_is_refused() {
     assert_length(&scene, || scene.create_job(NewJob::new("", 0..10)), text);
     assert_length(&scene, || scene.find_or_create_job(NewJob::new("", 0..10)), text);
     let worker = scene.pc("w");
-    assert_length(&scene, || worker.request(MINUTE).of_prefix("").lease(), text);
+    assert_length(&scene, || worker.request(MINUTE).of_prefix("").send(), text);
 }
 
 /// Promise 13.
@@ -83,10 +93,10 @@ fn an_overlong_prefix_is_refused_and_one_at_the_limit_is_taken() {
     assert_length(&scene, || scene.create_job(NewJob::new(over.clone(), 0..10)), text);
     assert_length(&scene, || scene.find_or_create_job(NewJob::new(over.clone(), 0..10)), text);
     let worker = scene.pc("w");
-    assert_length(&scene, || worker.request(MINUTE).of_prefix(over.clone()).lease(), text);
+    assert_length(&scene, || worker.request(MINUTE).of_prefix(over.clone()).send(), text);
 
     let job = scene.create_job(NewJob::new(longest.clone(), 0..u64::MAX)).unwrap();
-    let lease = worker.request(MINUTE).of_prefix(longest).lease().unwrap().leased().unwrap();
+    let lease = worker.request(MINUTE).of_prefix(longest).send().unwrap().leased().unwrap();
     assert_eq!(lease.job(), job);
 }
 
@@ -142,14 +152,16 @@ fn a_job_of_no_attempts_is_refused() {
 fn an_unknown_job_is_named() {
     let scene = scene();
     let worker = scene.pc("w");
-    let unknown = JobId::from_number(4_711);
+    let unknown = JobId::from(4_711);
 
     let errors = [
         refused(&scene, || scene.cancel_job(unknown)),
         refused(&scene, || scene.retry_job(unknown)),
         refused(&scene, || scene.delete_job(unknown)),
-        refused(&scene, || worker.request(MINUTE).of_job(unknown).lease()),
-        refused(&scene, || worker.late_finding(unknown, "key", "payload")),
+        refused(&scene, || worker.request(MINUTE).of_job(unknown).send()),
+        refused(&scene, || {
+            worker.add_finding(unknown, milepost::NewFinding::new("key", "payload"))
+        }),
     ];
 
     for error in errors {
@@ -166,7 +178,7 @@ fn an_unknown_job_is_named() {
 fn a_worker_that_never_registered_is_not_found_and_has_no_statistics() {
     let scene = scene();
     let view = scene.snapshot().unwrap();
-    let unknown = WorkerId::from_number(4_711);
+    let unknown = WorkerId::from(4_711);
 
     assert_eq!(scene.snapshot().unwrap().worker_named("nobody").unwrap(), None);
     assert_eq!(view.worker(unknown).unwrap(), None);
@@ -182,13 +194,13 @@ fn a_lease_of_no_time_or_of_more_than_ten_years_is_refused() {
     let micro = Duration::from_micros(1);
 
     for length in [Duration::ZERO, Duration::from_nanos(999), ten_years + micro, Duration::MAX] {
-        let error = refused(&scene, || worker.lease(length));
+        let error = refused(&scene, || worker.request(length).send());
         assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
         assert!(error.to_string().contains("from a microsecond to ten years"), "{error}");
     }
 
-    drop(worker.lease(micro).unwrap().leased().expect("exactly the least"));
-    drop(worker.lease(ten_years).unwrap().leased().expect("exactly the most"));
+    drop(worker.request(micro).send().unwrap().leased().expect("exactly the least"));
+    drop(worker.request(ten_years).send().unwrap().leased().expect("exactly the most"));
 }
 
 /// Promise 2.
@@ -202,13 +214,16 @@ fn a_prefix_that_is_not_utf_8_is_a_prefix_like_any_other() {
     let worker = scene.pc("w");
 
     for prefix in prefixes {
-        let mut lease = worker.request(MINUTE).of_prefix(prefix).lease().unwrap().leased().unwrap();
-        assert_eq!(&*lease.prefix(), prefix);
+        let mut lease = worker.request(MINUTE).of_prefix(prefix).send().unwrap().leased().unwrap();
+        assert_eq!(lease.prefix().as_bytes(), prefix);
         advance(&mut lease, 100);
         let view = scene.snapshot().unwrap();
         assert_eq!(view.jobs_of_prefix(prefix, None, usize::MAX).unwrap().len(), 1);
         assert_eq!(view.progress(prefix).unwrap().unwrap().done, 100);
-        assert_eq!(view.worker(worker.id()).unwrap().unwrap().last_prefix, Some(lease.prefix()));
+        assert_eq!(
+            view.worker(worker.id()).unwrap().unwrap().last_prefix,
+            Some(lease.prefix().clone())
+        );
     }
 
     let error = refused(&scene, || scene.create_job(NewJob::new(b"\xff\xfe", 50..60)));
@@ -231,13 +246,18 @@ fn an_overlong_error_text_is_cut_and_not_refused() {
     let job = scene.jobs(&["a"])[0];
     let mut held = lease(&scene.pc("w"));
 
-    let batch = milepost::Batch::of(&(0..10), MINUTE).error("é".repeat(1_000));
+    let batch = milepost::Batch::new(0..10, MINUTE).with_error("é".repeat(1_000));
     held.checkpoint(batch).unwrap();
     held.fail("x".repeat(1_000)).unwrap();
 
     let view = scene.snapshot().unwrap();
     assert_eq!(
-        view.newest_errors(None, 1).unwrap()[0].batch.error.as_ref().unwrap().len(),
+        view.find_history(&milepost::HistoryFilter::default().errors(), None, 1).unwrap()[0]
+            .batch
+            .error
+            .as_ref()
+            .unwrap()
+            .len(),
         limits::ERROR
     );
     assert_eq!(view.job(job).unwrap().unwrap().last_error, Some("x".repeat(limits::ERROR)));
@@ -249,7 +269,7 @@ fn a_dump_shows_every_change() {
     let scene = scene();
     let before = dump(&scene);
 
-    scene.worker("one more", "pc").unwrap();
+    scene.register_worker(NewWorker::new("one more").kind("pc")).unwrap();
 
     let after = dump(&scene);
     assert!(after != before);

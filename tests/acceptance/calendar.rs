@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milepost::{Caps, Import, NewJob, Timestamp};
+use milepost::{Import, NewJob, NewWorker, Timestamp};
 
 use crate::ledger::{Ledger, past};
 use crate::support::{Scene, YEAR, advance, at, day, lease, month, relaxed};
@@ -198,7 +198,9 @@ fn after_a_raised_cap_a_late_record_brings_its_day_and_month_back_in_part() {
     let mut ledger = Ledger::default();
     let times = ["2025-12-01T12:00:00Z", "2026-01-01T12:00:00Z", "2026-02-01T12:00:00Z"];
     let worker = import_all(&scene, &mut ledger, &times);
-    scene.set_caps(Caps { history: 1, daily: 10, monthly: 10 }).unwrap();
+    scene
+        .set_caps(milepost::Caps::default().with_history(1).with_daily(10).with_monthly(10))
+        .unwrap();
 
     ledger.import(&scene, past(worker, at("2025-12-01T13:00:00Z"), 77, 1_000_000));
     ledger.import(&scene, past(worker, at("2026-02-03T13:00:00Z"), 1, 1_000_000));
@@ -225,7 +227,7 @@ fn a_worker_that_returns_after_years_is_the_same_one_and_goes_on_where_it_was() 
 
     scene.clock.advance(7 * YEAR);
     scene.reopen_with(|builder| builder);
-    let after = scene.worker("old hand", "gpu").unwrap();
+    let after = scene.register_worker(NewWorker::new("old hand").kind("gpu")).unwrap();
     let mut second = lease(&after);
     ledger.checkpoint(&mut second, scene.now(), 300, 1_000);
     ledger.checkpoint(&mut second, scene.now(), 300, 1_000);
@@ -252,7 +254,7 @@ fn a_clock_that_jumps_years_either_way_loses_no_checkpoint() {
     let mut lease = lease(&scene.pc("a"));
 
     for years in [0, 30, 1, 90, 5] {
-        scene.clock.set(at("1990-06-15T00:00:00Z").after(years * YEAR));
+        scene.clock.set(at("1990-06-15T00:00:00Z").saturating_add(years * YEAR));
         ledger.checkpoint(&mut lease, scene.now(), 10, 1_000 + u64::from(years));
         scene.clock.advance(Duration::from_secs(1));
         advance_and_note(&scene, &mut ledger, &mut lease);

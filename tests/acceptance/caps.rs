@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use milepost::{Caps, CapsChange, Error, NewJob, Sharing, Store, Timestamp, tables};
+use milepost::testing::tables;
+use milepost::{Caps, CapsChange, Error, NewJob, NewWorker, Sharing, Store, Timestamp};
 use parking_lot::Mutex;
 
 use crate::ledger::{Ledger, past};
@@ -15,7 +16,7 @@ const DAILY: &str = "WORKER_DAILY_STATS_LIMIT";
 const MONTHLY: &str = "WORKER_MONTHLY_STATS_LIMIT";
 
 fn caps(history: u32, daily: u32, monthly: u32) -> Caps {
-    Caps { history, daily, monthly }
+    Caps::default().with_history(history).with_daily(daily).with_monthly(monthly)
 }
 
 fn history_cap(store: &Store) -> u32 {
@@ -70,7 +71,7 @@ fn of_two_openers_with_different_wishes_the_later_one_is_obeyed_by_both() {
         builder.history_limit(history).open().unwrap()
     };
     let first = open(50);
-    let worker = first.worker("a", "pc").unwrap();
+    let worker = first.register_worker(NewWorker::new("a").kind("pc")).unwrap();
     first.create_job(NewJob::new("keys", 0..1_000)).unwrap();
     let mut lease = lease(&worker);
     for _ in 0..30 {
@@ -134,9 +135,9 @@ fn a_tier_holds_exactly_its_cap() {
 fn a_cap_of_0_is_refused_and_changes_nothing() {
     let scene = Scene::new();
     for change in [
-        CapsChange { history: Some(0), ..CapsChange::default() },
-        CapsChange { daily: Some(0), ..CapsChange::default() },
-        CapsChange { monthly: Some(0), history: Some(5), ..CapsChange::default() },
+        CapsChange::default().with_history(0),
+        CapsChange::default().with_daily(0),
+        CapsChange::default().with_monthly(0).with_history(5),
     ] {
         let error = refused(&scene, || scene.set_caps(change));
 
@@ -186,7 +187,7 @@ pub fn open_with_caps_from_env(asked: &str) {
 
     match opened {
         Ok(store) => {
-            let Caps { history, daily, monthly } = store.snapshot().unwrap().caps();
+            let Caps { history, daily, monthly, .. } = store.snapshot().unwrap().caps();
             answer(format!("{history} {daily} {monthly}"));
         }
         Err(error @ Error::InvalidVariable { .. }) => answer(error),
@@ -253,13 +254,15 @@ fn the_builder_comes_before_the_environment() {
 /// Promise 13.
 #[test]
 fn a_variable_that_is_not_a_number_is_named_with_its_value() {
-    for (variable, value) in
-        [(HISTORY, "many"), (DAILY, ""), (MONTHLY, "1e3"), (DAILY, "99999999999")]
-    {
+    for (variable, value, why) in [
+        (HISTORY, "many", "is not a whole number"),
+        (MONTHLY, "1e3", "is not a whole number"),
+        (DAILY, "99999999999", "is above 4294967295"),
+    ] {
         let answers = answer_with("asked", &[(variable, value)]);
 
         assert_eq!(answers.len(), 1);
-        let expected = format!("the environment variable {variable} is not a number: {value:?}");
+        let expected = format!("the environment variable {variable} {why}: {value:?}");
         assert_eq!(answers[0], expected);
     }
 }

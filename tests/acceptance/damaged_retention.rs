@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use milepost::storage::{Engine, Flush, MemoryEngine, Table};
-use milepost::{CapsChange, Error, Import, NewJob, Totals, tables};
+use milepost::testing::tables;
+use milepost::testing::{Engine, Flush, MemoryEngine, Table};
+use milepost::{CapsChange, Error, Import, NewJob, Totals};
 
 use crate::support::{Scene, day, dump, rows};
 
@@ -24,7 +25,7 @@ fn a_damaged_finding_keeps_no_other_deleted_job_from_losing_its_findings() {
     let worker = scene.pc("finder");
     let ids = scene.create_jobs((0..3).map(|n| NewJob::new("a", n * 10..n * 10 + 10))).unwrap();
     for id in &ids {
-        worker.late_finding(*id, "key", "payload").unwrap();
+        worker.add_finding(*id, milepost::NewFinding::new("key", "payload")).unwrap();
         scene.cancel_job(*id).unwrap();
     }
     let (key, bytes) = damage_last(&scene, &engine, tables::FINDINGS);
@@ -46,7 +47,7 @@ fn a_damaged_finding_keeps_no_other_deleted_job_from_losing_its_findings() {
 fn a_damaged_lifetime_does_not_undo_what_was_removed_for_the_workers_before() {
     let engine = Arc::new(MemoryEngine::new());
     let scene = Scene::on(engine.clone());
-    let totals = Totals { batches: 1, items: 1, ..Totals::default() };
+    let totals = Totals::new(1, 1);
     let mut import = Import::new("days", 1);
     for name in ["first", "second"] {
         let worker = scene.pc(name).id();
@@ -59,7 +60,7 @@ fn a_damaged_lifetime_does_not_undo_what_was_removed_for_the_workers_before() {
     assert_eq!(days(), 4, "the newest of each worker stands in its lifetime");
     let (key, bytes) = damage_last(&scene, &engine, tables::LIFETIME);
 
-    scene.set_caps(CapsChange { daily: Some(1), ..Default::default() }).unwrap();
+    scene.set_caps(CapsChange::default().with_daily(1)).unwrap();
 
     assert_eq!(days(), 2, "those of the worker with the damaged lifetime");
     assert!(matches!(scene.settle(), Err(Error::Corrupted { .. })));

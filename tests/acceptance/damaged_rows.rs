@@ -6,10 +6,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use milepost::storage::{Engine, Flush, MemoryEngine, Table};
+use milepost::testing::tables;
+use milepost::testing::{Engine, Flush, MemoryEngine, Table};
 use milepost::{
     Action, Batch, CapsChange, Error, Import, JobId, Lease, LeaseCommand, NewJob, Result, Scope,
-    Store, Totals, Worker, tables,
+    Store, Totals, Worker,
 };
 use redb::TableDefinition;
 
@@ -48,7 +49,7 @@ fn fill(scene: &Scene) -> (Lease, Lease) {
     let ids = scene.create_jobs(jobs).unwrap();
     let (other, own) = (scene.pc("other"), scene.pc("own"));
     let of_job = |worker: &Worker, job: JobId| {
-        worker.request(YEAR).of_job(job).lease().unwrap().leased().unwrap()
+        worker.request(YEAR).of_job(job).send().unwrap().leased().unwrap()
     };
     let mut theirs = of_job(&other, ids[0]);
     let mut ours = of_job(&own, ids[1]);
@@ -56,8 +57,8 @@ fn fill(scene: &Scene) -> (Lease, Lease) {
     advance(&mut done, 10);
     of_job(&other, ids[3]).fail("no luck").unwrap();
     scene.cancel_job(ids[4]).unwrap();
-    other.late_finding(ids[2], "key", "payload").unwrap();
-    let totals = Totals { batches: 2, items: 7, ..Totals::default() };
+    other.add_finding(ids[2], milepost::NewFinding::new("key", "payload")).unwrap();
+    let totals = Totals::new(2, 7);
     let import = Import::new("before", 1)
         .history(past(other.id(), scene.now(), 1, 1))
         .daily(other.id(), day("2026-01-30"), totals)
@@ -69,7 +70,7 @@ fn fill(scene: &Scene) -> (Lease, Lease) {
         advance(&mut theirs, 10);
         advance(&mut ours, 10);
     }
-    scene.set_caps(CapsChange { history: Some(4), daily: Some(2), ..Default::default() }).unwrap();
+    scene.set_caps(CapsChange::default().with_history(4).with_daily(2)).unwrap();
     scene.settle().unwrap();
     (theirs, ours)
 }
@@ -101,7 +102,8 @@ impl Fleet {
     fn go_on(&mut self) -> Result<()> {
         for n in 0..8u64 {
             self.scene.clock.advance(DAY);
-            let mut batch = self.ours.next_batch(100).expect("positions are left").took(MINUTE);
+            let mut batch =
+                self.ours.next_batch(100).expect("positions are left").with_duration(MINUTE);
             batch.add_finding(n.to_be_bytes(), "payload");
             self.ours.checkpoint(batch)?;
             self.ours.renew()?;
@@ -209,20 +211,17 @@ fn the_holder_of_a_damaged_job_gets_an_error_that_names_the_row_until_it_is_mend
 fn a_command_that_fails_after_its_first_write_is_undone_alone() {
     let mut fleet = Fleet::new();
     let bytes = fleet.damage(tables::WORKERS, &1u32.to_be_bytes());
-    let command = |lease: &Lease, sequence, action| LeaseCommand {
-        job: lease.job(),
-        token: lease.token(),
-        sequence,
-        action,
+    let command = |lease: &Lease, sequence, action| {
+        LeaseCommand::new(lease.job(), lease.token(), sequence, action)
     };
-    let checkpoint = |from| Action::Checkpoint(Batch::of(&(from..from + 10), MINUTE));
+    let checkpoint = |from| Action::Checkpoint(Batch::new(from..from + 10, MINUTE));
 
     refused(&fleet.scene, || fleet.theirs.release());
     let results = fleet.scene.submit_many([
         command(&fleet.ours, 4, checkpoint(1_030)),
         command(&fleet.theirs, 4, Action::Release),
         command(&fleet.ours, 5, checkpoint(1_040)),
-        command(&fleet.theirs, 4, Action::Fail { reason: "no luck".into() }),
+        command(&fleet.theirs, 4, Action::Fail { reason: "no luck".into(), batch: None }),
         command(&fleet.theirs, 4, checkpoint(30)),
     ]);
 
@@ -319,10 +318,10 @@ fn under_relaxed_a_refused_command_takes_no_earlier_commit_along() {
     let stray = [255; 9];
     edit_file(&scene.path, tables::HISTORY, &stray, Some(&[]));
     scene.reopen_with(relaxed);
-    let submit = |sequence, action| scene.submit(LeaseCommand { job, token, sequence, action });
+    let submit = |sequence, action| scene.submit(LeaseCommand::new(job, token, sequence, action));
 
     submit(4, Action::Renew).unwrap();
-    let batch = Batch::of(&(1_030..1_040), MINUTE).finding(b"key", b"payload");
+    let batch = Batch::new(1_030..1_040, MINUTE).with_finding(b"key", b"payload");
     let refusal = submit(5, Action::Checkpoint(batch)).unwrap_err();
     submit(5, Action::Renew).unwrap();
 
@@ -350,9 +349,9 @@ fn under_relaxed_what_retention_undoes_takes_no_commit_along() {
 
     for n in 0..10 {
         let (from, to) = (1_040 + n, 1_041 + n);
-        let batch = Batch::of(&(from..to), MINUTE);
+        let batch = Batch::new(from..to, MINUTE);
         let action = Action::Checkpoint(batch);
-        scene.submit(LeaseCommand { job, token, sequence: 5 + n, action }).unwrap();
+        scene.submit(LeaseCommand::new(job, token, 5 + n, action)).unwrap();
     }
 
     scene.close().unwrap();
@@ -371,7 +370,7 @@ fn deleting_a_job_does_not_fail_for_a_row_that_is_not_its_own() {
     let fleet = Fleet::new();
     let key = third_oldest_record();
     let bytes = fleet.damage(tables::HISTORY, &key);
-    fleet.scene.set_caps(CapsChange { history: Some(1), ..Default::default() }).unwrap();
+    fleet.scene.set_caps(CapsChange::default().with_history(1)).unwrap();
     let view = fleet.scene.snapshot().unwrap();
     let ended = view.jobs(None, 10).unwrap().into_iter().find(|job| job.batches == 1).unwrap();
     drop(view);

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use milepost::storage::{Fault, MemoryEngine};
-use milepost::{Builder, JobStatus, Lease, ManualClock, NewJob, Store};
+use milepost::testing::{Fault, MemoryEngine};
+use milepost::{Builder, JobStatus, Lease, ManualClock, NewJob, NewWorker, Store};
 
 use crate::caps::Warnings;
 use crate::files::in_a_folder;
@@ -149,7 +149,7 @@ fn a_lease_that_is_dropped_after_a_rollback_gives_its_job_back() {
     let clock = ManualClock::at(at(NOON));
     let store = relaxed(Builder::on_device(disk.clone())).clock(clock).open().unwrap();
     store.create_job(NewJob::new("a", 0..1_000)).unwrap();
-    let worker = store.worker("w", "pc").unwrap();
+    let worker = store.register_worker(NewWorker::new("w").kind("pc")).unwrap();
     let mut held = lease(&worker);
     advance(&mut held, 10);
     store.flush().unwrap();
@@ -172,7 +172,7 @@ fn a_store_that_a_panic_drops_is_closed_in_order() {
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let store = settings(Store::builder(&path)).open().unwrap();
             store.create_job(NewJob::new("a", 0..1_000)).unwrap();
-            let mut held = lease(&store.worker("w", "pc").unwrap());
+            let mut held = lease(&store.register_worker(NewWorker::new("w").kind("pc")).unwrap());
             advance(&mut held, 100);
             resume_unwind(Box::new(()));
         }));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use milepost::storage::{Fault, Flush, MemoryEngine};
-use milepost::{Batch, Builder, Error, Import, ManualClock, NewJob, Scope};
+use milepost::testing::{Fault, Flush, MemoryEngine};
+use milepost::{Batch, Builder, Error, Import, ManualClock, NewJob, NewWorker, Scope};
 use parking_lot::Mutex;
 
 use crate::ledger::past;
@@ -30,24 +30,26 @@ fn wherever_a_workload_fails_repeating_uncertain_commands_leads_to_exactly_once_
 fn fails_at(n: u64, fault: Fault) -> bool {
     let engine = Arc::new(MemoryEngine::new());
     let scene = Scene::on(engine.clone());
-    scene.set_caps(milepost::Caps { history: 2, daily: 2, monthly: 2 }).unwrap();
+    scene
+        .set_caps(milepost::Caps::default().with_history(2).with_daily(2).with_monthly(2))
+        .unwrap();
     scene.jobs(&["a"]);
     let worker = scene.pc("pc-01");
-    let mut lease = worker.lease(1_000 * DAY).unwrap().leased().unwrap();
+    let mut lease = worker.request(1_000 * DAY).send().unwrap().leased().unwrap();
     engine.fail_after(n, fault);
 
     while let Some(range) =
         lease.next_batch(10).map(|batch| batch.range()).filter(|range| range.start < 120)
     {
         scene.clock.advance(17 * DAY);
-        let batch = Batch::of(&range, Duration::from_millis(3));
-        let mut outcome = lease.checkpoint(batch.clone());
+        let batch = Batch::new(range, Duration::from_millis(3));
+        let mut outcome = lease.checkpoint(batch.clone()).map(|outcome| outcome.cursor);
         while let Err(error) = outcome {
             assert!(error.needs_reopen(), "{fault:?} at {n}: {error:?}");
             scene.reopen().unwrap();
             outcome = match lease.retry().unwrap() {
                 Some(_) => Ok(lease.cursor()),
-                None => lease.checkpoint(batch.clone()),
+                None => lease.checkpoint(batch.clone()).map(|outcome| outcome.cursor),
             };
         }
     }
@@ -69,7 +71,7 @@ fn a_relaxed_store_loses_nothing_when_it_is_closed_or_reopened_in_order() {
     }
     scene.reopen().unwrap();
     scene.clock.advance(Duration::from_secs(1));
-    assert_eq!(lease.renew().unwrap(), scene.now().after(MINUTE));
+    assert_eq!(lease.renew().unwrap(), scene.now().saturating_add(MINUTE));
     for _ in 0..10 {
         advance(&mut lease, 1);
     }
@@ -93,7 +95,7 @@ fn after_a_relaxed_store_lost_its_newest_commits_a_lease_goes_on_from_where_it_i
         let builder = relaxed(Builder::on_device(disk.clone())).clock(clock.clone());
         let store = builder.history_limit(9).open().unwrap();
         let job = store.create_job(NewJob::new("a", 0..10_000)).unwrap();
-        let mut lease = lease(&store.worker("w", "pc").unwrap());
+        let mut lease = lease(&store.register_worker(NewWorker::new("w").kind("pc")).unwrap());
         for _ in 0..30 {
             advance(&mut lease, 10);
         }
@@ -108,10 +110,10 @@ fn after_a_relaxed_store_lost_its_newest_commits_a_lease_goes_on_from_where_it_i
         disk.fails.store(false, Ordering::SeqCst);
         store.reopen().unwrap();
         let range = lease.next_batch(10).unwrap().range();
-        let error = lease.checkpoint(Batch::of(&range, DAY)).unwrap_err();
+        let error = lease.checkpoint(Batch::new(range, DAY)).unwrap_err();
 
         assert!(matches!(error, Error::RolledBack { cursor: 300, .. }), "{lost}: {error:?}");
-        assert_eq!((lease.cursor(), lease.deadline()), (300, at(NOON).after(MINUTE)));
+        assert_eq!((lease.cursor(), lease.deadline()), (300, at(NOON).saturating_add(MINUTE)));
         while lease.next_batch(100).is_some() {
             advance(&mut lease, 100);
         }
@@ -154,7 +156,7 @@ fn a_large_command_of_a_relaxed_store_is_not_gathered_with_others() {
     let builder = relaxed(Builder::on_engine(engine.clone()));
     let store = builder.clock(ManualClock::at(at(NOON))).open().unwrap();
     store.create_job(NewJob::new("a", 0..1_000)).unwrap();
-    let worker = store.worker("pc-01", "pc").unwrap();
+    let worker = store.register_worker(NewWorker::new("pc-01").kind("pc")).unwrap();
     let mut lease = lease(&worker);
     let import = |number, records| {
         let record = past(worker.id(), at(NOON), 1, 1);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use milepost::storage::{Fault, MemoryEngine};
+use milepost::testing::{Fault, MemoryEngine};
 use milepost::{
-    Action, Batch, Builder, Error, Import, ImportOutcome, JobStatus, Lease, LeaseCommand, Leasing,
-    ManualClock, NewJob, Receipt,
+    Action, Batch, Builder, Error, Import, ImportOutcome, JobStatus, Lease, LeaseCommand,
+    LeaseOutcome, ManualClock, NewJob, NewWorker, Receipt,
 };
 
 use crate::ledger::past;
@@ -32,8 +32,8 @@ fn begun(scene: &Scene) -> Lease {
 }
 
 fn second(lease: &mut Lease) -> milepost::Result<u64> {
-    let batch = Batch::of(&(100..200), MINUTE).finding("key", "payload");
-    lease.checkpoint(batch)
+    let batch = Batch::new(100..200, MINUTE).with_finding("key", "payload");
+    Ok(lease.checkpoint(batch)?.cursor)
 }
 
 /// The errors of a failure, and of everything after it.
@@ -109,8 +109,8 @@ fn after_a_failure_the_store_stops_writing_but_not_reading_until_it_is_reopened(
 
         let refusals = [
             scene.create_job(NewJob::new("c", 0..10)).unwrap_err(),
-            scene.worker("new", "pc").unwrap_err(),
-            worker.lease(MINUTE).unwrap_err(),
+            scene.register_worker(NewWorker::new("new").kind("pc")).unwrap_err(),
+            worker.request(MINUTE).send().unwrap_err(),
             second(&mut lease).unwrap_err(),
             scene
                 .import(Import::new("i", 1).history(past(worker.id(), scene.now(), 1, 1)))
@@ -146,7 +146,8 @@ fn every_waiting_caller_gets_an_error_when_the_storage_fails_and_goes_on_after_r
             engine.fail_after(calls, fault);
             let step = |lease: &mut Lease| {
                 let range = lease.next_batch(1).unwrap().range();
-                let batch = Batch::of(&range, MINUTE).finding(range.start.to_be_bytes(), "it");
+                let key = range.start.to_be_bytes();
+                let batch = Batch::new(range, MINUTE).with_finding(key, "it");
                 lease.checkpoint(batch)
             };
 
@@ -221,7 +222,7 @@ fn whatever_ends_a_lease_ends_it_once() {
         (
             |lease| {
                 let rest = lease.cursor()..lease.range().end;
-                lease.checkpoint(Batch::of(&rest, MINUTE)).map(|_| ())
+                lease.checkpoint(Batch::new(rest, MINUTE)).map(|_| ())
             },
             JobStatus::Completed,
             0,
@@ -271,12 +272,12 @@ fn a_lease_left_unanswered_is_resumed_under_a_token_of_its_own() {
         scene.jobs(&["a"]);
         let worker = scene.pc("w");
         engine.fail_after(0, fault);
-        assert!(worker.lease(MINUTE).unwrap_err().is_uncertain());
+        assert!(worker.request(MINUTE).send().unwrap_err().is_uncertain());
 
         scene.reopen().unwrap();
-        let lease = worker.request(MINUTE).resume().lease().unwrap().leased().unwrap();
+        let lease = worker.request(MINUTE).resume().send().unwrap().leased().unwrap();
 
-        assert_eq!(lease.token().number(), token);
+        assert_eq!(lease.token().get(), token);
     }
 }
 
@@ -308,9 +309,9 @@ fn commands_sent_together_all_get_a_result_and_apply_once_when_repeated() {
         let commands = || {
             (0..50u64).map(move |n| {
                 let from = 100 + n;
-                let batch = Batch::of(&(from..from + 1), MINUTE);
+                let batch = Batch::new(from..from + 1, MINUTE);
                 let action = Action::Checkpoint(batch);
-                LeaseCommand { job, token, sequence: 2 + n, action }
+                LeaseCommand::new(job, token, 2 + n, action)
             })
         };
         engine.fail_after(0, fault);
@@ -335,17 +336,25 @@ fn when_the_disk_fails_the_store_stops_and_goes_on_after_reopening() {
     let clock = ManualClock::at(at(NOON));
     let store = Builder::on_device(disk.clone()).clock(clock).open().unwrap();
     store.create_job(NewJob::new("a", 0..1_000)).unwrap();
-    let worker = store.worker("w", "pc").unwrap();
-    let Leasing::Leased(mut lease) = worker.lease(MINUTE).unwrap() else { panic!("it is waiting") };
+    let worker = store.register_worker(NewWorker::new("w").kind("pc")).unwrap();
+    let LeaseOutcome::Leased(mut lease) = worker.request(MINUTE).send().unwrap() else {
+        panic!("it is waiting")
+    };
     advance(&mut lease, 100);
 
     disk.fails.store(true, Ordering::SeqCst);
     let error = second(&mut lease).unwrap_err();
     let text = with_causes(&error);
     assert!(error.is_uncertain() && text.ends_with(": the disk is on fire"), "{text}");
-    assert!(matches!(store.worker("x", "pc"), Err(Error::Stopped { .. })));
+    assert!(matches!(
+        store.register_worker(NewWorker::new("x").kind("pc")),
+        Err(Error::Stopped { .. })
+    ));
     assert!(store.reopen().is_err(), "it still fails");
-    assert!(matches!(store.worker("x", "pc"), Err(Error::Stopped { .. })), "and stays stopped");
+    assert!(
+        matches!(store.register_worker(NewWorker::new("x").kind("pc")), Err(Error::Stopped { .. })),
+        "and stays stopped"
+    );
     disk.fails.store(false, Ordering::SeqCst);
     store.reopen().unwrap();
 

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use milepost::storage::{Engine, Flush, MemoryEngine, Write};
-use milepost::{Builder, Error, NewJob, Sharing, Store, tables};
+use milepost::testing::tables;
+use milepost::testing::{Engine, Flush, MemoryEngine, Write};
+use milepost::{Builder, Error, NewJob, NewWorker, Sharing, Store};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
 use crate::process::{answer, answers, child};
@@ -115,7 +116,8 @@ fn a_redb_file_of_another_program_with_a_table_called_meta_is_not_a_store() {
 pub fn closed_store(path: &Path) {
     let store = Store::open(path).expect("the folder can be written to");
     store.create_job(NewJob::new("keys", 0..1_000)).expect("the range is free");
-    let mut lease = lease(&store.worker("w", "pc").expect("it is in order"));
+    let mut lease =
+        lease(&store.register_worker(NewWorker::new("w").kind("pc")).expect("it is in order"));
     advance(&mut lease, 100);
     lease.abandon();
     store.close().expect("the disk works");

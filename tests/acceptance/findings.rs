@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milepost::{Action, Batch, Error, LeaseCommand, NewJob, limits};
+use milepost::{Action, Batch, Error, FindingOutcome, LeaseCommand, NewFinding, NewJob, limits};
 
 use crate::support::{DAY, MINUTE, Scene, advance, at, dump, lease, refused};
 
@@ -13,7 +13,7 @@ fn a_finding_is_stored_with_the_checkpoint_that_reports_it_or_not_at_all() {
     let job = scene.jobs(&["a"])[0];
     let worker = scene.pc("a");
     let mut lease = lease(&worker);
-    let found = |from: u64, to: u64| Batch::of(&(from..to), MINUTE).finding([7u8], "payload");
+    let found = |from: u64, to: u64| Batch::new(from..to, MINUTE).with_finding([7u8], "payload");
 
     let error = refused(&scene, || lease.checkpoint(found(0, 2_000)));
     assert!(matches!(error, Error::CursorMismatch { .. }), "{error:?}");
@@ -37,9 +37,9 @@ fn findings_are_unique_by_job_and_key_and_the_first_one_stays() {
         let mut lease = lease(&worker);
         for n in 0..3u64 {
             let range = lease.next_batch(1).unwrap().range();
-            let batch = Batch::of(&range, MINUTE)
-                .finding("key", format!("payload {n}"))
-                .finding("key", "the second one of the batch");
+            let batch = Batch::new(range, MINUTE)
+                .with_finding("key", format!("payload {n}"))
+                .with_finding("key", "the second one of the batch");
             lease.checkpoint(batch).unwrap();
         }
         lease.abandon();
@@ -57,13 +57,8 @@ fn a_checkpoint_that_is_repeated_adds_no_finding() {
     let scene = Scene::new();
     scene.jobs(&["a"]);
     let held = lease(&scene.pc("a"));
-    let batch = Batch::of(&(0..10), MINUTE).finding("one", "1").finding("two", "2");
-    let command = LeaseCommand {
-        job: held.job(),
-        token: held.token(),
-        sequence: 1,
-        action: Action::Checkpoint(batch),
-    };
+    let batch = Batch::new(0..10, MINUTE).with_finding("one", "1").with_finding("two", "2");
+    let command = LeaseCommand::new(held.job(), held.token(), 1, Action::Checkpoint(batch));
     held.abandon();
     scene.submit(command.clone()).unwrap();
     let before = dump(&scene);
@@ -83,14 +78,16 @@ fn a_worker_that_lost_its_lease_can_still_hand_in_a_finding_and_it_is_marked_lat
     let mut lost = lease(&slow);
     scene.clock.advance(DAY);
     let mut taken = lease(&other);
-    let batch = Batch::of(&(0..10), MINUTE).finding("late", "payload");
+    let batch = Batch::new(0..10, MINUTE).with_finding("late", "payload");
     assert!(matches!(lost.checkpoint(batch), Err(Error::LeaseLost { .. })));
 
-    assert!(slow.late_finding(job, "late", "payload").unwrap());
+    let late = |payload: &str| slow.add_finding(job, NewFinding::new("late", payload)).unwrap();
+    assert_eq!(late("payload"), FindingOutcome::Stored);
     let before = dump(&scene);
-    assert!(!slow.late_finding(job, "late", "other payload").unwrap(), "the first one stays");
+    assert_eq!(late("other payload"), FindingOutcome::AlreadyStored, "the first one stays");
     assert!(dump(&scene) == before);
-    let batch = Batch::of(&(0..10), MINUTE).finding("late", "in time").finding("key", "in time");
+    let batch =
+        Batch::new(0..10, MINUTE).with_finding("late", "in time").with_finding("key", "in time");
     taken.checkpoint(batch).unwrap();
 
     let findings = scene.snapshot().unwrap().findings_of(job, None, usize::MAX).unwrap();
@@ -108,10 +105,11 @@ fn a_late_finding_is_taken_for_a_job_that_has_ended_but_not_for_one_that_is_gone
     let mut held = lease(&worker);
     advance(&mut held, 1_000);
 
-    assert!(worker.late_finding(job, "key", "payload").unwrap());
+    let stored = worker.add_finding(job, NewFinding::new("key", "payload")).unwrap();
+    assert_eq!(stored, FindingOutcome::Stored);
     scene.delete_job(job).unwrap();
 
-    let error = refused(&scene, || worker.late_finding(job, "other", "payload"));
+    let error = refused(&scene, || worker.add_finding(job, NewFinding::new("other", "payload")));
     assert!(matches!(error, Error::UnknownJob(of) if of == job), "{error:?}");
     assert!(scene.snapshot().unwrap().findings(None, 10).unwrap().is_empty());
 }
@@ -124,7 +122,7 @@ fn findings_are_listed_per_job_and_overall_page_by_page() {
     let worker = scene.pc("w");
     for (job, count) in jobs.iter().zip([3u8, 0, 4]) {
         for key in 0..count {
-            worker.late_finding(*job, [key], [key]).unwrap();
+            worker.add_finding(*job, NewFinding::new([key], [key])).unwrap();
         }
     }
 
@@ -153,27 +151,27 @@ fn findings_at_their_limits_are_taken_and_over_them_refused() {
     let scene = Scene::new();
     scene.create_job(NewJob::new("a", 0..1_000)).unwrap();
     let mut lease = lease(&scene.pc("a"));
-    let of = |n: u64| Batch::of(&(n..n + 1), Duration::ZERO);
+    let of = |n: u64| Batch::new(n..n + 1, Duration::ZERO);
     let many = |batch: Batch, count: usize| {
-        (0..count).fold(batch, |batch, n| batch.finding(n.to_be_bytes(), "it"))
+        (0..count).fold(batch, |batch, n| batch.with_finding(n.to_be_bytes(), "it"))
     };
 
     lease.checkpoint(many(of(0), limits::FINDINGS)).unwrap();
-    lease.checkpoint(of(1).finding(vec![1; limits::FINDING_KEY], "")).unwrap();
-    lease.checkpoint(of(2).finding("large", vec![2; limits::FINDING_PAYLOAD])).unwrap();
+    lease.checkpoint(of(1).with_finding(vec![1; limits::FINDING_KEY], "")).unwrap();
+    lease.checkpoint(of(2).with_finding("large", vec![2; limits::FINDING_PAYLOAD])).unwrap();
 
     for (batch, what) in [
         (
             many(of(3), limits::FINDINGS + 1),
             "the list of findings has a length of 1025, over the limit of 1024",
         ),
-        (of(3).finding("", ""), "the finding key is empty"),
+        (of(3).with_finding("", ""), "the finding key is empty"),
         (
-            of(3).finding(vec![1; limits::FINDING_KEY + 1], ""),
+            of(3).with_finding(vec![1; limits::FINDING_KEY + 1], ""),
             "the finding key has a length of 256",
         ),
         (
-            of(3).finding("k", vec![2; limits::FINDING_PAYLOAD + 1]),
+            of(3).with_finding("k", vec![2; limits::FINDING_PAYLOAD + 1]),
             "the finding payload has a length of 65537",
         ),
     ] {

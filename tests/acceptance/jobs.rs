@@ -1,6 +1,9 @@
 //! Jobs: creating, finding, calling off, trying again, deleting.
 
-use milepost::{Batch, Error, JobId, JobStatus, Leasing, NewJob, tables};
+use milepost::testing::tables;
+use milepost::{
+    Batch, BatchOutcome, Error, FindOrCreateOutcome, JobId, JobStatus, LeaseOutcome, NewJob,
+};
 
 use crate::support::{DAY, MINUTE, Scene, advance, lease, refused, rows};
 
@@ -87,13 +90,14 @@ fn find_or_create_finds_the_same_job_again_whatever_became_of_it() {
     let scene = Scene::new();
     let macro_job = || NewJob::new("site", 0..1_000).priority(5);
 
-    let (job, created) = scene.find_or_create_job(macro_job()).unwrap();
-    assert!(created);
-    assert_eq!(scene.find_or_create_job(macro_job()).unwrap(), (job, false));
+    let created = scene.find_or_create_job(macro_job()).unwrap();
+    assert!(created.is_created());
+    let job = created.id();
+    assert_eq!(scene.find_or_create_job(macro_job()).unwrap(), FindOrCreateOutcome::Found(job));
     let mut held = lease(&scene.pc("a"));
     advance(&mut held, 1_000);
-    assert_eq!(scene.find_or_create_job(macro_job()).unwrap(), (job, false));
-    assert_eq!(scene.find_or_create_job(macro_job()).unwrap(), (job, false));
+    assert_eq!(scene.find_or_create_job(macro_job()).unwrap(), FindOrCreateOutcome::Found(job));
+    assert_eq!(scene.find_or_create_job(macro_job()).unwrap(), FindOrCreateOutcome::Found(job));
 
     let error = refused(&scene, || scene.find_or_create_job(NewJob::new("site", 0..999)));
     assert!(
@@ -101,8 +105,8 @@ fn find_or_create_finds_the_same_job_again_whatever_became_of_it() {
         "{error:?}"
     );
     scene.delete_job(job).unwrap();
-    let (again, created) = scene.find_or_create_job(macro_job()).unwrap();
-    assert!(created && again > job, "a number is never given out twice");
+    let again = scene.find_or_create_job(macro_job()).unwrap();
+    assert!(again.is_created() && again.id() > job, "a number is never given out twice");
 }
 
 /// Promises 2 and 4.
@@ -119,10 +123,11 @@ fn the_checkpoint_that_reaches_the_end_completes_the_job() {
 
     let view = scene.snapshot().unwrap();
     assert_eq!(view.job(job).unwrap().unwrap().status, JobStatus::Completed);
-    assert!(view.newest_history(None, 1).unwrap()[0].completed);
-    assert!(!view.newest_history(None, 2).unwrap()[1].completed);
+    let outcomes: Vec<BatchOutcome> =
+        view.newest_history(None, 2).unwrap().iter().map(|record| record.batch.outcome).collect();
+    assert_eq!(outcomes, [BatchOutcome::Completed, BatchOutcome::Done]);
     assert!(lease.next_batch(1).is_none());
-    assert!(matches!(worker.lease(MINUTE).unwrap(), Leasing::Finished));
+    assert!(matches!(worker.request(MINUTE).send().unwrap(), LeaseOutcome::Finished));
 }
 
 /// Promise 2: a batch cannot be checkpointed as if it began elsewhere.
@@ -134,14 +139,14 @@ fn a_batch_that_does_not_start_at_the_cursor_is_refused() {
     let (first, twice) = (lease.next_batch(10).unwrap(), lease.next_batch(10).unwrap());
     lease.checkpoint(first).unwrap();
 
-    for batch in [twice, Batch::of(&(90..100), MINUTE), Batch::of(&(11..20), MINUTE)] {
+    for batch in [twice, Batch::new(90..100, MINUTE), Batch::new(11..20, MINUTE)] {
         let error = refused(&scene, || lease.checkpoint(batch));
         assert!(matches!(error, Error::CursorMismatch { cursor: 10, .. }), "{error:?}");
     }
 
     let mut cut = lease.next_batch(10).unwrap();
     cut.truncate(15);
-    assert_eq!(lease.checkpoint(cut).unwrap(), 15);
+    assert_eq!(lease.checkpoint(cut).unwrap().cursor, 15);
     let stored = scene.snapshot().unwrap().job(job).unwrap().unwrap();
     assert_eq!((stored.cursor, stored.items), (15, 15));
 }
@@ -155,18 +160,18 @@ fn a_job_fails_after_its_last_attempt_and_goes_on_from_its_cursor_until_then() {
 
     let mut first = lease(&worker);
     advance(&mut first, 30);
-    assert!(!first.fail("it had come as far as 30").unwrap());
+    assert!(!first.fail("it had come as far as 30").unwrap().is_failed());
     for attempt in 0..3 {
         let mut lease = lease(&worker);
         assert_eq!((lease.attempts(), lease.resumed_at()), (attempt, 30));
-        assert_eq!(lease.fail(format!("attempt {attempt}")).unwrap(), attempt == 2);
+        assert_eq!(lease.fail(format!("attempt {attempt}")).unwrap().is_failed(), attempt == 2);
     }
 
     let view = scene.snapshot().unwrap();
     let failed = view.job(job).unwrap().unwrap();
     assert_eq!((failed.status, failed.attempts, failed.cursor), (JobStatus::Failed, 3, 30));
     assert_eq!(failed.last_error.as_deref(), Some("attempt 2"));
-    assert!(matches!(worker.lease(MINUTE).unwrap(), Leasing::Finished));
+    assert!(matches!(worker.request(MINUTE).send().unwrap(), LeaseOutcome::Finished));
 }
 
 /// Promise 3: a job that kills its workers ends as failed, and not in a loop.
@@ -183,7 +188,7 @@ fn a_lease_that_expires_without_progress_counts_once_another_worker_takes_the_jo
         scene.clock.advance(MINUTE);
     }
 
-    assert!(matches!(worker.lease(MINUTE).unwrap(), Leasing::Finished));
+    assert!(matches!(worker.request(MINUTE).send().unwrap(), LeaseOutcome::Finished));
     let failed = scene.snapshot().unwrap().job(job).unwrap().unwrap();
     assert_eq!((failed.status, failed.attempts), (JobStatus::Failed, 2));
     assert!(failed.last_error.unwrap().contains("lease expired without progress"));
@@ -214,17 +219,19 @@ fn a_lease_counts_one_attempt_at_most() {
     let job = scene.create_job(NewJob::new("site", 0..1_000).max_attempts(2)).unwrap();
     let (worker, other) = (scene.pc("a"), scene.pc("other"));
     let mut held = lease(&worker);
+    let ended = scene.create_job(NewJob::new("nowhere", 0..10)).unwrap();
+    scene.cancel_job(ended).unwrap();
     for _ in 0..5 {
         scene.clock.advance(DAY);
         assert!(matches!(
-            other.request(MINUTE).of_prefix("nowhere").lease().unwrap(),
-            Leasing::Finished
+            other.request(MINUTE).of_prefix("nowhere").send().unwrap(),
+            LeaseOutcome::Finished
         ));
     }
     let attempts = || scene.snapshot().unwrap().job(job).unwrap().unwrap().attempts;
     assert_eq!(attempts(), 0, "nobody took the job");
 
-    assert!(!held.fail("it expired, and then it failed").unwrap());
+    assert!(!held.fail("it expired, and then it failed").unwrap().is_failed());
     assert_eq!(attempts(), 1);
     scene.clock.advance(DAY);
     let again = lease(&worker);
@@ -240,7 +247,7 @@ fn a_jump_of_the_clock_fails_no_job() {
     let (worker, other) = (scene.pc("a"), scene.pc("other"));
     (0..3).for_each(|_| lease(&worker).abandon());
 
-    scene.clock.set(scene.now().after(DAY));
+    scene.clock.set(scene.now().saturating_add(DAY));
     (0..3).for_each(|_| lease(&other).abandon());
     let statuses = || -> Vec<JobStatus> {
         let view = scene.snapshot().unwrap();
@@ -249,7 +256,7 @@ fn a_jump_of_the_clock_fails_no_job() {
     assert_eq!(statuses(), [JobStatus::Leased; 3]);
 
     scene.clock.advance(DAY);
-    assert!(matches!(worker.lease(MINUTE).unwrap(), Leasing::Finished));
+    assert!(matches!(worker.request(MINUTE).send().unwrap(), LeaseOutcome::Finished));
     assert_eq!(statuses(), [JobStatus::Failed; 3], "time that passed counts");
 }
 
@@ -261,7 +268,7 @@ fn a_job_without_max_attempts_is_tried_for_ever() {
     let worker = scene.pc("a");
 
     for _ in 0..50 {
-        assert!(!lease(&worker).fail("again").unwrap());
+        assert!(!lease(&worker).fail("again").unwrap().is_failed());
     }
 
     assert_eq!(lease(&worker).attempts(), 50);
@@ -279,10 +286,9 @@ fn a_cancelled_job_is_lost_to_its_holder_and_leased_no_more() {
     scene.cancel_job(jobs[0]).unwrap();
     scene.cancel_job(jobs[1]).unwrap();
 
-    let error =
-        refused(&scene, || held.checkpoint(Batch::of(&(10..20), std::time::Duration::ZERO)));
+    let error = refused(&scene, || held.checkpoint(Batch::new(10..20, std::time::Duration::ZERO)));
     assert!(error.to_string().contains("cancelled"), "{error}");
-    assert!(matches!(worker.lease(MINUTE).unwrap(), Leasing::Finished));
+    assert!(matches!(worker.request(MINUTE).send().unwrap(), LeaseOutcome::Finished));
     assert_eq!(scene.snapshot().unwrap().job_counts().cancelled, 2);
 }
 
@@ -295,7 +301,7 @@ fn a_failed_or_cancelled_job_can_be_retried_from_its_cursor() {
     let mut first = lease(&worker);
     advance(&mut first, 100);
     first.fail("no luck").unwrap();
-    assert!(lease(&worker).fail("no luck again").unwrap());
+    assert!(lease(&worker).fail("no luck again").unwrap().is_failed());
     let cancelled = scene.create_job(NewJob::new("cancelled", 0..1_000)).unwrap();
     let mut second = lease(&worker);
     advance(&mut second, 200);
@@ -303,11 +309,11 @@ fn a_failed_or_cancelled_job_can_be_retried_from_its_cursor() {
 
     for (job, cursor) in [(failed, 100), (cancelled, 200)] {
         scene.retry_job(job).unwrap();
-        let again = worker.request(MINUTE).of_job(job).lease().unwrap().leased().unwrap();
+        let again = worker.request(MINUTE).of_job(job).send().unwrap().leased().unwrap();
         assert_eq!((again.resumed_at(), again.attempts()), (cursor, 0));
-        assert_eq!(again.token().number(), if job == failed { 3 } else { 2 });
+        assert_eq!(again.token().get(), if job == failed { 3 } else { 2 });
     }
-    assert!(refused(&scene, || second.renew()).to_string().contains("newer token"));
+    assert!(refused(&scene, || second.renew()).to_string().contains("leased again"));
 }
 
 /// Promises 8 and 14.
@@ -317,7 +323,7 @@ fn a_deleted_job_takes_its_findings_along_and_leaves_the_statistics() {
     let job = scene.create_job(NewJob::new("site", 0..10)).unwrap();
     let worker = scene.pc("a");
     let mut lease = lease(&worker);
-    let batch = Batch::of(&(0..10), std::time::Duration::from_secs(1)).finding("key", "payload");
+    let batch = Batch::new(0..10, std::time::Duration::from_secs(1)).with_finding("key", "payload");
     lease.checkpoint(batch).unwrap();
 
     scene.delete_job(job).unwrap();
@@ -340,7 +346,7 @@ fn what_the_status_of_a_job_does_not_allow_is_refused() {
     let jobs = scene.jobs(&["pending", "leased", "completed", "failed", "cancelled"]);
     let [pending, leased, completed, failed, cancelled] = jobs[..] else { unreachable!() };
     let worker = scene.pc("a");
-    let get = |job: JobId| worker.request(MINUTE).of_job(job).lease().unwrap().leased().unwrap();
+    let get = |job: JobId| worker.request(MINUTE).of_job(job).send().unwrap().leased().unwrap();
     let _held = get(leased);
     let mut done = get(completed);
     advance(&mut done, 1_000);

@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use milepost::storage::{Fault, MemoryEngine};
-use milepost::{Builder, Clock, Durability, Error, Lease, ManualClock, NewJob, Store, Worker};
+use milepost::testing::{Fault, MemoryEngine};
+use milepost::{
+    Builder, Clock, Durability, Error, Lease, ManualClock, NewJob, NewWorker, Store, Worker,
+};
 
 use crate::storage::{Counting, Disk, Watched};
 use crate::support::{MINUTE, NOON, Scene, advance, at, lease, relaxed};
@@ -21,14 +23,14 @@ const INSTANT: Duration = Duration::from_micros(1);
 
 fn kept_alive(worker: &Worker, length: Duration) -> Lease {
     let request = worker.request(length).keep_alive();
-    request.lease().unwrap().leased().expect("a job was waiting")
+    request.send().unwrap().leased().expect("a job was waiting")
 }
 
 /// Lets nearly all of a short lease pass, and waits for the renewal that follows.
 #[track_caller]
 fn await_renewal(clock: &ManualClock, lease: &Lease) {
     clock.advance(SHORT - INSTANT);
-    let renewed = clock.now().after(SHORT);
+    let renewed = clock.now().saturating_add(SHORT);
     eventually(|| lease.deadline() == renewed);
 }
 
@@ -42,7 +44,7 @@ fn a_lease_that_is_kept_alive_is_renewed_in_the_background_until_it_is_dropped()
 
     for _ in 0..3 {
         await_renewal(&scene.clock, &kept);
-        assert!(other.lease(MINUTE).unwrap().leased().is_none());
+        assert!(other.request(MINUTE).send().unwrap().leased().is_none());
     }
     assert_eq!(advance(&mut kept, 10), 10, "its commands stay in sequence");
     drop(kept);
@@ -61,8 +63,8 @@ fn a_lease_that_is_kept_alive_outlives_a_clock_that_jumps() {
 
     for now in ["2026-02-15T12:00:00Z", "2027-02-15T12:00:00Z"] {
         scene.clock.set(at(now));
-        eventually(|| kept.deadline() == at(now).after(MINUTE));
-        assert!(scene.pc("b").lease(MINUTE).unwrap().leased().is_none(), "{now}");
+        eventually(|| kept.deadline() == at(now).saturating_add(MINUTE));
+        assert!(scene.pc("b").request(MINUTE).send().unwrap().leased().is_none(), "{now}");
     }
 }
 
@@ -74,7 +76,8 @@ fn a_holder_learns_of_lost_checkpoints_though_its_lease_is_kept_alive() {
     let clock = ManualClock::at(at(NOON));
     let store = relaxed(Builder::on_device(disk.clone())).clock(clock.clone()).open().unwrap();
     let job = store.create_job(NewJob::new("a", 0..1_000)).unwrap();
-    let mut kept = kept_alive(&store.worker("w", "pc").unwrap(), SHORT);
+    let mut kept =
+        kept_alive(&store.register_worker(NewWorker::new("w").kind("pc")).unwrap(), SHORT);
     for _ in 0..30 {
         advance(&mut kept, 10);
     }
@@ -116,13 +119,13 @@ fn a_renewal_in_the_background_is_repeated_after_a_failure_and_does_not_concern_
         scene.clock.advance(SHORT - INSTANT);
         eventually(|| !engine.fault_is_pending());
         scene.reopen().unwrap();
-        let renewed = scene.now().after(SHORT);
+        let renewed = scene.now().saturating_add(SHORT);
         eventually(|| kept.deadline() == renewed);
         await_renewal(&scene.clock, &kept);
 
         assert!(!kept.is_unanswered(), "{fault:?}");
-        assert!(scene.pc("other").lease(MINUTE).unwrap().leased().is_none(), "{fault:?}");
-        assert_eq!(kept.checkpoint(long).unwrap(), 1_000);
+        assert!(scene.pc("other").request(MINUTE).send().unwrap().leased().is_none(), "{fault:?}");
+        assert_eq!(kept.checkpoint(long).unwrap().cursor, 1_000);
     }
 }
 
@@ -160,7 +163,7 @@ fn renewals_that_are_due_share_commits() {
     engine.take();
 
     scene.clock.advance(MINUTE / 2);
-    let renewed = scene.now().after(MINUTE);
+    let renewed = scene.now().saturating_add(MINUTE);
     eventually(|| kept.iter().all(|lease| lease.deadline() == renewed));
 
     let commits = engine.take().len();
@@ -180,7 +183,7 @@ fn what_the_holder_renews_is_not_renewed_in_the_background() {
         scene.clock.advance(MINUTE / 4);
         let by_holder = busy.renew().unwrap();
         scene.clock.advance(MINUTE / 6);
-        let in_background = scene.now().after(MINUTE);
+        let in_background = scene.now().saturating_add(MINUTE);
         eventually(|| silent.deadline() == in_background);
         assert_eq!(busy.deadline(), by_holder);
     }
@@ -193,7 +196,7 @@ fn leases_that_come_and_go_do_not_delay_the_renewal_of_others() {
     scene.create_jobs([NewJob::new("kept", 0..10), NewJob::new("short", 0..10)]).unwrap();
     let (worker, other) = (scene.pc("w"), scene.pc("other"));
     let request = worker.request(SHORT).of_prefix("kept").keep_alive();
-    let kept = request.lease().unwrap().leased().unwrap();
+    let kept = request.send().unwrap().leased().unwrap();
 
     thread::scope(|threads| {
         let renewing = threads.spawn(|| {
@@ -203,7 +206,7 @@ fn leases_that_come_and_go_do_not_delay_the_renewal_of_others() {
         });
         while !renewing.is_finished() {
             let request = other.request(1_000 * MINUTE).of_prefix("short").keep_alive();
-            drop(request.lease().unwrap().leased().unwrap());
+            drop(request.send().unwrap().leased().unwrap());
         }
     });
 }
@@ -219,9 +222,9 @@ fn the_file_is_free_once_the_store_is_closed_or_dropped_though_leases_were_kept_
         for round in 0..2 * 2 * 24 {
             let store = open().open().unwrap();
             store.find_or_create_job(NewJob::new("a", 0..10)).unwrap();
-            let worker = store.worker("w", "pc").unwrap();
+            let worker = store.register_worker(NewWorker::new("w").kind("pc")).unwrap();
             let request = worker.request(SHORT / 10).keep_alive().resume();
-            let kept = request.lease().unwrap().wait().unwrap().unwrap();
+            let kept = request.wait().unwrap().leased().unwrap();
             let view = store.snapshot().unwrap();
             let first = kept.deadline();
             eventually(|| kept.deadline() > first);

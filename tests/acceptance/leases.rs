@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use milepost::{
-    Action, Batch, Error, JobId, Lease, LeaseCommand, Leasing, Lost, NewJob, Receipt, Request,
-    Worker,
+    Action, Batch, Error, JobId, Lease, LeaseCommand, LeaseOutcome, LeaseRequest, Lost, NewJob,
+    Receipt, Worker,
 };
 
 use crate::support::{DAY, MINUTE, Scene, YEAR, advance, lease, refused};
@@ -12,7 +12,7 @@ use crate::support::{DAY, MINUTE, Scene, YEAR, advance, lease, refused};
 #[track_caller]
 fn lease_of(worker: &Worker, job: JobId) -> milepost::Lease {
     let request = worker.request(MINUTE).of_job(job);
-    request.lease().expect("the store is open").leased().expect("it is waiting")
+    request.send().expect("the store is open").leased().expect("it is waiting")
 }
 
 /// Promise 3.
@@ -25,10 +25,10 @@ fn a_worker_that_restarts_resumes_its_own_lease_at_once() {
     let old = before.token();
 
     let worker = scene.pc("restarts");
-    let mut after = worker.request(MINUTE).resume().lease().unwrap().leased().unwrap();
+    let mut after = worker.request(MINUTE).resume().send().unwrap().leased().unwrap();
 
     assert_eq!((after.job(), after.resumed_at(), after.attempts()), (jobs[0], 100, 0));
-    assert_eq!(after.token().number(), old.number() + 1, "it comes under a new token");
+    assert_eq!(after.token().get(), old.get() + 1, "it comes under a new token");
     let error = refused(&scene, || before.renew());
     assert!(matches!(error, Error::LeaseLost { why: Lost::Superseded, .. }), "{error:?}");
     advance(&mut after, 10);
@@ -53,10 +53,10 @@ fn resuming_takes_neither_the_lease_of_another_worker_nor_an_expired_one() {
     let (first, second) = (scene.pc("first"), scene.pc("second"));
     lease(&first).abandon();
 
-    let other = second.request(MINUTE).resume().lease().unwrap().leased().unwrap();
+    let other = second.request(MINUTE).resume().send().unwrap().leased().unwrap();
     assert_eq!(other.job(), jobs[1], "the first one's is not its own");
     scene.clock.advance(MINUTE);
-    let again = first.request(MINUTE).resume().lease().unwrap().leased().unwrap();
+    let again = first.request(MINUTE).resume().send().unwrap().leased().unwrap();
 
     assert_eq!((again.job(), again.attempts()), (jobs[0], 1), "it expired, which is an attempt");
 }
@@ -70,11 +70,11 @@ fn resuming_is_narrowed_to_the_job_or_prefix_asked_for() {
     lease_of(&worker, jobs[0]).abandon();
     lease_of(&worker, jobs[1]).abandon();
 
-    let b = worker.request(MINUTE).resume().of_prefix("b").lease().unwrap().leased().unwrap();
-    let c = worker.request(MINUTE).resume().of_job(jobs[2]).lease().unwrap().leased().unwrap();
+    let b = worker.request(MINUTE).resume().of_prefix("b").send().unwrap().leased().unwrap();
+    let c = worker.request(MINUTE).resume().of_job(jobs[2]).send().unwrap().leased().unwrap();
 
-    assert_eq!((b.job(), b.token().number()), (jobs[1], 2));
-    assert_eq!((c.job(), c.token().number()), (jobs[2], 1));
+    assert_eq!((b.job(), b.token().get()), (jobs[1], 2));
+    assert_eq!((c.job(), c.token().get()), (jobs[2], 1));
 }
 
 /// Promise 3.
@@ -153,14 +153,16 @@ fn a_lease_of_a_named_job_or_of_a_prefix_is_of_nothing_else() {
     let jobs = scene.jobs(&["a", "ab", "b"]);
     let worker = scene.pc("w");
 
-    let of_prefix = worker.request(MINUTE).of_prefix("ab").lease().unwrap().leased().unwrap();
+    let of_prefix = worker.request(MINUTE).of_prefix("ab").send().unwrap().leased().unwrap();
     let of_job = lease_of(&worker, jobs[2]);
-    let busy = worker.request(MINUTE).of_job(jobs[2]).lease().unwrap();
-    let none = worker.request(MINUTE).of_prefix("none").lease().unwrap();
+    let busy = worker.request(MINUTE).of_job(jobs[2]).send().unwrap();
+    let ended = scene.create_job(NewJob::new("none", 0..10)).unwrap();
+    scene.cancel_job(ended).unwrap();
+    let none = worker.request(MINUTE).of_prefix("none").send().unwrap();
 
     assert_eq!((of_prefix.job(), of_job.job()), (jobs[1], jobs[2]));
-    assert!(matches!(busy, Leasing::Busy(_)), "although another job waits");
-    assert!(matches!(none, Leasing::Finished), "although another job waits");
+    assert!(matches!(busy, LeaseOutcome::Busy(_)), "although another job waits");
+    assert!(matches!(none, LeaseOutcome::Finished), "although another job waits");
 }
 
 /// Promise 3.
@@ -171,20 +173,26 @@ fn the_outcome_distinguishes_all_jobs_leased_from_nothing_left_to_do() {
     let worker = scene.pc("w");
     let mut first = lease(&worker);
     scene.clock.advance(Duration::from_secs(10));
-    let mut second = worker.lease(10 * MINUTE).unwrap().leased().unwrap();
+    let mut second = worker.request(10 * MINUTE).send().unwrap().leased().unwrap();
 
-    let Leasing::Busy(busy) = worker.lease(MINUTE).unwrap() else { panic!("both are held") };
+    let LeaseOutcome::Busy(busy) = worker.request(MINUTE).send().unwrap() else {
+        panic!("both are held")
+    };
     assert_eq!(busy.until(), first.deadline());
     scene.clock.advance(Duration::from_secs(40));
     first.renew().unwrap();
-    let Leasing::Busy(busy) = worker.lease(MINUTE).unwrap() else { panic!("both are held") };
-    assert_eq!(busy.until(), scene.now().after(MINUTE), "it was renewed");
+    let LeaseOutcome::Busy(busy) = worker.request(MINUTE).send().unwrap() else {
+        panic!("both are held")
+    };
+    assert_eq!(busy.until(), scene.now().saturating_add(MINUTE), "it was renewed");
 
     advance(&mut first, 1_000);
-    let Leasing::Busy(busy) = worker.lease(MINUTE).unwrap() else { panic!("one is held") };
+    let LeaseOutcome::Busy(busy) = worker.request(MINUTE).send().unwrap() else {
+        panic!("one is held")
+    };
     assert_eq!(busy.until(), second.deadline());
     advance(&mut second, 1_000);
-    assert!(matches!(worker.lease(MINUTE).unwrap(), Leasing::Finished));
+    assert!(matches!(worker.request(MINUTE).send().unwrap(), LeaseOutcome::Finished));
 }
 
 /// Promise 3.
@@ -195,11 +203,11 @@ fn waiting_takes_over_the_job_of_a_crashed_worker() {
     let mut crashed = lease(&scene.pc("crashed"));
     advance(&mut crashed, 300);
     crashed.abandon();
-    let asked = scene.pc("other").lease(MINUTE).unwrap();
-    assert!(matches!(asked, Leasing::Busy(_)));
+    let asked = scene.pc("other").request(MINUTE).send().unwrap();
+    assert!(matches!(asked, LeaseOutcome::Busy(_)));
 
     scene.clock.advance(MINUTE);
-    let lease = asked.wait().unwrap().unwrap();
+    let lease = asked.wait().unwrap().leased().unwrap();
 
     assert_eq!(lease.resumed_at(), 300);
 }
@@ -211,13 +219,13 @@ fn a_lease_expires_at_its_deadline_and_not_before() {
     scene.jobs(&["a"]);
     let held = lease(&scene.pc("a"));
     let other = scene.pc("b");
-    assert_eq!(held.deadline(), scene.now().after(MINUTE));
+    assert_eq!(held.deadline(), scene.now().saturating_add(MINUTE));
     held.abandon();
 
     scene.clock.advance(MINUTE - Duration::from_micros(1));
-    assert!(other.lease(MINUTE).unwrap().leased().is_none());
+    assert!(other.request(MINUTE).send().unwrap().leased().is_none());
     scene.clock.advance(Duration::from_micros(1));
-    assert!(other.lease(MINUTE).unwrap().leased().is_some());
+    assert!(other.request(MINUTE).send().unwrap().leased().is_some());
 }
 
 /// Promise 3.
@@ -230,15 +238,15 @@ fn a_holder_whose_lease_expired_may_go_on_while_its_job_is_not_leased_again() {
 
     scene.clock.advance(DAY);
     advance(&mut first, 10);
-    assert_eq!(first.deadline(), scene.now().after(MINUTE), "a checkpoint renews");
+    assert_eq!(first.deadline(), scene.now().saturating_add(MINUTE), "a checkpoint renews");
 
     // It goes back to the queue when somebody asks for a job, and may be taken back from there.
     scene.clock.advance(DAY);
-    let of_b = other.request(MINUTE).of_prefix("b").lease().unwrap();
+    let of_b = other.request(MINUTE).of_prefix("b").send().unwrap();
     let _second = of_b.leased().expect("a job was waiting");
     assert_eq!(scene.snapshot().unwrap().job_counts().pending, 1);
-    assert_eq!(first.renew().unwrap(), scene.now().after(MINUTE));
-    assert!(other.lease(MINUTE).unwrap().leased().is_none(), "it is held again");
+    assert_eq!(first.renew().unwrap(), scene.now().saturating_add(MINUTE));
+    assert!(other.request(MINUTE).send().unwrap().leased().is_none(), "it is held again");
     advance(&mut first, 990);
 }
 
@@ -248,7 +256,9 @@ fn a_retired_token_may_not_go_on() {
     type Retire = fn(&Scene, &mut milepost::Lease);
     let retire: [(&str, Lost, Retire); 5] = [
         ("released", Lost::Released, |_, lease| lease.release().expect("it is held")),
-        ("failed", Lost::Released, |_, lease| assert!(!lease.fail("no luck").expect("it is held"))),
+        ("failed", Lost::Released, |_, lease| {
+            assert!(!lease.fail("no luck").expect("it is held").is_failed())
+        }),
         ("stale", Lost::Released, |scene, _| {
             scene.clock.advance(DAY);
             assert_eq!(scene.release_stale(MINUTE).expect("the store is open"), 1);
@@ -270,7 +280,7 @@ fn a_retired_token_may_not_go_on() {
 
         let (job, token) = (held.job(), held.token());
         for action in [Action::Renew, Action::Release] {
-            let command = LeaseCommand { job, token, sequence, action };
+            let command = LeaseCommand::new(job, token, sequence, action);
             let error = refused(&scene, || scene.submit(command));
 
             assert!(
@@ -290,8 +300,8 @@ fn renewing_extends_the_lease_without_a_checkpoint() {
 
     for _ in 0..10 {
         scene.clock.advance(Duration::from_secs(59));
-        assert_eq!(held.renew().unwrap(), scene.now().after(MINUTE));
-        assert!(scene.pc("b").lease(MINUTE).unwrap().leased().is_none());
+        assert_eq!(held.renew().unwrap(), scene.now().saturating_add(MINUTE));
+        assert!(scene.pc("b").request(MINUTE).send().unwrap().leased().is_none());
     }
 
     let stored = scene.snapshot().unwrap().job(job).unwrap().unwrap();
@@ -311,7 +321,7 @@ fn dropping_a_lease_gives_the_job_back_with_no_attempt_counted() {
 
     let next = lease(&scene.pc("b"));
     assert_eq!((next.resumed_at(), next.attempts()), (10, 0));
-    assert_eq!(next.token().number(), token.number() + 1);
+    assert_eq!(next.token().get(), token.get() + 1);
 }
 
 /// Promise 4.
@@ -323,13 +333,13 @@ fn the_last_command_repeated_gets_its_first_result_and_adds_nothing() {
     let held = lease(&worker);
     let (job, token) = (held.job(), held.token());
     held.abandon();
-    let batch = Batch::of(&(0..10), MINUTE).finding("key", "payload");
+    let batch = Batch::new(0..10, MINUTE).with_finding("key", "payload");
     let to_ten = Action::Checkpoint(batch);
-    let rest = Action::Checkpoint(Batch::of(&(10..1_000), MINUTE));
+    let rest = Action::Checkpoint(Batch::new(10..1_000, MINUTE));
     let actions = [to_ten, Action::Renew, rest];
 
     for (action, sequence) in actions.into_iter().zip(1..) {
-        let command = LeaseCommand { job, token, sequence, action };
+        let command = LeaseCommand::new(job, token, sequence, action);
         let first = scene.submit(command.clone()).unwrap();
         let before = crate::support::dump(&scene);
         scene.clock.advance(DAY);
@@ -346,14 +356,14 @@ fn what_ends_a_lease_can_be_repeated_until_the_job_is_leased_again() {
     for (action, receipt) in [
         (Action::Release, Receipt::Released),
         (
-            Action::Fail { reason: "no luck".into() },
-            Receipt::Failed { attempts: 1, gave_up: false },
+            Action::Fail { reason: "no luck".into(), batch: None },
+            Receipt::Failed(milepost::FailOutcome::Requeued { attempts: 1 }),
         ),
     ] {
         let scene = Scene::new();
         scene.jobs(&["a"]);
         let held = lease(&scene.pc("a"));
-        let command = LeaseCommand { job: held.job(), token: held.token(), sequence: 1, action };
+        let command = LeaseCommand::new(held.job(), held.token(), 1, action);
         held.abandon();
 
         assert_eq!(scene.submit(command.clone()).unwrap(), receipt);
@@ -373,9 +383,12 @@ fn a_clock_that_jumps_may_end_a_lease_early_but_loses_nothing() {
     let mut ahead = lease(&scene.pc("ahead"));
     advance(&mut ahead, 10);
 
-    scene.clock.set(scene.now().before(YEAR));
+    scene.clock.set(scene.now().saturating_sub(YEAR));
     let other = scene.pc("back");
-    assert!(other.lease(MINUTE).unwrap().leased().is_none(), "its deadline is brought forward");
+    assert!(
+        other.request(MINUTE).send().unwrap().leased().is_none(),
+        "its deadline is brought forward"
+    );
     scene.clock.advance(MINUTE);
     let mut back = lease(&other);
 
@@ -398,8 +411,8 @@ fn a_worker_that_holds_many_jobs_resumes_one_of_the_oldest_or_the_one_it_names()
     let held: Vec<Lease> = jobs.iter().map(|_| lease(&worker)).collect();
     held.into_iter().for_each(Lease::abandon);
     let resume = || worker.request(MINUTE).resume();
-    let job_of = |request: Request| {
-        request.lease().unwrap().leased().map(|lease| {
+    let job_of = |request: LeaseRequest| {
+        request.send().unwrap().leased().map(|lease| {
             let job = lease.job();
             lease.abandon();
             job

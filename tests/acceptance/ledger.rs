@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use milepost::{
-    Batch, Day, Import, ImportOutcome, Lease, Month, PastBatch, Store, Timestamp, Totals, WorkerId,
+    Batch, BatchOutcome, Day, Import, ImportOutcome, Lease, Month, PastBatch, Store, Timestamp,
+    Totals, WorkerId,
 };
 
 #[derive(Clone, Default)]
@@ -28,25 +29,25 @@ impl Ledger {
     #[track_caller]
     pub fn checkpoint(&mut self, lease: &mut Lease, now: Timestamp, positions: u64, micros: u64) {
         let range = lease.next_batch(positions).expect("positions are left").range();
-        let batch = Batch::of(&range, Duration::from_micros(micros));
-        lease.checkpoint(batch).unwrap();
-        self.note(&past(lease.worker(), now, range.end - range.start, micros));
+        let batch = Batch::new(range.clone(), Duration::from_micros(micros));
+        let completed = lease.checkpoint(batch).unwrap().completed;
+        let mut done = past(lease.worker(), now, range.end - range.start, micros);
+        if completed {
+            done.outcome = BatchOutcome::Completed;
+        }
+        self.note(&done);
     }
 
     /// Notes a batch.
     pub fn note(&mut self, batch: &PastBatch) {
-        let rate = (batch.duration_us > 0)
-            .then(|| batch.items as f64 * 1_000_000.0 / batch.duration_us as f64);
-        let totals = Totals {
-            batches: 1,
-            errors: if batch.error.is_some() { 1 } else { 0 },
-            items: u128::from(batch.items),
-            duration_us: u128::from(batch.duration_us),
-            min_rate: rate,
-            max_rate: rate,
-            first_at: Some(batch.finished_at),
-            last_at: Some(batch.finished_at),
-        };
+        let micros = batch.duration.as_micros() as f64;
+        let rate = (micros > 0.0).then(|| batch.items as f64 * 1_000_000.0 / micros);
+        let mut totals = Totals::new(1, u128::from(batch.items))
+            .with_errors(if batch.error.is_some() { 1 } else { 0 })
+            .with_completed(if batch.outcome == BatchOutcome::Completed { 1 } else { 0 })
+            .with_duration(batch.duration)
+            .with_times(batch.finished_at, batch.finished_at);
+        (totals.min_rate, totals.max_rate) = (rate, rate);
         self.note_day(batch.worker, batch.finished_at.day(), totals);
     }
 
@@ -120,8 +121,9 @@ impl Ledger {
 pub fn add(sum: &mut Totals, more: &Totals) {
     sum.batches += more.batches;
     sum.errors += more.errors;
+    sum.completed += more.completed;
     sum.items += more.items;
-    sum.duration_us += more.duration_us;
+    *sum = sum.with_duration(sum.duration() + more.duration());
     if let Some(rate) = more.min_rate {
         sum.min_rate =
             Some(sum.min_rate.map_or(rate, |lowest| if rate < lowest { rate } else { lowest }));
@@ -141,28 +143,16 @@ pub fn add(sum: &mut Totals, more: &Totals) {
 
 /// A batch done elsewhere.
 pub fn past(worker: WorkerId, finished_at: Timestamp, items: u64, duration_us: u64) -> PastBatch {
-    PastBatch {
-        worker,
-        job: None,
-        start: 0,
-        end: items,
-        items,
-        duration_us,
-        finished_at,
-        error: None,
-    }
+    PastBatch::new(worker, 0..items, finished_at).with_duration(Duration::from_micros(duration_us))
 }
 
 /// Totals of a day, told apart by `n`: every field differs from those of other days.
 pub fn totals_of_day(day: Day, n: u64) -> Totals {
-    Totals {
-        batches: 10 + n,
-        errors: n % 7,
-        items: u128::from(1_000 + n),
-        duration_us: u128::from(3_000_000 + n),
-        min_rate: Some(1.0 / (n + 1) as f64),
-        max_rate: Some(1_000.0 + n as f64),
-        first_at: Some(day.start().after(Duration::from_secs(n % 3_600))),
-        last_at: Some(day.start().after(Duration::from_secs(80_000 + n % 3_600))),
-    }
+    let at = |secs| day.start().saturating_add(Duration::from_secs(secs));
+    Totals::new(10 + n, u128::from(1_000 + n))
+        .with_errors(n % 7)
+        .with_completed(n % 5)
+        .with_duration(Duration::from_micros(3_000_000 + n))
+        .with_rates(1.0 / (n + 1) as f64, 1_000.0 + n as f64)
+        .with_times(at(n % 3_600), at(80_000 + n % 3_600))
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost::{Batch, CapsChange, Import, ImportOutcome, NewJob, WorkerId, tables};
+use milepost::testing::tables;
+use milepost::{Batch, CapsChange, Import, ImportOutcome, NewJob, WorkerId};
 
 use crate::ledger::{Ledger, past, totals_of_day};
 use crate::storage::{Counting, Counts, Watched};
@@ -13,15 +14,15 @@ use crate::support::{Scene, lease, nth_day, nth_month, rows};
 const STEP: u64 = 256;
 
 fn history(records: u32) -> CapsChange {
-    CapsChange { history: Some(records), ..CapsChange::default() }
+    CapsChange::default().with_history(records)
 }
 
 fn daily(rows: u32) -> CapsChange {
-    CapsChange { daily: Some(rows), ..CapsChange::default() }
+    CapsChange::default().with_daily(rows)
 }
 
 fn monthly(rows: u32) -> CapsChange {
-    CapsChange { monthly: Some(rows), ..CapsChange::default() }
+    CapsChange::default().with_monthly(rows)
 }
 
 /// The counts after each commit of these.
@@ -64,7 +65,7 @@ fn scene_with_history(records: u64) -> (Scene, Arc<Watched<Counting>>, Ledger) {
     for n in 0..records {
         let batch = past(
             worker,
-            scene.now().before(Duration::from_secs((records - n) * 600)),
+            scene.now().saturating_sub(Duration::from_secs((records - n) * 600)),
             n,
             1 + n * 7,
         );
@@ -234,9 +235,11 @@ fn everything_that_is_left_to_do_shares_the_rows_of_a_step() {
     import_rows(&scene, &mut ledger, 300, false);
     let job = scene.create_job(NewJob::new("keys", 0..1)).unwrap();
     let mut lease = lease(&scene.pc("a"));
-    let batch = Batch::of(&(0..1), Duration::from_micros(7));
-    let batch = (0..900u32).fold(batch, |batch, n| batch.finding(n.to_be_bytes(), ""));
-    ledger.note(&past(lease.worker(), scene.now(), 1, 7));
+    let batch = Batch::new(0..1, Duration::from_micros(7));
+    let batch = (0..900u32).fold(batch, |batch, n| batch.with_finding(n.to_be_bytes(), ""));
+    let mut done = past(lease.worker(), scene.now(), 1, 7);
+    done.outcome = milepost::BatchOutcome::Completed;
+    ledger.note(&done);
     let commits = watch(&counting, || {
         lease.checkpoint(batch.clone()).unwrap();
     });
@@ -244,7 +247,9 @@ fn everything_that_is_left_to_do_shares_the_rows_of_a_step() {
     assert_eq!(before, 701 + 3 * (300 + 10) + 900);
 
     let counts = watch(&counting, || {
-        scene.set_caps(milepost::Caps { history: 3, daily: 2, monthly: 1 }).unwrap();
+        scene
+            .set_caps(milepost::Caps::default().with_history(3).with_daily(2).with_monthly(1))
+            .unwrap();
         scene.delete_job(job).unwrap();
     });
 
@@ -265,7 +270,9 @@ fn all_caps_can_be_lowered_at_once() {
     let (scene, _counting, mut ledger) = scene_with_history(700);
     import_rows(&scene, &mut ledger, 300, false);
 
-    scene.set_caps(milepost::Caps { history: 3, daily: 2, monthly: 1 }).unwrap();
+    scene
+        .set_caps(milepost::Caps::default().with_history(3).with_daily(2).with_monthly(1))
+        .unwrap();
     scene.settle().unwrap();
 
     let archived = scene.snapshot().unwrap().archived();
@@ -300,7 +307,8 @@ fn a_cap_lowered_by_one_opening_is_reached_by_the_next() {
     let worker = scene.pc("a").id();
     let mut import = Import::new("many", 1);
     for n in 0..800 {
-        let batch = past(worker, scene.now().before(Duration::from_secs((800 - n) * 600)), n, n);
+        let batch =
+            past(worker, scene.now().saturating_sub(Duration::from_secs((800 - n) * 600)), n, n);
         ledger.note(&batch);
         import = import.history(batch);
     }

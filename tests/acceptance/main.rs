@@ -6,9 +6,11 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod as_data;
 mod bad_input;
 mod bad_leases;
 mod calendar;
+mod cancelling;
 mod caps;
 mod closures;
 mod damaged_retention;
@@ -18,15 +20,20 @@ mod engines;
 mod exactly_once;
 mod failures;
 mod files;
+mod filters;
 mod findings;
+mod fleets;
 mod imports;
 mod jobs;
 mod keep_alive;
 mod leases;
 mod ledger;
 mod lowering;
+mod on_demand;
 mod overtaken;
 mod process;
+mod recovering;
+mod registering;
 mod scan;
 mod sharing;
 mod stale;

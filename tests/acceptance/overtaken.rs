@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milepost::{Batch, Leasing, NewJob, Scope, Sharing, Store};
+use milepost::{Batch, LeaseOutcome, NewJob, NewWorker, Scope, Sharing, Store};
 
 use crate::process::{answer, answers, child};
 use crate::support::{MINUTE, NOON, Scene, advance, at, lease};
@@ -18,20 +18,22 @@ fn a_request_stamped_before_the_lease_it_finds_does_not_take_it() {
     let mut overtook = lease(&scene.pc("overtook"));
     scene.clock.set(at(NOON));
 
-    let waited = scene.pc("waited").lease(MINUTE).unwrap();
+    let waited = scene.pc("waited").request(MINUTE).send().unwrap();
 
-    assert!(matches!(waited, Leasing::Busy(_)), "{waited:?}");
+    assert!(matches!(waited, LeaseOutcome::Busy(_)), "{waited:?}");
     advance(&mut overtook, 10);
 }
 
 /// What a child does: it says in the end how many positions it did.
 pub fn work_until_nothing_is_left(path: &str) {
     let store = Store::builder(path).sharing(Sharing::MultiWriter).open().unwrap();
-    let worker = store.worker(&format!("pc-{}", std::process::id()), "pc").unwrap();
+    let worker = store
+        .register_worker(NewWorker::new(format!("pc-{}", std::process::id())).kind("pc"))
+        .unwrap();
     let mut done = 0;
-    while let Some(mut lease) = worker.lease(MINUTE).unwrap().wait().unwrap() {
+    while let Some(mut lease) = worker.next_lease(MINUTE).unwrap() {
         while let Some(range) = lease.next_batch(5).map(|batch| batch.range()) {
-            let batch = Batch::of(&range, Duration::from_millis(1));
+            let batch = Batch::new(range.clone(), Duration::from_millis(1));
             lease.checkpoint(batch).unwrap();
             done += range.end - range.start;
         }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use milepost::{Action, Batch, Error, JobStatus, LeaseCommand, Lost, NewJob, Receipt, tables};
+use milepost::testing::tables;
+use milepost::{Action, Batch, Error, JobStatus, LeaseCommand, Lost, NewJob, Receipt};
 
 use crate::ledger::Ledger;
 use crate::support::{MINUTE, Scene, advance, lease, refused, relaxed, rows};
@@ -27,7 +28,7 @@ fn one_worker_completes_a_job_with_many_checkpoints() {
     assert_eq!((done.status, done.cursor), (JobStatus::Completed, 10_500));
     let totals = view.lifetime(&worker).unwrap().totals;
     assert_eq!((totals.batches, totals.items), (34, 10_000));
-    assert!(worker.lease(MINUTE).unwrap().wait().unwrap().is_none());
+    assert!(worker.next_lease(MINUTE).unwrap().is_none());
 }
 
 /// Promises 3 and 4.
@@ -41,8 +42,8 @@ fn several_workers_work_on_different_prefixes_at_once() {
             let worker = scene.pc(prefix);
             threads.spawn(move || {
                 let request = worker.request(MINUTE).of_prefix(prefix);
-                let mut lease = request.lease().unwrap().leased().expect("nobody else wants it");
-                assert_eq!(&*lease.prefix(), prefix.as_bytes());
+                let mut lease = request.send().unwrap().leased().expect("nobody else wants it");
+                assert_eq!(lease.prefix().as_bytes(), prefix.as_bytes());
                 while lease.next_batch(50).is_some() {
                     advance(&mut lease, 50);
                 }
@@ -72,7 +73,7 @@ fn a_second_worker_starts_from_the_crashed_ones_last_checkpoint_and_not_from_zer
     scene.reopen_with(|builder| builder);
     let second = scene.pc("second");
 
-    let too_early = second.lease(MINUTE).unwrap().leased();
+    let too_early = second.request(MINUTE).send().unwrap().leased();
     scene.clock.advance(MINUTE);
     let mut lease = lease(&second);
 
@@ -120,7 +121,7 @@ fn the_late_checkpoint_of_the_crashed_worker_is_refused_and_changes_nothing() {
     let second = lease(&scene.pc("second"));
 
     let range = 1_000_000..1_100_000;
-    let error = refused(&scene, || late.checkpoint(Batch::of(&range, Duration::ZERO)));
+    let error = refused(&scene, || late.checkpoint(Batch::new(range, Duration::ZERO)));
 
     assert!(
         matches!(error, Error::LeaseLost { job: lost, why: Lost::Superseded, .. } if lost == job),
@@ -156,9 +157,9 @@ fn the_jobs_table_stays_at_one_row_through_10_000_checkpoints() {
     for thousand in 0..10u64 {
         let answers = scene.submit_many((0..1_000).map(|n| {
             let from = thousand * 1_000 + n;
-            let batch = Batch::of(&(from..from + 1), Duration::from_micros(1));
+            let batch = Batch::new(from..from + 1, Duration::from_micros(1));
             let action = Action::Checkpoint(batch);
-            LeaseCommand { job, token, sequence: from + 1, action }
+            LeaseCommand::new(job, token, from + 1, action)
         }));
 
         assert!(
@@ -178,16 +179,16 @@ fn the_loop_of_the_readme_takes_over_the_job_of_a_crashed_worker() {
     crashed.abandon();
     let worker = scene.pc("pc-02");
 
-    let asked = worker.lease(MINUTE).unwrap();
+    let asked = worker.request(MINUTE).send().unwrap();
     scene.clock.advance(MINUTE);
-    let mut next = asked.wait().unwrap();
+    let mut next = asked.wait().unwrap().leased();
     let mut done = Vec::new();
     while let Some(mut lease) = next {
         while let Some(range) = lease.next_batch(250).map(|batch| batch.range()) {
-            lease.checkpoint(Batch::of(&range, Duration::from_millis(5))).unwrap();
+            lease.checkpoint(Batch::new(range.clone(), Duration::from_millis(5))).unwrap();
             done.push(range);
         }
-        next = worker.lease(MINUTE).unwrap().wait().unwrap();
+        next = worker.next_lease(MINUTE).unwrap();
     }
 
     assert_eq!(done, [400..650, 650..900, 900..1_000]);

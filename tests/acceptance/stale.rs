@@ -10,7 +10,7 @@ fn jobs_long_without_a_checkpoint_are_handed_back_in_one_call() {
     let scene = Scene::new();
     let jobs = scene.jobs(&["quiet", "busy", "fresh", "waiting"]);
     let worker = scene.pc("a");
-    let get = |job: JobId| worker.request(10 * DAY).of_job(job).lease().unwrap().leased().unwrap();
+    let get = |job: JobId| worker.request(10 * DAY).of_job(job).send().unwrap().leased().unwrap();
     let (mut quiet, mut busy) = (get(jobs[0]), get(jobs[1]));
     advance(&mut quiet, 10);
     scene.clock.advance(2 * DAY);
@@ -38,7 +38,7 @@ fn any_number_of_stale_jobs_is_handed_back_at_once() {
     scene.create_jobs(jobs).unwrap();
     let worker = scene.pc("a");
     for _ in 0..700 {
-        worker.lease(10 * DAY).unwrap().leased().unwrap().abandon();
+        worker.request(10 * DAY).send().unwrap().leased().unwrap().abandon();
     }
     scene.clock.advance(DAY);
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost::storage::MemoryEngine;
+use milepost::testing::MemoryEngine;
 use milepost::{CapsChange, Day, Import, Month, PastBatch, WorkerId};
 use proptest::collection::vec;
 use proptest::option;
@@ -112,11 +112,10 @@ impl Run {
                     *cap = to.unwrap_or(*cap).min(*cap);
                     to.map(|_| *cap)
                 };
-                let change = CapsChange {
-                    history: lower(history, &mut self.caps.history),
-                    daily: lower(daily, &mut self.caps.daily),
-                    monthly: lower(monthly, &mut self.caps.monthly),
-                };
+                let mut change = CapsChange::default();
+                change.history = lower(history, &mut self.caps.history);
+                change.daily = lower(daily, &mut self.caps.daily);
+                change.monthly = lower(monthly, &mut self.caps.monthly);
                 self.scene.set_caps(change).expect("the caps are in order");
                 self.check(false);
             }
@@ -124,7 +123,7 @@ impl Run {
                 for n in 0..count {
                     self.today = nth_day(self.today.number() - nth_day(0).number() + days);
                     let worker = self.workers[n % 3];
-                    let at = self.today.start().after(Duration::from_secs(n as u64));
+                    let at = self.today.start().saturating_add(Duration::from_secs(n as u64));
                     let batch = past(worker, at, n as u64, 1 + n as u64);
                     self.records.push(batch.clone());
                     self.ledger.import(&self.scene, batch);

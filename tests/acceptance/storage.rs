@@ -8,10 +8,10 @@ use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use milepost::storage::{
+use milepost::testing::tables;
+use milepost::testing::{
     Device, Engine, EngineResult, EngineSnapshot, Flush, MemoryEngine, Order, Write,
 };
-use milepost::tables;
 use parking_lot::Mutex;
 
 /// What a test does around each commit of a store.

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost::storage::{Engine, MemoryEngine, Table};
+use milepost::testing::{Engine, MemoryEngine, Table};
 use milepost::{
-    Batch, Builder, Day, Error, Lease, ManualClock, Month, NewJob, Store, Timestamp, Worker,
+    Batch, Builder, Day, Error, Lease, ManualClock, Month, NewJob, NewWorker, Store, Timestamp,
+    Worker,
 };
 use tempfile::TempDir;
 
@@ -110,7 +111,7 @@ impl Scene {
 
     /// A worker of kind `pc`.
     pub fn pc(&self, name: &str) -> Worker {
-        self.worker(name, "pc").unwrap()
+        self.register_worker(NewWorker::new(name).kind("pc")).unwrap()
     }
 
     /// Creates one job of 1,000 positions for each prefix, and leases nothing.
@@ -127,14 +128,14 @@ pub fn relaxed(builder: Builder) -> Builder {
 /// A lease of a minute; there must be a job to have.
 #[track_caller]
 pub fn lease(worker: &Worker) -> Lease {
-    worker.lease(MINUTE).unwrap().leased().expect("a job was waiting")
+    worker.request(MINUTE).send().unwrap().leased().expect("a job was waiting")
 }
 
 /// One checkpoint over the next positions, a microsecond for each.
 #[track_caller]
 pub fn advance(lease: &mut Lease, positions: u64) -> u64 {
     let range = lease.next_batch(positions).expect("positions are left").range();
-    lease.checkpoint(Batch::of(&range, Duration::from_micros(positions))).unwrap()
+    lease.checkpoint(Batch::new(range, Duration::from_micros(positions))).unwrap().cursor
 }
 
 /// Every row of a store.

@@ -6,8 +6,8 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use milepost::storage::Flush;
-use milepost::{Batch, Error, JobId, Leasing, NewJob};
+use milepost::testing::Flush;
+use milepost::{Batch, Error, FindOrCreateOutcome, JobId, LeaseOutcome, NewJob};
 use parking_lot::{Condvar, Mutex};
 
 use crate::storage::{Watch, Watched};
@@ -22,7 +22,7 @@ fn find_or_create_cannot_be_won_twice_from_many_threads() {
     let scene = Scene::in_memory();
     for round in 0..50 {
         let start = Barrier::new(8);
-        let answers: Vec<(JobId, bool)> = thread::scope(|threads| {
+        let answers: Vec<FindOrCreateOutcome> = thread::scope(|threads| {
             let call = || {
                 start.wait();
                 let job = NewJob::new(format!("site {round}"), 0..1_000);
@@ -32,8 +32,8 @@ fn find_or_create_cannot_be_won_twice_from_many_threads() {
             running.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
 
-        assert_eq!(answers.iter().filter(|(_, created)| *created).count(), 1, "{answers:?}");
-        assert!(answers.iter().all(|(job, _)| *job == answers[0].0), "{answers:?}");
+        assert_eq!(answers.iter().filter(|found| found.is_created()).count(), 1, "{answers:?}");
+        assert!(answers.iter().all(|found| found.id() == answers[0].id()), "{answers:?}");
     }
 }
 
@@ -52,14 +52,14 @@ fn no_job_has_two_holders_at_once_however_many_threads_ask() {
             let (held, done) = (&held, &done);
             threads.spawn(move || {
                 let mut turn = n;
-                while let Some(mut lease) = worker.lease(MINUTE).unwrap().wait().unwrap() {
+                while let Some(mut lease) = worker.next_lease(MINUTE).unwrap() {
                     let flag = &held[(lease.range().start / 200) as usize];
                     assert!(!flag.swap(true, Ordering::SeqCst), "two hold job {}", lease.job());
                     for _ in 0..=turn % 4 {
                         let Some(range) = lease.next_batch(7).map(|batch| batch.range()) else {
                             break;
                         };
-                        lease.checkpoint(Batch::of(&range, MINUTE)).unwrap();
+                        lease.checkpoint(Batch::new(range.clone(), MINUTE)).unwrap();
                         for position in range {
                             done[position as usize].fetch_add(1, Ordering::SeqCst);
                         }
@@ -97,7 +97,7 @@ fn one_named_job_is_leased_to_one_of_many_threads() {
                 let start = &start;
                 threads.spawn(move || {
                     start.wait();
-                    worker.request(MINUTE).of_job(job).lease().unwrap().leased()
+                    worker.request(MINUTE).of_job(job).send().unwrap().leased()
                 })
             })
             .collect();
@@ -105,7 +105,7 @@ fn one_named_job_is_leased_to_one_of_many_threads() {
     });
 
     assert_eq!(granted.len(), 1);
-    assert_eq!(granted[0].token().number(), 1);
+    assert_eq!(granted[0].token().get(), 1);
 }
 
 /// Promise 4.
@@ -146,8 +146,8 @@ fn a_waiting_worker_is_woken_when_a_job_is_released() {
     // It cannot be seen to wait yet, only to be about to: in most rounds it does.
     for round in 1..=50 {
         advance(&mut held, 10);
-        let asked = scene.pc("b").lease(MINUTE).unwrap();
-        let Leasing::Busy(busy) = asked else { panic!("it is held") };
+        let asked = scene.pc("b").request(MINUTE).send().unwrap();
+        let LeaseOutcome::Busy(busy) = asked else { panic!("it is held") };
         let (told, tells) = mpsc::channel();
         let (begins, begun) = mpsc::channel();
         held = thread::scope(|threads| {
@@ -169,11 +169,11 @@ fn a_waiting_worker_gets_none_when_the_last_job_is_completed() {
     let scene = Scene::in_memory();
     scene.jobs(&["a"]);
     let mut held = lease(&scene.pc("a"));
-    let asked = scene.pc("b").lease(MINUTE).unwrap();
+    let asked = scene.pc("b").request(MINUTE).send().unwrap();
     let (told, tells) = mpsc::channel();
 
     thread::scope(|threads| {
-        threads.spawn(move || told.send(asked.wait().unwrap().is_none()).unwrap());
+        threads.spawn(move || told.send(asked.wait().unwrap().leased().is_none()).unwrap());
         advance(&mut held, 1_000);
         assert!(tells.recv_timeout(LONG).unwrap(), "nothing is left to do");
     });
@@ -282,7 +282,7 @@ fn closing_completes_waiting_commands_and_refuses_later_ones() {
     let mut scene = Scene::on(gate.clone());
     scene.jobs(&["a"]);
     let mut held = lease(&scene.pc("a"));
-    let waits_for_a_job = scene.pc("b").request(MINUTE).of_prefix("a").lease().unwrap();
+    let waits_for_a_job = scene.pc("b").request(MINUTE).of_prefix("a").send().unwrap();
     let clone = (*scene).clone();
     gate.shut();
 

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use milepost::{
-    Action, Batch, Import, ImportOutcome, LeaseCommand, NewJob, Totals, WorkerId, tables,
-};
+use milepost::testing::tables;
+use milepost::{Action, Batch, Import, ImportOutcome, LeaseCommand, NewJob, Totals, WorkerId};
 
 use crate::ledger::{Ledger, past, totals_of_day};
 use crate::support::{
@@ -21,7 +20,7 @@ fn at_a_history_cap_of_100_the_oldest_records_leave_whoever_wrote_them() {
 
     for (worker, records) in workers.iter().zip([60, 50, 40]) {
         let request = worker.request(MINUTE).of_prefix(worker.name());
-        let mut lease = request.lease().unwrap().leased().expect("it is waiting");
+        let mut lease = request.send().unwrap().leased().expect("it is waiting");
         for n in 1..=records {
             scene.clock.advance(Duration::from_secs(1));
             ledger.checkpoint(&mut lease, scene.now(), 3, n);
@@ -31,7 +30,11 @@ fn at_a_history_cap_of_100_the_oldest_records_leave_whoever_wrote_them() {
 
     let view = scene.snapshot().unwrap();
     assert_eq!(rows(&scene, tables::HISTORY), 100);
-    let live = |n: usize| view.newest_history_of_worker(workers[n].id(), None, 200).unwrap().len();
+    let live = |n: usize| {
+        view.find_history(&milepost::HistoryFilter::default().worker(workers[n].id()), None, 200)
+            .unwrap()
+            .len()
+    };
     assert_eq!((live(0), live(1), live(2)), (10, 50, 40));
     let left = |n: usize| view.archived().lifetime(&workers[n]).unwrap().totals.batches;
     assert_eq!((left(0), left(1), left(2)), (50, 0, 0));
@@ -49,9 +52,13 @@ fn fifteen_thousand_checkpoints(scene: &Scene, ledger: &mut Ledger) -> WorkerId 
         let answers = scene.submit_many((0..1_000).map(|n| {
             let from = chunk * 1_000 + n;
             let micros = 1 + from * 7_919 % 1_000;
-            ledger.note(&past(worker, scene.now(), 1, micros));
-            let batch = Batch::of(&(from..from + 1), Duration::from_micros(micros));
-            LeaseCommand { job, token, sequence: from + 1, action: Action::Checkpoint(batch) }
+            let mut done = past(worker, scene.now(), 1, micros);
+            if from + 1 == 15_000 {
+                done.outcome = milepost::BatchOutcome::Completed;
+            }
+            ledger.note(&done);
+            let batch = Batch::new(from..from + 1, Duration::from_micros(micros));
+            LeaseCommand::new(job, token, from + 1, Action::Checkpoint(batch))
         }));
         assert!(answers.iter().all(Result::is_ok));
     }
@@ -87,7 +94,9 @@ fn after_15_000_checkpoints_lifetime_plus_live_equals_what_was_put_in() {
     let view = scene.snapshot().unwrap();
     let mut sum = view.archived().lifetime(worker).unwrap().totals;
     assert_eq!(sum.batches, 5_000);
-    for record in view.newest_history_of_worker(worker, None, 20_000).unwrap() {
+    for record in
+        view.find_history(&milepost::HistoryFilter::default().worker(worker), None, 20_000).unwrap()
+    {
         let mut live = Ledger::default();
         live.note(&record.batch);
         crate::ledger::add(&mut sum, &live.lifetime(worker));
@@ -143,7 +152,7 @@ fn of_1_200_days_of_a_and_500_of_b_remain_1_000_and_500() {
 /// The rows of the tiers that belong to a worker.
 fn rows_of(dump: Dump, worker: WorkerId) -> Dump {
     let tiers = [tables::DAILY, tables::MONTHLY, tables::LIFETIME];
-    let key = worker.number().to_be_bytes();
+    let key = worker.get().to_be_bytes();
     dump.into_iter().filter(|row| tiers.contains(&row.0) && row.1.starts_with(&key)).collect()
 }
 

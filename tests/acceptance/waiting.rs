@@ -5,8 +5,9 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use milepost::storage::{Engine, Flush, MemoryEngine};
-use milepost::{Error, JobId, Lease, Leasing, NewJob, Request, Result, tables};
+use milepost::testing::tables;
+use milepost::testing::{Engine, Flush, MemoryEngine};
+use milepost::{Error, JobId, Lease, LeaseOutcome, LeaseRequest, NewJob, Result};
 
 use crate::storage::{Counting, Watched};
 use crate::support::{DAY, MINUTE, Scene, YEAR, advance, dump};
@@ -16,8 +17,8 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// Sends a request that must wait, does something meanwhile, and returns what the request got.
 #[track_caller]
-fn result_of(request: Request, meanwhile: impl FnOnce()) -> Leasing {
-    let Leasing::Busy(busy) = request.lease().unwrap() else { panic!("it is held") };
+fn result_of(request: LeaseRequest, meanwhile: impl FnOnce()) -> LeaseOutcome {
+    let LeaseOutcome::Busy(busy) = request.send().unwrap() else { panic!("it is held") };
     let (begins, begun) = mpsc::channel();
     let (told, tells) = mpsc::channel();
     thread::scope(|threads| {
@@ -38,7 +39,7 @@ fn two_jobs(round: u64) -> (Scene, JobId, Lease) {
     let jobs = [NewJob::new("a", 0..10).max_attempts(1), NewJob::new("a", 10..20 + round)];
     let job = scene.create_jobs(jobs).unwrap()[0];
     let request = scene.pc("holder").request(DAY).of_job(job);
-    let held = request.lease().unwrap().leased().unwrap();
+    let held = request.send().unwrap().leased().unwrap();
     (scene, job, held)
 }
 
@@ -58,7 +59,7 @@ fn a_worker_that_waits_for_one_job_is_woken_when_it_has_ended() {
 
             let result = result_of(request, || end(&scene, &mut held).unwrap());
 
-            assert!(matches!(result, Leasing::Finished), "{result:?}");
+            assert!(matches!(result, LeaseOutcome::Finished), "{result:?}");
             if !matches!(held.renew(), Err(Error::LeaseLost { .. })) {
                 panic!("the job has ended");
             }
@@ -87,12 +88,12 @@ fn a_waiting_worker_is_woken_when_a_lease_expires_that_was_granted_meanwhile() {
         let scene = Scene::in_memory();
         let job = scene.jobs(&["a"])[0];
         let holder = scene.pc("holder");
-        let mut held = holder.lease(YEAR).unwrap().leased().unwrap();
+        let mut held = holder.request(YEAR).send().unwrap().leased().unwrap();
         let request = || {
             let request = scene.pc("waits").request(MINUTE);
             if of_one_job { request.of_job(job) } else { request }
         };
-        let take = || request().lease().unwrap().wait().unwrap().unwrap().abandon();
+        let take = || request().wait().unwrap().leased().unwrap().abandon();
         thread::scope(|threads| {
             let first = threads.spawn(take);
             let second = threads.spawn(take);
@@ -100,7 +101,7 @@ fn a_waiting_worker_is_woken_when_a_lease_expires_that_was_granted_meanwhile() {
             thread::sleep(Duration::from_millis(50));
 
             if resumed {
-                let lease = holder.request(MINUTE).resume().lease().unwrap();
+                let lease = holder.request(MINUTE).resume().send().unwrap();
                 lease.leased().unwrap().abandon();
             } else {
                 held.release().unwrap();
@@ -125,16 +126,16 @@ fn a_job_that_becomes_available_wakes_one_of_many() {
         scene.create_jobs(jobs).unwrap();
         let holder = scene.pc("holder");
         let mut held: Vec<Lease> =
-            (0..MANY).map(|_| holder.lease(YEAR).unwrap().leased().unwrap()).collect();
+            (0..MANY).map(|_| holder.request(YEAR).send().unwrap().leased().unwrap()).collect();
         let (took, takes) = mpsc::channel();
         thread::scope(|threads| {
             for n in 0..MANY {
                 let request = scene.pc(&format!("waits {n}")).request(YEAR);
                 let request = if of_prefix { request.of_prefix(format!("{n}")) } else { request };
-                let leasing = request.lease().unwrap();
+                let leasing = request.send().unwrap();
                 let took = took.clone();
                 threads.spawn(move || {
-                    if let Ok(Some(lease)) = leasing.wait() {
+                    if let Ok(LeaseOutcome::Leased(lease)) = leasing.wait() {
                         took.send(lease).unwrap();
                     }
                 });
@@ -165,7 +166,7 @@ fn a_damaged_job_does_not_keep_workers_from_waiting_for_the_others() {
     let scene = Scene::on(engine.clone());
     let jobs = scene.jobs(&["a", "b"]);
     let mut held =
-        scene.pc("holder").request(DAY).of_job(jobs[1]).lease().unwrap().leased().unwrap();
+        scene.pc("holder").request(DAY).of_job(jobs[1]).send().unwrap().leased().unwrap();
     let (_, key, value) =
         dump(&scene).into_iter().find(|(table, ..)| *table == tables::JOBS).unwrap();
     let put = |value: &[u8]| {
@@ -178,7 +179,7 @@ fn a_damaged_job_does_not_keep_workers_from_waiting_for_the_others() {
     let mut lease = result.leased().unwrap();
     assert_eq!(lease.job(), jobs[1]);
     advance(&mut lease, 1_000);
-    let error = scene.pc("waits").lease(MINUTE).unwrap_err();
+    let error = scene.pc("waits").request(MINUTE).send().unwrap_err();
     assert!(matches!(error, Error::Corrupted { .. }), "nothing else is left: {error:?}");
     put(&value);
 }

@@ -3,7 +3,7 @@
 use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
 
-use milepost::storage::Device;
+use milepost::testing::Device;
 use parking_lot::Mutex;
 
 #[derive(Debug, Default)]

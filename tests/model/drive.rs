@@ -5,13 +5,13 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use milepost::{
-    Builder, Caps, CapsChange, JobId, LeaseCommand, ManualClock, Receipt, Snapshot, Store,
-    Timestamp, Token, Worker,
+    Builder, Caps, CapsChange, Counters, FindingOutcome, JobId, LeaseCommand, ManualClock,
+    NewWorker, Receipt, Snapshot, Store, Timestamp, Token, Worker,
 };
 
-use crate::convert::{action, id, name, new_job, plain_job, same, tag};
+use crate::convert::{action, id, name, new_finding, new_job, plain_job, same, tag};
 use crate::imports::Sent;
-use crate::plain::{Done, NewJob, Plain};
+use crate::plain::{Done, NewJob, Plain, Tried};
 use crate::state::{SOURCES, State, observe};
 use crate::step::{Act, Held, Number, Step, Turn};
 
@@ -68,15 +68,19 @@ pub struct Lease {
     pub last: Option<(u64, Done)>,
 }
 
-const CAPS: Caps = Caps { history: 5, daily: 3, monthly: 2 };
+/// The caps that a run begins with.
+fn caps() -> Caps {
+    Caps::default().with_history(5).with_daily(3).with_monthly(2)
+}
 
 impl Run {
     fn new(place: Place) -> Run {
         let clock = ManualClock::at(Timestamp::from_secs(START));
         let builder = (place.open)().clock(clock.clone());
-        let builder = builder.history_limit(CAPS.history);
-        let store = builder.daily_limit(CAPS.daily).monthly_limit(CAPS.monthly).open().unwrap();
-        let plain = Plain::new(Timestamp::from_secs(START), CAPS);
+        let caps = caps();
+        let builder = builder.history_limit(caps.history);
+        let store = builder.daily_limit(caps.daily).monthly_limit(caps.monthly).open().unwrap();
+        let plain = Plain::new(Timestamp::from_secs(START), caps);
         Run {
             place,
             clock,
@@ -94,8 +98,9 @@ impl Run {
         match step {
             Step::Register { worker, kind } => {
                 let (name, kind) = (format!("worker-{worker}"), format!("kind-{kind}"));
-                let found = self.store.worker(&name, &kind).map_err(tag)?;
-                same(found.id().number(), self.plain.register(&name, &kind))?;
+                let found =
+                    self.store.register_worker(NewWorker::new(&name).kind(&kind)).map_err(tag)?;
+                same(found.id().get(), self.plain.register(&name, &kind))?;
                 if !self.workers.iter().any(|known| known.id() == found.id()) {
                     self.workers.push(found);
                 }
@@ -103,14 +108,14 @@ impl Run {
             }
             Step::Create(jobs) => {
                 let created = self.store.create_jobs(jobs.iter().map(new_job));
-                let created = created.map(|ids| ids.into_iter().map(JobId::number).collect());
+                let created = created.map(|ids| ids.into_iter().map(JobId::get).collect());
                 let jobs: Vec<NewJob> = jobs.iter().map(plain_job).collect();
                 let expected = self.plain.create(&jobs);
                 self.agree("create", created.map_err(tag), expected)
             }
             Step::FindOrCreate(job) => {
                 let found = self.store.find_or_create_job(new_job(job));
-                let found = found.map(|(id, created)| (id.number(), created));
+                let found = found.map(|found| (found.id().get(), found.is_created()));
                 let expected = self.plain.find_or_create(&plain_job(job));
                 self.agree("find or create", found.map_err(tag), expected)
             }
@@ -140,13 +145,33 @@ impl Run {
                 let released = self.store.release_stale(older_than).map_err(tag)?;
                 same(released, self.plain.release_stale(older_than))
             }
-            Step::Late { worker, job, key } => {
+            Step::Alone { worker, job, key, unique } => {
                 let Some(worker) = self.worker(*worker) else { return Ok(()) };
-                let (job, key) = (self.job(*job), [*key]);
-                let new = worker.late_finding(id(job), key, b"late");
-                let worker = worker.id().number();
-                let expected = self.plain.late(worker, job, &key, b"late");
-                self.agree("late finding", new.map_err(tag), expected)
+                let (job, key) = (self.job(*job), vec![*key]);
+                let finding = new_finding(key.clone(), b"alone".to_vec(), *unique);
+                let stored = worker.add_finding(id(job), finding);
+                let new = stored.map(|outcome| outcome == FindingOutcome::Stored);
+                let worker = worker.id().get();
+                let expected = self.plain.alone(worker, job, &key, *unique);
+                self.agree("finding alone", new.map_err(tag), expected)
+            }
+            Step::NextRange { worker, prefix, positions, start, length } => {
+                self.next_range(*worker, *prefix, *positions, *start..*start + *length)
+            }
+            Step::StartOver { job, by } => {
+                let job = self.job(*job);
+                let from = self.plain.jobs.get(&job).map_or(0, |row| row.job.start) + by;
+                let begun = self.store.restart_job(id(job), Some(from));
+                let expected = self.plain.start_over(job, from);
+                self.agree("start over", begun.map_err(tag), expected)
+            }
+            Step::Report { worker, session, items, errors } => {
+                let Some(worker) = self.worker(*worker) else { return Ok(()) };
+                let counters = Counters::new(format!("run {session}"));
+                let counters = counters.items((*items).into()).errors(*errors);
+                let added = worker.report(&counters).map_err(tag);
+                let expected = self.plain.report(worker.id().get(), *session, *items, *errors);
+                self.agree("report", added, expected)
             }
             Step::Import { source, number, records } => {
                 let source = SOURCES[usize::from(*source)];
@@ -162,24 +187,25 @@ impl Run {
             Step::ImportAgain { back } => self.import_again(*back),
             Step::ManyImports => self.many_imports(),
             Step::Caps { history, daily, monthly } => {
-                let change = CapsChange { history: *history, daily: *daily, monthly: *monthly };
+                let mut change = CapsChange::default();
+                (change.history, change.daily, change.monthly) = (*history, *daily, *monthly);
                 self.store.set_caps(change).map_err(tag)?;
                 if !self.place.roomy {
                     self.store.settle().map_err(tag)?;
                 }
-                let caps = self.plain.caps;
-                self.plain.set_caps(Caps {
-                    history: history.unwrap_or(caps.history),
-                    daily: daily.unwrap_or(caps.daily),
-                    monthly: monthly.unwrap_or(caps.monthly),
-                });
+                let mut caps = self.plain.caps;
+                caps.history = history.unwrap_or(caps.history);
+                caps.daily = daily.unwrap_or(caps.daily);
+                caps.monthly = monthly.unwrap_or(caps.monthly);
+                self.plain.set_caps(caps);
                 Ok(())
             }
             Step::Clock { secs } => {
                 // Time passes forward, and the clock jumps back; now and then it jumps forward, too.
                 let by = Duration::from_secs(secs.unsigned_abs());
                 let now = self.plain.now;
-                self.plain.now = if *secs < 0 { now.before(by) } else { now.after(by) };
+                self.plain.now =
+                    if *secs < 0 { now.saturating_sub(by) } else { now.saturating_add(by) };
                 if *secs > 0 && secs % 5 != 0 {
                     self.clock.advance(by);
                     self.plain.since_jump = self.plain.since_jump.map(|since| since + by);
@@ -228,7 +254,8 @@ impl Run {
         for worker in &self.plain.workers {
             let kind = worker.kind.clone();
             let name = worker.name.clone();
-            self.workers.push(self.store.worker(&name, &kind).map_err(tag)?);
+            self.workers
+                .push(self.store.register_worker(NewWorker::new(&name).kind(&kind)).map_err(tag)?);
         }
         for worker in self.plain.workers.clone() {
             self.plain.register(&worker.name, &worker.kind);
@@ -252,12 +279,8 @@ impl Run {
             if answer.is_ok() {
                 lease.sequence = sequence;
             }
-            sent.push(LeaseCommand {
-                job: id(lease.job),
-                token: Token::from_number(lease.token),
-                sequence,
-                action: action(&done),
-            });
+            let (job, token) = (id(lease.job), Token::from(lease.token));
+            sent.push(LeaseCommand::new(job, token, sequence, action(&done)));
             expected.push((name(&done), answer));
             lease.last = Some((sequence, done));
         }
@@ -301,22 +324,28 @@ impl Run {
         let sequence = (lease.sequence + 1).saturating_add_signed(off);
         let cursor = self.plain.jobs.get(&lease.job).map_or(0, |row| row.job.cursor);
         let done = match held.act {
-            Act::Checkpoint { shift, positions, items, millis, error, finding } => {
+            Act::Checkpoint { shift, positions, items, millis, error, finding, fails } => {
                 let from = cursor.saturating_add_signed(shift);
                 let left = self.plain.jobs.get(&lease.job).map_or(0, |row| row.job.end - cursor);
                 // Most checkpoints stay within the job; some positions are out of any range.
                 let positions = if positions < 1000 { positions.min(left) } else { positions };
-                Done::Checkpoint {
+                let payload = items.to_be_bytes().to_vec();
+                let tried = Tried {
                     from,
                     to: from + positions,
                     items,
                     duration_us: millis * 1000,
                     error: error.then(|| format!("error {items}")),
-                    finding: finding.map(|key| (vec![key], items.to_be_bytes().to_vec())),
+                    finding: finding.map(|(key, unique)| (vec![key], payload, unique)),
+                };
+                match fails {
+                    true => Done::Fail("tried in vain".into(), Some(tried)),
+                    false => Done::Checkpoint(tried),
                 }
             }
             Act::Renew => Done::Renew,
-            Act::Fail => Done::Fail("no luck".into()),
+            Act::Heartbeat(n) => Done::Heartbeat(format!("note {n}")),
+            Act::Fail => Done::Fail("no luck".into(), None),
             Act::Release => Done::Release,
         };
         (sequence, done)

@@ -39,7 +39,7 @@ impl Sent {
 
     fn with(self, record: &Record, day: Day) -> Sent {
         let number = u32::from(record.worker) + 1;
-        let worker = WorkerId::from_number(number);
+        let worker = WorkerId::from(number);
         let totals = totals(record, day);
         let (import, imported) = match record.tier {
             Tier::History => {
@@ -64,45 +64,36 @@ impl Sent {
 }
 
 fn finished_at(record: &Record, day: Day) -> Timestamp {
-    day.start().after(Duration::from_secs(record.items))
+    day.start().saturating_add(Duration::from_secs(record.items))
 }
 
 fn totals(record: &Record, day: Day) -> Totals {
-    Totals {
-        batches: record.batches,
-        errors: record.batches / 3,
-        items: record.items.into(),
-        duration_us: (record.millis * 1000).into(),
-        min_rate: record.timed.then_some(record.items as f64),
-        max_rate: record.timed.then_some(record.items as f64 * 2.0),
-        first_at: record.timed.then_some(day.start()),
-        last_at: record.timed.then_some(finished_at(record, day)),
+    let totals = Totals::new(record.batches, record.items.into())
+        .with_errors(record.batches / 3)
+        .with_duration(Duration::from_millis(record.millis));
+    if !record.timed {
+        return totals;
     }
+    let rate = record.items as f64;
+    totals.with_rates(rate, rate * 2.0).with_times(day.start(), finished_at(record, day))
 }
 
 fn batch(record: &Record, worker: WorkerId, day: Day) -> PastBatch {
-    PastBatch {
-        worker,
-        job: None,
-        start: 0,
-        end: record.items,
-        items: record.items,
-        duration_us: record.millis * 1000,
-        finished_at: finished_at(record, day),
-        error: None,
-    }
+    PastBatch::new(worker, 0..record.items, finished_at(record, day))
+        .with_duration(Duration::from_millis(record.millis))
 }
 
 fn plain(batch: &PastBatch) -> tiers::Record {
     tiers::Record {
         id: 0,
-        worker: batch.worker.number(),
+        worker: batch.worker.get(),
         job: None,
         start: batch.start,
         end: batch.end,
         items: batch.items,
-        duration_us: batch.duration_us,
+        duration_us: batch.duration.as_micros() as u64,
         finished_at: batch.finished_at,
+        completed: false,
         error: None,
     }
 }

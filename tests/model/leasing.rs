@@ -1,10 +1,11 @@
 //! What the model does about leases, and under them.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use milepost::{JobStatus, Receipt, Timestamp};
+use milepost::{FailOutcome, JobStatus, Receipt, Timestamp};
 
-use crate::plain::{Done, Leasing, Plain, PlainJob, Refused, Wanted};
+use crate::plain::{Done, LeaseOutcome, NewJob, Plain, PlainJob, Refused, Tried, Wanted};
 use crate::tiers::Record;
 
 /// A clock that went back by less goes unnoticed.
@@ -18,7 +19,9 @@ impl Plain {
 
     /// Held jobs whose deadlines lie further ahead than their leases are long.
     pub fn far_ahead(&self) -> Vec<u64> {
-        self.held_if(|row| row.deadline.since(self.now) > row.length + TOLERANCE)
+        self.held_if(|row| {
+            row.deadline.saturating_duration_since(self.now) > row.length + TOLERANCE
+        })
     }
 
     fn held_if(&self, holds: impl Fn(&PlainJob) -> bool) -> Vec<u64> {
@@ -41,8 +44,8 @@ impl Plain {
     pub fn bring_forward(&mut self, id: u64, shown: Option<Timestamp>) {
         let now = self.now;
         let row = self.jobs.get_mut(&id).unwrap();
-        if shown == Some(now.after(row.length)) {
-            row.deadline = now.after(row.length);
+        if shown == Some(now.saturating_add(row.length)) {
+            row.deadline = now.saturating_add(row.length);
         }
     }
 
@@ -82,13 +85,15 @@ impl Plain {
         length: Duration,
         wanted: &Wanted,
         resume: bool,
-    ) -> Refused<Leasing> {
+    ) -> Refused<LeaseOutcome> {
         loop {
             let Some(id) = self.choose(worker, wanted, resume)? else {
                 let held = self.jobs.values().filter(|row| row.job.status == JobStatus::Leased);
                 let held = held.filter(|row| self.is_wanted(row.job.id, wanted));
                 let until = held.map(|row| row.deadline).min();
-                return Ok(until.map_or(Leasing::Finished, |until| Leasing::Busy { until }));
+                return Ok(
+                    until.map_or(LeaseOutcome::Finished, |until| LeaseOutcome::Busy { until })
+                );
             };
             if self.attempt(id) {
                 return self.grant(worker, length, id);
@@ -96,11 +101,47 @@ impl Plain {
         }
     }
 
+    /// Leases a waiting job of a prefix, or else a new one over its next free positions.
+    pub fn next_range(
+        &mut self,
+        worker: u32,
+        length: Duration,
+        prefix: &[u8],
+        positions: u64,
+        within: &Range<u64>,
+    ) -> Refused<LeaseOutcome> {
+        self.worker(worker)?;
+        if within.is_empty() {
+            return Err("empty range".into());
+        }
+        let wanted = Wanted::Prefix(prefix.to_vec());
+        let found = match self.lease(worker, length, &wanted, false) {
+            Err(why) if why == "unknown prefix" => LeaseOutcome::Finished,
+            found => found?,
+        };
+        if matches!(found, LeaseOutcome::Leased { .. }) {
+            return Ok(found);
+        }
+        let Some((start, end)) = self.free(prefix, positions, within.start, within.end) else {
+            return Ok(found);
+        };
+        let (prefix, cursor) = (prefix.to_vec(), start);
+        let job = NewJob { prefix, start, end, priority: 0, max_attempts: None, cursor };
+        let id = self.insert(&job);
+        self.grant(worker, length, id)
+    }
+
     fn choose(&mut self, worker: u32, wanted: &Wanted, resume: bool) -> Refused<Option<u64>> {
         let now = self.now;
         let last_prefix = self.worker(worker)?.last_prefix.clone();
-        if let Wanted::Job(id) = wanted {
-            self.job(*id)?;
+        match wanted {
+            Wanted::Job(id) => drop(self.job(*id)?),
+            Wanted::Prefix(prefix) => {
+                if !self.jobs.values().any(|row| row.job.prefix == *prefix) {
+                    return Err("unknown prefix".into());
+                }
+            }
+            Wanted::Any => {}
         }
         let is_wanted = |row: &&PlainJob| self.is_wanted(row.job.id, wanted);
         let in_order = |row: &&PlainJob| (-row.job.priority, row.job.id);
@@ -119,7 +160,7 @@ impl Plain {
         Ok(chosen.map(|row| row.job.id))
     }
 
-    fn grant(&mut self, worker: u32, length: Duration, id: u64) -> Refused<Leasing> {
+    fn grant(&mut self, worker: u32, length: Duration, id: u64) -> Refused<LeaseOutcome> {
         let now = self.now;
         let row = self.jobs.get_mut(&id).unwrap();
         row.job.status = JobStatus::Leased;
@@ -127,12 +168,14 @@ impl Plain {
         row.job.leased_at = Some(now);
         row.holder = Some(worker);
         row.length = length;
-        row.deadline = now.after(length);
+        row.deadline = now.saturating_add(length);
         row.token_is_live = true;
         row.leased_cursor = row.job.cursor;
+        row.job.note = None;
+        row.job.completed_by = None;
         row.sequence = 0;
         row.last = None;
-        let leased = Leasing::Leased {
+        let leased = LeaseOutcome::Leased {
             job: id,
             token: row.job.token,
             cursor: row.job.cursor,
@@ -170,28 +213,35 @@ impl Plain {
         }
         let (cursor, end) = (row.job.cursor, row.job.end);
         let receipt = match done {
-            Done::Checkpoint { from, to, .. } if *from != cursor || *to <= cursor || *to > end => {
+            Done::Checkpoint(Tried { from, to, .. })
+            | Done::Fail(_, Some(Tried { from, to, .. }))
+                if *from != cursor || *to <= cursor || *to > end =>
+            {
                 return Err(format!("cursor: {cursor} of {end}"));
             }
-            Done::Checkpoint { to, items, duration_us, error, .. } => {
-                row.job.cursor = *to;
-                row.job.batches += 1;
-                row.job.items += u128::from(*items);
-                row.job.duration_us += u128::from(*duration_us);
+            Done::Checkpoint(tried) => {
+                row.job.cursor = tried.to;
+                row.count(tried);
                 row.job.checkpoint_at = Some(now);
-                if error.is_some() {
-                    row.job.last_error = error.clone();
+                if tried.error.is_some() {
+                    row.job.last_error = tried.error.clone();
                 }
                 row.job.attempts = 0;
-                if *to == end {
+                if tried.to == end {
+                    row.job.completed_by = row.holder;
                     row.end(JobStatus::Completed, now);
                     Receipt::Completed
                 } else {
                     row.renew(now);
-                    Receipt::Moved { cursor: *to, deadline: row.deadline }
+                    Receipt::Moved { cursor: tried.to, deadline: row.deadline }
                 }
             }
             Done::Renew => {
+                row.renew(now);
+                Receipt::Renewed { deadline: row.deadline }
+            }
+            Done::Heartbeat(note) => {
+                row.job.note = Some(note.clone());
                 row.renew(now);
                 Receipt::Renewed { deadline: row.deadline }
             }
@@ -199,29 +249,39 @@ impl Plain {
                 row.give_back();
                 Receipt::Released
             }
-            Done::Fail(reason) => {
+            Done::Fail(reason, tried) => {
+                if let Some(tried) = tried {
+                    row.count(tried);
+                }
                 if cursor == row.leased_cursor {
                     row.job.attempts += 1;
                 }
                 row.job.last_error = Some(reason.clone());
                 let gave_up = row.job.attempts > 0
                     && row.job.max_attempts.is_some_and(|max| row.job.attempts >= max);
-                if gave_up {
-                    row.end(JobStatus::Failed, now)
+                let attempts = row.job.attempts;
+                Receipt::Failed(if gave_up {
+                    row.end(JobStatus::Failed, now);
+                    FailOutcome::Failed { attempts }
                 } else {
-                    row.give_back()
-                }
-                Receipt::Failed { attempts: row.job.attempts, gave_up }
+                    row.give_back();
+                    FailOutcome::Requeued { attempts }
+                })
             }
         };
         row.sequence = sequence;
         row.last = Some((done.clone(), receipt));
         let worker = row.holder.unwrap();
 
-        if let Done::Checkpoint { from, to, items, duration_us, error, finding } = done {
-            if let Some((key, payload)) = finding {
-                self.find(id, key, payload, worker, false);
+        if let Done::Checkpoint(tried) | Done::Fail(_, Some(tried)) = done {
+            let Tried { from, to, items, duration_us, error, finding } = tried;
+            if let Some((key, payload, unique)) = finding {
+                self.find(id, key, payload, worker, [false, *unique]);
             }
+            let error = match done {
+                Done::Fail(reason, _) => &Some(reason.clone()),
+                _ => error,
+            };
             self.tiers.add_record(Record {
                 id: 0,
                 worker,
@@ -231,11 +291,14 @@ impl Plain {
                 items: *items,
                 duration_us: *duration_us,
                 finished_at: now,
+                completed: receipt == Receipt::Completed,
                 error: error.clone(),
             });
             self.tiers.prune(self.caps);
         }
-        if !matches!(done, Done::Renew) && !matches!(receipt, Receipt::Moved { .. }) {
+        if !matches!(done, Done::Renew | Done::Heartbeat(_))
+            && !matches!(receipt, Receipt::Moved { .. })
+        {
             let worker = self.worker(worker)?;
             worker.last_seen = worker.last_seen.max(now);
         }
@@ -244,9 +307,15 @@ impl Plain {
 }
 
 impl PlainJob {
+    fn count(&mut self, tried: &Tried) {
+        self.job.batches += 1;
+        self.job.items += u128::from(tried.items);
+        self.job.duration_us += u128::from(tried.duration_us);
+    }
+
     fn renew(&mut self, now: Timestamp) {
         self.job.status = JobStatus::Leased;
-        self.deadline = now.after(self.length);
+        self.deadline = now.saturating_add(self.length);
     }
 
     pub fn give_back(&mut self) {

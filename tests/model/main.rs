@@ -25,7 +25,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost::storage::MemoryEngine;
+use milepost::testing::MemoryEngine;
 use milepost::{Builder, Durability, Store};
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 
@@ -37,14 +37,19 @@ use step::{Step, steps};
 const STEPS: usize = 250;
 
 /// What is accepted now and refused then in each test, or the test says little.
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 16] = [
     "cancel",
     "checkpoint",
     "create",
     "delete",
     "fail",
     "find or create",
-    "late finding",
+    "finding alone",
+    "next range",
+    "start over",
+    "report",
+    "heartbeat",
+    "fail with a batch",
     "lease",
     "release",
     "renew",

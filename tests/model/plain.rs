@@ -22,6 +22,8 @@ pub struct Plain {
     pub created: u64,
     pub tiers: Tiers,
     pub findings: BTreeMap<(u64, Vec<u8>), Finding>,
+    /// What each worker last reported: session, items and errors.
+    pub reported: BTreeMap<u32, (u8, u64, u64)>,
     /// By source and number.
     pub imports: BTreeMap<String, BTreeMap<u64, Vec<Imported>>>,
 }
@@ -44,17 +46,23 @@ pub struct PlainJob {
 /// What a lease command does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Done {
-    Checkpoint {
-        from: u64,
-        to: u64,
-        items: u64,
-        duration_us: u64,
-        error: Option<String>,
-        finding: Option<(Vec<u8>, Vec<u8>)>,
-    },
+    Checkpoint(Tried),
     Renew,
-    Fail(String),
+    Heartbeat(String),
+    Fail(String, Option<Tried>),
     Release,
+}
+
+/// A batch, done or tried in vain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tried {
+    pub from: u64,
+    pub to: u64,
+    pub items: u64,
+    pub duration_us: u64,
+    pub error: Option<String>,
+    /// Key and payload, and whether the key is to be unique in the whole store.
+    pub finding: Option<(Vec<u8>, Vec<u8>, bool)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +82,7 @@ pub enum Wanted {
 
 /// The answer to a request for a lease.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Leasing {
+pub enum LeaseOutcome {
     Leased { job: u64, token: u64, cursor: u64, deadline: Timestamp, attempts: u32 },
     Busy { until: Timestamp },
     Finished,
@@ -86,6 +94,7 @@ pub struct NewJob {
     pub end: u64,
     pub priority: i32,
     pub max_attempts: Option<u32>,
+    pub cursor: u64,
 }
 
 impl NewJob {
@@ -105,6 +114,7 @@ impl Plain {
             created: 0,
             tiers: Tiers::default(),
             findings: BTreeMap::new(),
+            reported: BTreeMap::new(),
             imports: BTreeMap::new(),
         }
     }
@@ -117,6 +127,10 @@ impl Plain {
             let is_held = row.job.status == JobStatus::Leased;
             Job {
                 holder: row.holder.filter(|_| is_held),
+                completed_by: row
+                    .job
+                    .completed_by
+                    .filter(|_| row.job.status == JobStatus::Completed),
                 deadline: Some(row.deadline).filter(|_| is_held),
                 ..row.job.clone()
             }
@@ -208,16 +222,17 @@ impl Plain {
         self.jobs.values().any(|row| job.overlaps(&row.job.prefix, row.job.start, row.job.end))
     }
 
-    fn insert(&mut self, job: &NewJob) -> u64 {
+    pub fn insert(&mut self, job: &NewJob) -> u64 {
         self.created += 1;
+        let is_done = job.cursor == job.end;
         let row = PlainJob {
             job: Job {
                 id: self.created,
                 prefix: job.prefix.clone(),
                 start: job.start,
                 end: job.end,
-                cursor: job.start,
-                status: JobStatus::Pending,
+                cursor: job.cursor,
+                status: if is_done { JobStatus::Completed } else { JobStatus::Pending },
                 holder: None,
                 token: 0,
                 deadline: None,
@@ -230,14 +245,16 @@ impl Plain {
                 created_at: self.now,
                 leased_at: None,
                 checkpoint_at: None,
-                ended_at: None,
+                ended_at: is_done.then_some(self.now),
                 last_error: None,
+                note: None,
+                completed_by: None,
             },
             holder: None,
             deadline: Timestamp::EPOCH,
             length: Duration::ZERO,
             token_is_live: false,
-            leased_cursor: job.start,
+            leased_cursor: job.cursor,
             sequence: 0,
             last: None,
         };
@@ -245,8 +262,18 @@ impl Plain {
         self.created
     }
 
-    pub fn find(&mut self, job: u64, key: &[u8], payload: &[u8], worker: u32, late: bool) -> bool {
-        let is_new = !self.findings.contains_key(&(job, key.to_vec()));
+    pub fn find(
+        &mut self,
+        job: u64,
+        key: &[u8],
+        payload: &[u8],
+        worker: u32,
+        [late, unique_in_store]: [bool; 2],
+    ) -> bool {
+        let is_new = match unique_in_store {
+            true => !self.findings.keys().any(|(_, known)| known == key),
+            false => !self.findings.contains_key(&(job, key.to_vec())),
+        };
         if is_new {
             let (found_at, payload) = (self.now, payload.to_vec());
             let finding = Finding { job, key: key.to_vec(), payload, worker, found_at, late };
@@ -255,10 +282,74 @@ impl Plain {
         is_new
     }
 
-    pub fn late(&mut self, worker: u32, job: u64, key: &[u8], payload: &[u8]) -> Refused<bool> {
+    /// A finding that comes alone: late if the worker does not hold the job.
+    pub fn alone(&mut self, worker: u32, job: u64, key: &[u8], unique: bool) -> Refused<bool> {
         self.worker(worker)?;
-        self.job(job)?;
-        Ok(self.find(job, key, payload, worker, true))
+        let row = self.job(job)?;
+        let late = !(row.token_is_live && row.holder == Some(worker));
+        Ok(self.find(job, key, b"alone", worker, [late, unique]))
+    }
+
+    /// Puts a job that nobody holds at a position, back in the queue.
+    pub fn start_over(&mut self, id: u64, from: u64) -> Refused<()> {
+        let row = self.job(id)?;
+        row.must_be(&[
+            JobStatus::Pending,
+            JobStatus::Completed,
+            JobStatus::Failed,
+            JobStatus::Cancelled,
+        ])?;
+        if from < row.job.start || from >= row.job.end {
+            return Err("out of range".into());
+        }
+        row.job.status = JobStatus::Pending;
+        row.job.cursor = from;
+        row.leased_cursor = from;
+        row.token_is_live = false;
+        row.job.attempts = 0;
+        row.job.ended_at = None;
+        Ok(())
+    }
+
+    /// What a worker has counted in a session, of which what is new counts on the present day.
+    pub fn report(&mut self, worker: u32, session: u8, items: u64, errors: u64) -> Refused<Totals> {
+        self.worker(worker)?;
+        let last = self.reported.get(&worker).filter(|last| last.0 == session);
+        let (_, before, wrong) = last.copied().unwrap_or((session, 0, 0));
+        if items < before || errors < wrong {
+            return Err("went back".into());
+        }
+        let (items_added, errors_added) = (items - before, errors - wrong);
+        if errors_added > 1 {
+            return Err("errors".into());
+        }
+        if items_added + errors_added == 0 {
+            return Ok(Totals::default());
+        }
+        self.reported.insert(worker, (session, items, errors));
+        let added = Totals::new(1, items_added.into())
+            .with_errors(errors_added)
+            .with_times(self.now, self.now);
+        self.tiers.add_day(worker, self.now.day(), &added);
+        self.tiers.prune(self.caps);
+        Ok(added)
+    }
+
+    /// The first free positions of a prefix within a range, at most so many.
+    pub fn free(&self, prefix: &[u8], positions: u64, start: u64, end: u64) -> Option<(u64, u64)> {
+        let mut jobs: Vec<_> =
+            self.jobs.values().filter(|row| row.job.prefix == prefix).map(|row| &row.job).collect();
+        jobs.sort_by_key(|job| job.start);
+        let mut at = start;
+        for job in jobs {
+            if job.start > at {
+                break;
+            }
+            at = at.max(job.end);
+        }
+        let next = self.jobs.values().filter(|row| row.job.prefix == prefix && row.job.start > at);
+        let next = next.map(|row| row.job.start).min().unwrap_or(u64::MAX);
+        (at < end).then(|| (at, next.min(end).min(at.saturating_add(positions))))
     }
 
     pub fn cancel(&mut self, id: u64) -> Refused<()> {
@@ -287,7 +378,7 @@ impl Plain {
     }
 
     pub fn release_stale(&mut self, older_than: Duration) -> u64 {
-        let since = self.now.before(older_than);
+        let since = self.now.saturating_sub(older_than);
         let mut released = 0;
         for row in self.jobs.values_mut().filter(|row| row.job.status == JobStatus::Leased) {
             if row.job.leased_at.max(row.job.checkpoint_at) < Some(since) {

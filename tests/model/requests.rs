@@ -1,12 +1,13 @@
 //! Requests for leases, of the store and of the model.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use milepost::JobStatus;
 
 use crate::convert::{id, leasing, prefix, tag};
 use crate::drive::{Lease, Run};
-use crate::plain::{Leasing, Wanted};
+use crate::plain::{LeaseOutcome, Wanted};
 use crate::step;
 
 impl Run {
@@ -32,16 +33,16 @@ impl Run {
         if resume {
             request = request.resume();
         }
-        let answer = request.lease().map(leasing).map_err(tag);
+        let answer = request.send().map(leasing).map_err(tag);
         if answer.is_ok() {
             self.follow_expiry(&wanted)?;
         }
-        let expected = self.plain.lease(worker.id().number(), length, &wanted, resume);
+        let expected = self.plain.lease(worker.id().get(), length, &wanted, resume);
         match (&answer, &expected) {
-            (_, Ok(Leasing::Leased { job, token, .. })) => {
+            (_, Ok(LeaseOutcome::Leased { job, token, .. })) => {
                 self.leases.push(Lease { job: *job, token: *token, sequence: 0, last: None });
             }
-            (Ok(Leasing::Busy { until }), Ok(Leasing::Busy { until: latest })) => {
+            (Ok(LeaseOutcome::Busy { until }), Ok(LeaseOutcome::Busy { until: latest })) => {
                 // The store may say an earlier time, as long as it lies ahead.
                 if *until > *latest || *until <= self.plain.now {
                     return Err(format!(
@@ -53,6 +54,40 @@ impl Run {
             _ => {}
         }
         self.agree("lease", answer, expected)
+    }
+
+    /// A lease of the next free positions of a prefix, if no job of it waits.
+    pub fn next_range(
+        &mut self,
+        worker: u8,
+        number: u8,
+        positions: u64,
+        within: Range<u64>,
+    ) -> Result<(), String> {
+        let Some(worker) = self.worker(worker) else { return Ok(()) };
+        let prefix = prefix(number);
+        let length = Duration::from_secs(100);
+        let request = worker.request(length).of_prefix(prefix.clone());
+        let answer = request.or_next_range(positions, within.clone()).send();
+        let answer = answer.map(leasing).map_err(tag);
+        let wanted = Wanted::Prefix(prefix.clone());
+        if answer.is_ok() {
+            self.follow_expiry(&wanted)?;
+        }
+        let expected =
+            self.plain.next_range(worker.id().get(), length, &prefix, positions, &within);
+        match (&answer, &expected) {
+            (_, Ok(LeaseOutcome::Leased { job, token, .. })) => {
+                self.leases.push(Lease { job: *job, token: *token, sequence: 0, last: None });
+            }
+            (Ok(LeaseOutcome::Busy { until }), Ok(LeaseOutcome::Busy { until: latest }))
+                if until <= latest && *until > self.plain.now =>
+            {
+                return self.nothing_expired_is_left(&wanted);
+            }
+            _ => {}
+        }
+        self.agree("next range", answer, expected)
     }
 
     fn nothing_expired_is_left(&self, wanted: &Wanted) -> Result<(), String> {
@@ -73,7 +108,7 @@ impl Run {
         for job in self.plain.expired() {
             let shown = view.job(id(job)).map_err(tag)?.unwrap();
             let row = &self.plain.jobs[&job].job;
-            let is_held_on = shown.status == JobStatus::Leased && shown.token.number() == row.token;
+            let is_held_on = shown.status == JobStatus::Leased && shown.token.get() == row.token;
             if !is_held_on {
                 self.plain.expire(job);
             }

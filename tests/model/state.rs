@@ -56,6 +56,8 @@ pub struct Job {
     pub checkpoint_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
     pub last_error: Option<String>,
+    pub note: Option<String>,
+    pub completed_by: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -92,18 +94,18 @@ pub fn observe(view: &Snapshot) -> milepost::Result<State> {
         *last = view.last_import(source)?;
     }
     for worker in &workers {
-        let id = milepost::WorkerId::from_number(worker.id);
-        let scope = Scope::Worker(id);
+        let id = milepost::WorkerId::from(worker.id);
+        let scope = || Scope::Worker(id);
         state.days.extend(
-            archived.daily(scope, ..)?.iter().map(|day| ((worker.id, day.day), day.totals)),
+            archived.daily(scope(), ..)?.iter().map(|day| ((worker.id, day.day), day.totals)),
         );
-        state.months.extend(archived.monthly(scope, ..)?.iter().map(|month| {
+        state.months.extend(archived.monthly(scope(), ..)?.iter().map(|month| {
             let row = Rolling { totals: month.totals, rolled: month.rolled };
             ((worker.id, month.month), row)
         }));
-        let life = archived.lifetime(scope)?;
+        let life = archived.lifetime(scope())?;
         state.lifetimes.push(Rolling { totals: life.totals, rolled: life.rolled });
-        state.everything.push(view.lifetime(scope)?.totals);
+        state.everything.push(view.lifetime(scope())?.totals);
     }
     state.workers = workers;
     Ok(state)
@@ -111,7 +113,7 @@ pub fn observe(view: &Snapshot) -> milepost::Result<State> {
 
 fn worker(worker: milepost::WorkerInfo) -> Worker {
     Worker {
-        id: worker.id.number(),
+        id: worker.id.get(),
         name: worker.name,
         kind: worker.kind,
         first_seen: worker.first_seen,
@@ -122,26 +124,28 @@ fn worker(worker: milepost::WorkerInfo) -> Worker {
 
 fn job(job: milepost::Job) -> Job {
     Job {
-        id: job.id.number(),
+        id: job.id.get(),
         prefix: job.prefix.to_vec(),
         start: job.start,
         end: job.end,
         cursor: job.cursor,
         status: job.status,
-        holder: job.holder.map(milepost::WorkerId::number),
-        token: job.token.number(),
+        holder: job.holder.map(milepost::WorkerId::get),
+        token: job.token.get(),
         deadline: job.deadline,
         priority: job.priority,
         attempts: job.attempts,
         max_attempts: job.max_attempts,
         batches: job.batches,
         items: job.items,
-        duration_us: job.duration_us,
+        duration_us: job.duration.as_micros(),
         created_at: job.created_at,
         leased_at: job.leased_at,
         checkpoint_at: job.checkpoint_at,
         ended_at: job.ended_at,
         last_error: job.last_error,
+        note: job.note,
+        completed_by: job.completed_by.map(milepost::WorkerId::get),
     }
 }
 
@@ -149,23 +153,24 @@ fn record(record: milepost::HistoryRecord) -> Record {
     let milepost::HistoryRecord { id, batch, .. } = record;
     Record {
         id,
-        worker: batch.worker.number(),
-        job: batch.job.map(milepost::JobId::number),
+        worker: batch.worker.get(),
+        job: batch.job.map(milepost::JobId::get),
         start: batch.start,
         end: batch.end,
         items: batch.items,
-        duration_us: batch.duration_us,
+        duration_us: batch.duration.as_micros() as u64,
         finished_at: batch.finished_at,
+        completed: batch.outcome == milepost::BatchOutcome::Completed,
         error: batch.error,
     }
 }
 
 fn finding(finding: milepost::Finding) -> Finding {
     Finding {
-        job: finding.job.number(),
+        job: finding.job.get(),
         key: finding.key,
         payload: finding.payload,
-        worker: finding.worker.number(),
+        worker: finding.worker.get(),
         found_at: finding.found_at,
         late: finding.late,
     }

@@ -28,10 +28,30 @@ pub enum Step {
     ReleaseStale {
         secs: u64,
     },
-    Late {
+    Alone {
         worker: u8,
         job: u8,
         key: u8,
+        unique: bool,
+    },
+    /// A lease of the next free positions of a prefix.
+    NextRange {
+        worker: u8,
+        prefix: u8,
+        positions: u64,
+        start: u64,
+        length: u64,
+    },
+    StartOver {
+        job: u8,
+        /// How far behind the start of its range.
+        by: u64,
+    },
+    Report {
+        worker: u8,
+        session: u8,
+        items: u64,
+        errors: u64,
     },
     Import {
         source: u8,
@@ -70,6 +90,8 @@ pub struct NewJob {
     pub length: u64,
     pub priority: i32,
     pub max_attempts: Option<u32>,
+    /// How many positions are done elsewhere.
+    pub done: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -106,9 +128,12 @@ pub enum Act {
         items: u64,
         millis: u64,
         error: bool,
-        finding: Option<u8>,
+        finding: Option<(u8, bool)>,
+        /// Whether it was tried in vain.
+        fails: bool,
     },
     Renew,
+    Heartbeat(u8),
     Fail,
     Release,
 }
@@ -159,8 +184,16 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<u8>().prop_map(Step::Retry),
         4 => any::<u8>().prop_map(Step::Delete),
         1 => (0..1000u64).prop_map(|secs| Step::ReleaseStale { secs }),
-        2 => (0..5u8, any::<u8>(), 0..4u8)
-            .prop_map(|(worker, job, key)| Step::Late { worker, job, key }),
+        2 => (0..5u8, any::<u8>(), 0..4u8, any::<bool>())
+            .prop_map(|(worker, job, key, unique)| Step::Alone { worker, job, key, unique }),
+        5 => (0..5u8, 0..4u8, 1..60u64, 0..1_100u64, 0..300u64).prop_map(
+            |(worker, prefix, positions, start, length)| Step::NextRange {
+                worker, prefix, positions, start, length,
+            },
+        ),
+        2 => (any::<u8>(), 0..110u64).prop_map(|(job, by)| Step::StartOver { job, by }),
+        3 => (0..5u8, 0..2u8, 0..50u64, 0..3u64)
+            .prop_map(|(worker, session, items, errors)| Step::Report { worker, session, items, errors }),
         6 => (0..3u8, number(), vec(record(), 0..4))
             .prop_map(|(source, number, records)| Step::Import { source, number, records }),
         3 => any::<u16>().prop_map(|back| Step::ImportAgain { back }),
@@ -188,13 +221,15 @@ fn clock() -> impl Strategy<Value = i64> {
 fn new_job() -> impl Strategy<Value = NewJob> {
     let length = prop_oneof![9 => 1..100u64, 1 => Just(0)];
     let priority = prop_oneof![3 => Just(0), 1 => -2..3];
-    (0..3u8, 0..1_000u64, length, priority, option::of(1..4u32)).prop_map(
-        |(prefix, start, length, priority, max_attempts)| NewJob {
+    let done = prop_oneof![6 => Just(None), 1 => (0..100u64).prop_map(Some)];
+    (0..3u8, 0..1_000u64, length, priority, option::of(1..4u32), done).prop_map(
+        |(prefix, start, length, priority, max_attempts, done)| NewJob {
             prefix,
             start,
             length,
             priority,
             max_attempts,
+            done,
         },
     )
 }
@@ -221,18 +256,22 @@ fn act() -> impl Strategy<Value = Act> {
     let shift = prop_oneof![30 => Just(0), 1 => -3..4i64];
     let positions = prop_oneof![20 => 1..20u64, 1 => Just(0), 1 => Just(1000)];
     let millis = prop_oneof![8 => 1..5_000u64, 1 => Just(0)];
-    let checkpoint = (shift, positions, 0..1000u64, millis, any::<bool>(), option::of(0..4u8))
-        .prop_map(|(shift, positions, items, millis, error, finding)| Act::Checkpoint {
+    let finding = option::of((0..4u8, any::<bool>()));
+    let fails = prop_oneof![9 => Just(false), 1 => Just(true)];
+    let checkpoint = (shift, positions, 0..1000u64, millis, any::<bool>(), finding, fails)
+        .prop_map(|(shift, positions, items, millis, error, finding, fails)| Act::Checkpoint {
             shift,
             positions,
             items,
             millis,
             error,
             finding,
+            fails,
         });
     prop_oneof![
         20 => checkpoint,
         2 => Just(Act::Renew),
+        2 => any::<u8>().prop_map(Act::Heartbeat),
         2 => Just(Act::Fail),
         2 => Just(Act::Release),
     ]

@@ -1,6 +1,7 @@
 //! The four tiers of the model: one record is moved at a time, and everything is looked at.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use milepost::{Caps, Day, Month, Timestamp, Totals};
 
@@ -15,6 +16,7 @@ pub struct Record {
     pub items: u64,
     pub duration_us: u64,
     pub finished_at: Timestamp,
+    pub completed: bool,
     pub error: Option<String>,
 }
 
@@ -22,16 +24,13 @@ impl Record {
     pub fn totals(&self) -> Totals {
         let rate =
             (self.duration_us > 0).then(|| self.items as f64 * 1e6 / self.duration_us as f64);
-        Totals {
-            batches: 1,
-            errors: u64::from(self.error.is_some()),
-            items: u128::from(self.items),
-            duration_us: u128::from(self.duration_us),
-            min_rate: rate,
-            max_rate: rate,
-            first_at: Some(self.finished_at),
-            last_at: Some(self.finished_at),
-        }
+        let mut totals = Totals::new(1, u128::from(self.items))
+            .with_errors(u64::from(self.error.is_some()))
+            .with_completed(u64::from(self.completed))
+            .with_duration(Duration::from_micros(self.duration_us))
+            .with_times(self.finished_at, self.finished_at);
+        (totals.min_rate, totals.max_rate) = (rate, rate);
+        totals
     }
 }
 
@@ -109,8 +108,9 @@ fn oldest<P: Copy + Ord, R>(rows: &BTreeMap<(u32, P), R>, worker: u32, cap: u32)
 pub fn add(sum: &mut Totals, more: &Totals) {
     sum.batches += more.batches;
     sum.errors += more.errors;
+    sum.completed += more.completed;
     sum.items += more.items;
-    sum.duration_us += more.duration_us;
+    *sum = sum.with_duration(sum.duration() + more.duration());
     if let Some(rate) = more.min_rate {
         sum.min_rate = Some(sum.min_rate.map_or(rate, |least| least.min(rate)));
     }

@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
 
 use fastrand::Rng;
-use milepost::storage::Device;
+use milepost::testing::Device;
 use parking_lot::Mutex;
 
 /// What a disk writes at once: a write may be cut between two of these.

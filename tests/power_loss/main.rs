@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use milepost::storage::MemoryEngine;
+use milepost::testing::MemoryEngine;
 use milepost::{Builder, Durability, ManualClock, Store};
 
 use disk::{Crash, Disk, Loss};

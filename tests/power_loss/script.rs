@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use milepost::{
-    Action, Batch, Caps, Import, Lease, LeaseCommand, ManualClock, NewJob, PastBatch, Store, Worker,
+    Action, Batch, Import, Lease, LeaseCommand, ManualClock, NewJob, NewWorker, PastBatch, Store,
+    Worker,
 };
 
 const YEARS: Duration = Duration::from_secs(3 * 365 * 86_400);
@@ -47,8 +48,9 @@ pub struct Script {
 impl Script {
     /// Gets a store ready: what is done here is not looked at.
     pub fn new(store: Store, clock: ManualClock, seed: u64) -> Script {
-        let workers =
-            (0..WORKERS).map(|n| store.worker(&format!("pc-{n}"), "pc").unwrap()).collect();
+        let workers = (0..WORKERS)
+            .map(|n| store.register_worker(NewWorker::new(format!("pc-{n}")).kind("pc")).unwrap())
+            .collect();
         let held = (0..WORKERS).map(|_| None).collect();
         let rng = Rng::with_seed(seed);
         Script { store, clock, rng, workers, held, created: 0, imports: 0 }
@@ -66,7 +68,14 @@ impl Script {
             1 => {
                 let mut cap = || self.rng.u32(1..=4);
                 let (history, daily, monthly) = (3 * cap(), cap(), cap());
-                self.store.set_caps(Caps { history, daily, monthly }).unwrap();
+                self.store
+                    .set_caps(
+                        milepost::Caps::default()
+                            .with_history(history)
+                            .with_daily(daily)
+                            .with_monthly(monthly),
+                    )
+                    .unwrap();
                 true
             }
             2 => {
@@ -88,23 +97,16 @@ impl Script {
         let now = self.store.now();
         let worker = self.workers[self.rng.usize(..WORKERS)].id();
         let import = (0..3).fold(Import::new("script", self.imports), |import, n| {
-            import.history(PastBatch {
-                worker,
-                job: None,
-                start: 0,
-                end: n,
-                items: n,
-                duration_us: 1_000 * n,
-                finished_at: now.before(Duration::from_secs(40 * 86_400 * n)),
-                error: None,
-            })
+            let finished_at = now.saturating_sub(Duration::from_secs(40 * 86_400 * n));
+            let batch = PastBatch::new(worker, 0..n, finished_at);
+            import.history(batch.with_duration(Duration::from_millis(n)))
         });
         self.store.import(import).unwrap();
     }
 
     fn work(&mut self, who: usize) -> bool {
         let Some(held) = &mut self.held[who] else {
-            match self.workers[who].lease(YEARS).unwrap().leased() {
+            match self.workers[who].request(YEARS).send().unwrap().leased() {
                 Some(lease) => self.held[who] = Some(Held::new(lease)),
                 None => self.create(),
             }
@@ -113,18 +115,18 @@ impl Script {
         let left = held.range_end - held.cursor;
         let (action, ends) = match self.rng.u64(..30) {
             0 => (Action::Release, true),
-            1 => (Action::Fail { reason: "no luck".into() }, true),
+            1 => (Action::Fail { reason: "no luck".into(), batch: None }, true),
             2 => (Action::Renew, false),
             _ => {
                 let (from, to) = (held.cursor, held.cursor + self.rng.u64(1..=left.min(30)));
                 held.cursor = to;
                 let took = Duration::from_millis(self.rng.u64(..5_000));
-                let mut batch = Batch::of(&(from..to), took);
+                let mut batch = Batch::new(from..to, took);
                 if self.rng.u64(..4) == 0 {
-                    batch = batch.finding(from.to_be_bytes(), [7; 300]);
+                    batch = batch.with_finding(from.to_be_bytes(), [7; 300]);
                 }
                 if self.rng.u64(..6) == 0 {
-                    batch = batch.error("it timed out");
+                    batch = batch.with_error("it timed out");
                 }
                 // The last one completes the job, which is synced.
                 (Action::Checkpoint(batch), to == held.range_end)
@@ -132,7 +134,7 @@ impl Script {
         };
         held.sequence += 1;
         let (job, token, sequence) = (held.job, held.token, held.sequence);
-        self.store.submit(LeaseCommand { job, token, sequence, action }).unwrap();
+        self.store.submit(LeaseCommand::new(job, token, sequence, action)).unwrap();
         if ends {
             self.held[who] = None;
         }

@@ -91,22 +91,34 @@ pub(super) const HISTORY: &[Question] = &[
     ("leaderboard of 10", Keyed, leaderboard),
     ("newest 50 batches", Keyed, newest),
     ("newest 20 batches of one worker", Keyed, |view, subject| {
-        filled(view.newest_history_of_worker(subject.worker.id(), None, 20)?.len(), 20)
+        filled(
+            view.find_history(
+                &milepost::HistoryFilter::default().worker(subject.worker.id()),
+                None,
+                20,
+            )?
+            .len(),
+            20,
+        )
     }),
     ("newest 20 batches of a job that has none", Keyed, |view, subject| {
         ensure!(
-            view.newest_history_of_job(subject.job, None, 20)?.is_empty(),
+            view.find_history(&milepost::HistoryFilter::default().job(subject.job), None, 20)?
+                .is_empty(),
             "the job has a batch"
         );
         Ok(())
     }),
     ("newest 20 errors, of which there are none", Keyed, |view, _| {
-        ensure!(view.newest_errors(None, 20)?.is_empty(), "a batch has an error");
+        ensure!(
+            view.find_history(&milepost::HistoryFilter::default().errors(), None, 20)?.is_empty(),
+            "a batch has an error"
+        );
         Ok(())
     }),
     ("workers active in the last hour", Whole, active),
     ("rate of the last hour", Whole, |view, _| {
-        let since = view.taken_at().before(Duration::from_secs(3_600));
+        let since = view.taken_at().saturating_sub(Duration::from_secs(3_600));
         filled(view.finished_since(since)?.workers as usize, 1)
     }),
     ("progress of the prefix of all batches", Whole, progress_of_largest),
@@ -144,8 +156,12 @@ fn newest(view: &Snapshot, _: &Subject) -> Result<()> {
 
 fn active(view: &Snapshot, _: &Subject) -> Result<()> {
     filled(
-        view.active_since(view.taken_at().before(Duration::from_secs(3_600)), None, usize::MAX)?
-            .len(),
+        view.active_since(
+            view.taken_at().saturating_sub(Duration::from_secs(3_600)),
+            None,
+            usize::MAX,
+        )?
+        .len(),
         1,
     )
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use milepost::{
-    Batch, CapsChange, Durability, Import, Leasing, ManualClock, NewJob, PastBatch, Snapshot,
-    Store, Timestamp, Totals,
+    Batch, CapsChange, Durability, Import, LeaseOutcome, ManualClock, NewJob, NewWorker, PastBatch,
+    Snapshot, Store, Timestamp, Totals,
 };
 
 pub(super) use milepost::{JobId, Lease, Worker};
@@ -41,7 +41,7 @@ impl Measured {
     pub(super) fn new(folder: &Path, history: u32) -> Result<Measured> {
         let clock = ManualClock::at(Timestamp::from_secs(START_SECS));
         let measured = Measured::open(milepost_file(folder), clock)?;
-        measured.store.set_caps(CapsChange { history: Some(history), ..CapsChange::default() })?;
+        measured.store.set_caps(CapsChange::default().with_history(history))?;
         Ok(measured)
     }
 
@@ -93,7 +93,7 @@ impl Measured {
     }
 
     pub(super) fn register(&self, number: u64) -> Result<Worker> {
-        Ok(self.store.worker(&worker_name(number), kind(number))?)
+        Ok(self.store.register_worker(NewWorker::new(worker_name(number)).kind(kind(number)))?)
     }
 
     /// Creates jobs of a prefix, the first from a position that is `first` jobs from 0.
@@ -109,7 +109,7 @@ impl Measured {
 
     /// Creates a job with the prefix and range of one that was deleted.
     pub(super) fn create_again(&self, lease: &Lease) -> Result<JobId> {
-        Ok(self.store.create_job(NewJob::new(lease.prefix().as_ref(), lease.range()))?)
+        Ok(self.store.create_job(NewJob::new(lease.prefix(), lease.range()))?)
     }
 
     pub(super) fn cancel(&self, job: JobId) -> Result<()> {
@@ -133,13 +133,13 @@ impl Measured {
 
     /// Lowers the cap on history, and settles.
     pub(super) fn lower_history(&self, records: u32) -> Result<()> {
-        self.store.set_caps(CapsChange { history: Some(records), ..CapsChange::default() })?;
+        self.store.set_caps(CapsChange::default().with_history(records))?;
         Ok(self.store.settle()?)
     }
 
     /// Lowers the cap on each worker's days, and settles.
     pub(super) fn lower_daily(&self, rows: u32) -> Result<()> {
-        self.store.set_caps(CapsChange { daily: Some(rows), ..CapsChange::default() })?;
+        self.store.set_caps(CapsChange::default().with_daily(rows))?;
         Ok(self.store.settle()?)
     }
 
@@ -149,7 +149,7 @@ impl Measured {
             let mut import = Import::new(format!("days {n}"), 1);
             for worker in some {
                 for back in 1..=days {
-                    let at = self.store.now().before(Duration::from_secs(86_400 * back));
+                    let at = self.store.now().saturating_sub(Duration::from_secs(86_400 * back));
                     import = import.daily(worker.id(), at.day(), totals(at));
                 }
             }
@@ -170,16 +170,9 @@ impl Measured {
             let mut import = Import::new(format!("history {n}"), 1);
             for at in some {
                 let worker = workers[*at as usize % workers.len()].id();
-                import = import.history(PastBatch {
-                    worker,
-                    job: Some(job),
-                    start: at * BATCH,
-                    end: (at + 1) * BATCH,
-                    items: BATCH,
-                    duration_us: 1_000,
-                    finished_at: self.store.now(),
-                    error: None,
-                });
+                let range = at * BATCH..(at + 1) * BATCH;
+                let batch = PastBatch::new(worker, range, self.store.now());
+                import = import.history(batch.with_job(job).with_duration(STEP));
                 self.clock.advance(STEP);
             }
             self.store.import(import)?;
@@ -196,7 +189,7 @@ impl Measured {
     pub(super) fn find(&self, lease: &mut Lease, first: u64, count: u64) -> Result<()> {
         let findings = |batch: Batch| {
             (first..first + count)
-                .fold(batch, |batch, key| batch.finding(key.to_be_bytes(), b"a hit"))
+                .fold(batch, |batch, key| batch.with_finding(key.to_be_bytes(), b"a hit"))
         };
         self.checkpoint_with(lease, findings)
     }
@@ -204,38 +197,38 @@ impl Measured {
     fn checkpoint_with(&self, lease: &mut Lease, fill: impl FnOnce(Batch) -> Batch) -> Result<()> {
         self.clock.advance(STEP);
         let batch = lease.next_batch(BATCH).context("the job has no positions left")?;
-        lease.checkpoint(fill(batch.took(Duration::from_millis(1))))?;
+        lease.checkpoint(fill(batch.with_duration(Duration::from_millis(1))))?;
         Ok(())
     }
 
     /// Completes a job with one checkpoint of all that is left.
     pub(super) fn complete(&self, lease: &mut Lease) -> Result<()> {
         let left = lease.next_batch(u64::MAX).context("the job has no positions left")?;
-        lease.checkpoint(left.took(Duration::from_millis(1)))?;
+        lease.checkpoint(left.with_duration(Duration::from_millis(1)))?;
         Ok(())
     }
 }
 
 /// Requests any job, and gets one.
 pub(super) fn lease(worker: &Worker) -> Result<Lease> {
-    worker.lease(LEASE)?.leased().context("no job is waiting")
+    worker.request(LEASE).send()?.leased().context("no job is waiting")
 }
 
 /// Requests a job of a prefix, and gets one.
 pub(super) fn lease_of_prefix(worker: &Worker, prefix: &str) -> Result<Lease> {
     let request = worker.request(LEASE).of_prefix(prefix);
-    request.lease()?.leased().context("no job of the prefix is waiting")
+    request.send()?.leased().context("no job of the prefix is waiting")
 }
 
 /// Requests any job, and gets none because all are held.
 pub(super) fn find_none(worker: &Worker) -> Result<()> {
-    ensure!(matches!(worker.lease(LEASE)?, Leasing::Busy(_)), "a job was waiting");
+    ensure!(matches!(worker.request(LEASE).send()?, LeaseOutcome::Busy(_)), "a job was waiting");
     Ok(())
 }
 
 /// Waits for a job; `None` once the store is closed or nothing is left to do.
 pub(super) fn wait(worker: &Worker) -> Result<Option<Lease>> {
-    match worker.lease(LEASE).and_then(Leasing::wait) {
+    match worker.next_lease(LEASE) {
         Err(milepost::Error::Closed) => Ok(None),
         other => Ok(other?),
     }
@@ -257,7 +250,7 @@ pub(super) fn abandon(leases: impl IntoIterator<Item = Lease>) {
 
 /// Stores a finding for a job that the worker does not hold.
 pub(super) fn find_late(worker: &Worker, job: JobId, key: u64) -> Result<()> {
-    worker.late_finding(job, key.to_be_bytes(), b"late")?;
+    worker.add_finding(job, milepost::NewFinding::new(key.to_be_bytes(), b"late"))?;
     Ok(())
 }
 
@@ -271,15 +264,6 @@ fn kind(number: u64) -> &'static str {
 
 /// The totals of one batch at a time.
 fn totals(at: Timestamp) -> Totals {
-    let rate = Some(BATCH as f64 * 1e3);
-    Totals {
-        batches: 1,
-        errors: 0,
-        items: BATCH.into(),
-        duration_us: 1_000,
-        min_rate: rate,
-        max_rate: rate,
-        first_at: Some(at),
-        last_at: Some(at),
-    }
+    let rate = BATCH as f64 * 1e3;
+    Totals::new(1, BATCH.into()).with_duration(STEP).with_rates(rate, rate).with_times(at, at)
 }

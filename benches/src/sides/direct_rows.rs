@@ -1,5 +1,7 @@
 //! The rows of the tables, as milepost keeps them.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use bincode::de::Decoder;
 use bincode::de::read::Reader;
@@ -82,6 +84,7 @@ pub(super) struct JobRow {
     pub(super) checkpoint_at: Option<i64>,
     pub(super) ended_at: Option<i64>,
     pub(super) last_error: Option<String>,
+    pub(super) note: Option<String>,
 }
 
 #[derive(PartialEq, Encode, Decode)]
@@ -122,6 +125,7 @@ impl HistoryRow {
             self.error.is_some(),
             self.finished_at,
         )
+        .map(|totals| totals.with_completed(self.completed.into()))
     }
 }
 
@@ -202,9 +206,10 @@ pub(super) struct Sums(pub(super) Totals);
 
 impl Encode for Sums {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        let Totals { batches, errors, items, duration_us, min_rate, max_rate, first_at, last_at } =
-            self.0;
-        let numbers = [batches.into(), errors.into(), items, duration_us];
+        let Totals { batches, errors, completed, items, .. } = self.0;
+        let Totals { min_rate, max_rate, first_at, last_at, .. } = self.0;
+        let duration_us = self.0.duration().as_micros();
+        let numbers = [batches.into(), errors.into(), completed.into(), items, duration_us];
         numbers.into_iter().try_for_each(|number| Leb128(number).encode(encoder))?;
         min_rate.zip(max_rate).encode(encoder)?;
         let times = first_at.zip(last_at).map(|(first, last)| {
@@ -219,20 +224,20 @@ bincode::impl_borrow_decode!(Sums);
 
 impl<C> Decode<C> for Sums {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let [batches, errors, items, duration_us]: [Leb128; 4] = Decode::decode(decoder)?;
+        let [batches, errors, completed, items, duration_us]: [Leb128; 5] =
+            Decode::decode(decoder)?;
         let rates: Option<(f64, f64)> = Decode::decode(decoder)?;
         let times: Option<(Leb128, Leb128)> = Decode::decode(decoder)?;
         let at = |micros| Timestamp::from_micros(micros).unwrap_or(Timestamp::EPOCH);
-        Ok(Sums(Totals {
-            batches: batches.0 as u64,
-            errors: errors.0 as u64,
-            items: items.0,
-            duration_us: duration_us.0,
-            min_rate: rates.map(|(min, _)| min),
-            max_rate: rates.map(|(_, max)| max),
-            first_at: times.as_ref().map(|(first, _)| at(unzigzag(first))),
-            last_at: times.map(|(first, span)| at(unzigzag(&first) + span.0 as i64)),
-        }))
+        let mut totals = Totals::new(batches.0 as u64, items.0)
+            .with_errors(errors.0 as u64)
+            .with_completed(completed.0 as u64)
+            .with_duration(Duration::from_micros(duration_us.0 as u64));
+        totals.min_rate = rates.map(|(min, _)| min);
+        totals.max_rate = rates.map(|(_, max)| max);
+        totals.first_at = times.as_ref().map(|(first, _)| at(unzigzag(first)));
+        totals.last_at = times.map(|(first, span)| at(unzigzag(&first) + span.0 as i64));
+        Ok(Sums(totals))
     }
 }
 

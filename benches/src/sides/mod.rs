@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use milepost::storage::Device;
+use milepost::testing::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Scale, Track};

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use milepost::storage::Device;
+use milepost::testing::Device;
 use milepost::{
     Action, Batch, Builder, Durability, Import, Lease, LeaseCommand, ManualClock, NewJob,
-    PastBatch, Sharing, Snapshot, Store, Token,
+    NewWorker, PastBatch, Sharing, Snapshot, Store, Token,
 };
 
 use super::ours_ask::ask;
@@ -50,7 +50,9 @@ pub(super) fn fill(folder: &Path, scale: &Scale) -> Result<()> {
     let clock = ManualClock::at(plan::start());
     let store = builder(Store::builder(milepost_file(folder)), Mode::Relaxed, &clock).open()?;
     for worker in 0..scale.workers {
-        store.worker(&Scale::worker_name(worker), Scale::kind(worker))?;
+        store.register_worker(
+            NewWorker::new(Scale::worker_name(worker)).kind(Scale::kind(worker)),
+        )?;
     }
     store
         .create_jobs(scale.tracks().iter().map(|track| NewJob::new(plan::PREFIX, track.range())))?;
@@ -78,15 +80,13 @@ pub(super) fn fill(folder: &Path, scale: &Scale) -> Result<()> {
 }
 
 fn past_batch(step: &Step) -> PastBatch {
-    PastBatch {
-        worker: worker_id(step.worker),
-        job: Some(job_id(step.job)),
-        start: step.from,
-        end: step.to,
-        items: step.items,
-        duration_us: step.duration_us,
-        finished_at: step.finished_at(),
-        error: step.error.map(str::to_string),
+    let batch = PastBatch::new(worker_id(step.worker), step.from..step.to, step.finished_at())
+        .with_job(job_id(step.job))
+        .with_items(step.items)
+        .with_duration(Duration::from_micros(step.duration_us));
+    match step.error {
+        Some(error) => batch.with_error(error),
+        None => batch,
     }
 }
 
@@ -131,8 +131,8 @@ impl Opened {
     /// Lets go of the leases, and says under which tokens they were held; 0 where none was.
     pub(super) fn into_tokens(self) -> Vec<u64> {
         let token = |held: &Option<Held>| match held.as_ref()? {
-            Held::Lease(lease) => Some(lease.lock().ok()?.token().number()),
-            Held::Token { token, .. } => Some(token.number()),
+            Held::Lease(lease) => Some(lease.lock().ok()?.token().get()),
+            Held::Token { token, .. } => Some(token.get()),
         };
         self.held.iter().map(|held| token(held).unwrap_or(0)).collect()
     }
@@ -185,10 +185,12 @@ fn lease_all(store: &Store, scale: &Scale, tracks: &[Track]) -> Result<Vec<Optio
 }
 
 fn lease_one(store: &Store, scale: &Scale, track: &Track) -> Result<(usize, Held)> {
-    let worker = store.worker(&Scale::worker_name(track.worker), Scale::kind(track.worker))?;
+    let worker = store.register_worker(
+        NewWorker::new(Scale::worker_name(track.worker)).kind(Scale::kind(track.worker)),
+    )?;
     let request =
         worker.request(Duration::from_secs(LEASE_SECS)).of_job(job_id(track.job)).resume();
-    let lease = request.lease()?.leased().context("a job cannot be leased")?;
+    let lease = request.send()?.leased().context("a job cannot be leased")?;
     if track.job < scale.jobs {
         return Ok((track.job, Held::Lease(Box::new(Mutex::new(lease)))));
     }
@@ -198,10 +200,10 @@ fn lease_one(store: &Store, scale: &Scale, track: &Track) -> Result<(usize, Held
 }
 
 pub(super) fn batch(step: &Step) -> Batch {
-    let batch =
-        Batch::of(&(step.from..step.to), Duration::from_micros(step.duration_us)).items(step.items);
+    let batch = Batch::new(step.from..step.to, Duration::from_micros(step.duration_us))
+        .with_items(step.items);
     match step.error {
-        Some(error) => batch.error(error),
+        Some(error) => batch.with_error(error),
         None => batch,
     }
 }
@@ -278,12 +280,12 @@ impl Caller for Handle<'_> {
             let Held::Token { token, sequence_before } = *self.0.held(step)? else {
                 return Err(anyhow!("job {} is for checkpoints one at a time", step.job));
             };
-            commands.push(LeaseCommand {
-                job: job_id(step.job),
+            commands.push(LeaseCommand::new(
+                job_id(step.job),
                 token,
-                sequence: step.sequence - sequence_before,
-                action: Action::Checkpoint(batch(step)),
-            });
+                step.sequence - sequence_before,
+                Action::Checkpoint(batch(step)),
+            ));
             self.0.clock.set(step.finished_at());
         }
         for answer in self.0.store.submit_many(commands) {

@@ -52,11 +52,11 @@ pub(super) fn index_of(number: i64) -> usize {
 }
 
 pub(super) fn worker_id(worker: usize) -> WorkerId {
-    WorkerId::from_number(number_of(worker) as u32)
+    WorkerId::from(number_of(worker) as u32)
 }
 
 pub(super) fn job_id(job: usize) -> JobId {
-    JobId::from_number(number_of(job) as u64)
+    JobId::from(number_of(job) as u64)
 }
 
 /// What one batch adds to the tiers.
@@ -66,16 +66,11 @@ pub(super) fn batch_totals(
     failed: bool,
     finished_at: i64,
 ) -> Result<Totals> {
-    let rate = Some(items as f64 * 1e6 / duration_us as f64);
-    let at = Some(Timestamp::from_micros(finished_at)?);
-    Ok(Totals {
-        batches: 1,
-        errors: failed.into(),
-        items: items as u128,
-        duration_us: duration_us as u128,
-        min_rate: rate,
-        max_rate: rate,
-        first_at: at,
-        last_at: at,
-    })
+    let rate = items as f64 * 1e6 / duration_us as f64;
+    let at = Timestamp::from_micros(finished_at)?;
+    Ok(Totals::new(1, items as u128)
+        .with_errors(failed.into())
+        .with_duration(Duration::from_micros(duration_us as u64))
+        .with_rates(rate, rate)
+        .with_times(at, at))
 }

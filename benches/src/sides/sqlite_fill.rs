@@ -68,7 +68,7 @@ fn fill_tiers<S: Schema>(txn: &Connection, scale: &Scale) -> Result<()> {
             totals.batches as i64,
             totals.errors as i64,
             totals.items as i64,
-            totals.duration_us as i64,
+            totals.duration().as_micros() as i64,
             totals.min_rate,
             totals.max_rate,
             totals.first_at.map(Timestamp::as_micros),

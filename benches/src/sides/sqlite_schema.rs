@@ -189,16 +189,12 @@ pub(super) fn totals_at(row: &Row<'_>, first: usize) -> Result<Totals> {
     let at = |column| -> Result<Option<Timestamp>> {
         Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros).transpose()?)
     };
-    Ok(Totals {
-        batches: row.get(first)?,
-        errors: row.get(first + 1)?,
-        items: u128::from(row.get::<_, u64>(first + 2)?),
-        duration_us: u128::from(row.get::<_, u64>(first + 3)?),
-        min_rate: row.get(first + 4)?,
-        max_rate: row.get(first + 5)?,
-        first_at: at(first + 6)?,
-        last_at: at(first + 7)?,
-    })
+    let mut totals = Totals::new(row.get(first)?, u128::from(row.get::<_, u64>(first + 2)?))
+        .with_errors(row.get(first + 1)?)
+        .with_duration(Duration::from_micros(row.get(first + 3)?));
+    (totals.min_rate, totals.max_rate) = (row.get(first + 4)?, row.get(first + 5)?);
+    (totals.first_at, totals.last_at) = (at(first + 6)?, at(first + 7)?);
+    Ok(totals)
 }
 
 pub(super) fn day_of<S: Schema>(row: &Row<'_>, column: usize) -> Result<Day> {

@@ -239,7 +239,7 @@ impl Outcomes {
                     match answer {
                         Ok(Reply { answer: Answer::Jobs(answered), .. }) => {
                             acknowledged += 1;
-                            ids.push(answered[0].number());
+                            ids.push(answered[0].get());
                             assert_eq!(stored.get(position), ids.last(), "{position}");
                         }
                         Ok(other) => panic!("another's answer: {other:?}"),

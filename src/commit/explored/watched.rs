@@ -15,7 +15,7 @@ use crate::schema::meta;
 use crate::schema::{key, tables};
 use crate::storage::{EngineSnapshot, MemoryEngine, Write};
 use crate::time::Timestamp;
-use crate::types::command::{Action, LeaseCommand, LeaseRequest};
+use crate::types::command::{Action, LeaseCommand, LeaseTerms};
 use crate::types::{JobId, NewJob, Token, WorkerId};
 
 /// The prefix of the job whose worker is damaged.
@@ -84,12 +84,11 @@ impl Watched {
     /// One with a job that is held by a worker whose row cannot be decoded.
     pub(super) fn damaged() -> Arc<Watched> {
         let watched = Watched::new();
-        let name = "pc".to_string();
         let worker = WorkerId(1);
         let before = [
-            Command::Register { name: name.clone(), kind: name },
+            Command::Register("pc".into()),
             Command::Create(vec![NewJob::new(HELD, 0..1)]),
-            Command::Lease(LeaseRequest::new(worker, Duration::from_secs(60))),
+            Command::Lease(LeaseTerms::new(worker, Duration::from_secs(60))),
         ];
         for command in before {
             let stamped = Stamped::new(Timestamp::EPOCH, command);
@@ -126,7 +125,7 @@ impl Watched {
         view.verify().unwrap();
         let jobs = view.jobs(None, 1_000).unwrap();
         let created = jobs.iter().filter(|job| *job.prefix != *HELD.as_bytes());
-        created.map(|job| (job.start, job.id.number())).collect()
+        created.map(|job| (job.start, job.id.get())).collect()
     }
 
     fn see_to_it(&self, holds: bool, complaint: &'static str) {

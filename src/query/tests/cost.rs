@@ -32,7 +32,7 @@ impl Fleet {
             .open()
             .unwrap();
         for n in 0..workers {
-            store.worker(&format!("pc-{n}"), "pc").unwrap();
+            store.register_worker(crate::NewWorker::new(format!("pc-{n}")).kind("pc")).unwrap();
         }
         Fleet { engine, store, workers, records: 0 }
     }
@@ -43,7 +43,7 @@ impl Fleet {
             let mut import = Import::new(self.records.to_string(), 1);
             for n in self.records..self.records + records.min(5_000) {
                 let worker = WorkerId(1 + (n % u64::from(self.workers)) as u32);
-                let finished_at = at("2026-01-01T00:00:00Z").after(n as u32 * MINUTE);
+                let finished_at = at("2026-01-01T00:00:00Z").saturating_add(n as u32 * MINUTE);
                 import = import.history(past(worker, None, n..n + 1 + n % 7, finished_at));
                 self.records += 1;
             }
@@ -77,7 +77,9 @@ fn a_question_about_one_worker_costs_the_same_however_much_history_is_live() {
         assert!(fleet.cost(|view| view.standing(worker)) <= 40);
         let days = fleet.cost(|view| view.daily(worker, at("2026-02-01T00:00:00Z").day()..));
         assert!(days <= 80, "{days} for a fortnight of one worker");
-        let newest = fleet.cost(|view| view.newest_history_of_worker(worker, None, 1));
+        let newest = fleet.cost(|view| {
+            view.find_history(&crate::HistoryFilter::default().worker(worker), None, 1)
+        });
         assert!(newest <= 350, "{newest} for the newest batch of one in 300");
     }
 }
@@ -90,12 +92,16 @@ fn a_worker_that_has_been_away_is_found_without_reading_what_others_did_since() 
     fleet.grow(60_000);
     fleet.cost(|view| view.worker(WorkerId(2)));
 
-    let newest = fleet.cost(|view| view.newest_history_of_worker(WorkerId(2), None, 9));
+    let newest = fleet.cost(|view| {
+        view.find_history(&crate::HistoryFilter::default().worker(WorkerId(2)), None, 9)
+    });
 
     assert!(newest < SIZES[0] + 100, "{newest}");
     let view = fleet.store.snapshot().unwrap();
     let ids = |before, limit| -> Vec<u64> {
-        let records = view.newest_history_of_worker(WorkerId(2), before, limit).unwrap();
+        let records = view
+            .find_history(&crate::HistoryFilter::default().worker(WorkerId(2)), before, limit)
+            .unwrap();
         records.iter().map(|record| record.id).collect()
     };
     let all = ids(None, 9);
@@ -111,7 +117,9 @@ fn every_batch_of_a_worker_is_found_once_however_old() {
     let view = fleet.store.snapshot().unwrap();
 
     let found = (1..=3).map(|n| {
-        let records = view.newest_history_of_worker(WorkerId(n), None, usize::MAX).unwrap();
+        let records = view
+            .find_history(&crate::HistoryFilter::default().worker(WorkerId(n)), None, usize::MAX)
+            .unwrap();
         assert!(records.iter().all(|record| record.batch.worker == WorkerId(n)));
         assert!(records.windows(2).all(|pair| pair[0].id > pair[1].id));
         records.len() as u64
@@ -127,7 +135,7 @@ fn a_batch_that_finished_at_the_time_asked_for_counts_and_an_earlier_one_does_no
     let view = fleet.store.snapshot().unwrap();
 
     for n in 0..60 {
-        let since = at("2026-01-01T00:00:00Z").after(n * MINUTE);
+        let since = at("2026-01-01T00:00:00Z").saturating_add(n * MINUTE);
 
         let finished = view.finished_since(since).unwrap().totals.batches;
 
@@ -158,12 +166,12 @@ fn a_rate_looks_at_a_few_batches_of_a_holder_that_has_not_moved_yet() {
     let fleet = Fleet::new(1_000, 1);
     let jobs = (0..100u64).map(|n| NewJob::new("p", n * 10..n * 10 + 10));
     fleet.store.create_jobs(jobs).unwrap();
-    let worker = fleet.store.worker("pc-0", "pc").unwrap();
-    let take = || worker.lease(Duration::from_secs(3_600)).unwrap().leased().unwrap();
+    let worker = fleet.store.register_worker(crate::NewWorker::new("pc-0").kind("pc")).unwrap();
+    let take = || worker.request(Duration::from_secs(3_600)).send().unwrap().leased().unwrap();
     for _ in 0..99 {
         let mut lease = take();
         let range = lease.range();
-        lease.checkpoint(Batch::of(&range, Duration::from_secs(1))).unwrap();
+        lease.checkpoint(Batch::new(range, Duration::from_secs(1))).unwrap();
     }
     let held = take();
 
@@ -181,12 +189,12 @@ fn a_page_costs_the_page() {
     let jobs =
         (0..3_000u64).map(|n| NewJob::new(format!("prefix {}", n % 100), n * 10..n * 10 + 10));
     let ids = fleet.store.create_jobs(jobs).unwrap();
-    let worker = fleet.store.worker("pc-0", "pc").unwrap();
+    let worker = fleet.store.register_worker(crate::NewWorker::new("pc-0").kind("pc")).unwrap();
     for id in &ids[..300] {
         let request = worker.request(Duration::from_secs(3_600)).of_job(*id);
-        request.lease().unwrap().leased().unwrap().abandon();
+        request.send().unwrap().leased().unwrap().abandon();
         for name in ["a", "b"] {
-            worker.late_finding(*id, name, "payload").unwrap();
+            worker.add_finding(*id, crate::NewFinding::new(name, "payload")).unwrap();
         }
     }
     let (id, middle) = (worker.id(), ids[150]);
@@ -226,10 +234,10 @@ fn findings_of_deleted_jobs_are_not_read() {
     let fleet = Fleet::new(100, 1);
     let ids = fleet.store.create_jobs((0..3u64).map(|n| NewJob::new("p", n * 10..n * 10 + 10)));
     let ids = ids.unwrap();
-    let worker = fleet.store.worker("pc-0", "pc").unwrap();
+    let worker = fleet.store.register_worker(crate::NewWorker::new("pc-0").kind("pc")).unwrap();
     for id in &ids {
         for n in 0..50u8 {
-            worker.late_finding(*id, [n], "payload").unwrap();
+            worker.add_finding(*id, crate::NewFinding::new([n], "payload")).unwrap();
         }
     }
     fleet
@@ -278,7 +286,7 @@ proptest! {
                 Snapshot::new(txn, fleet.store.now(), 0, sums.clone()).unwrap()
             };
             let worker = WorkerId(worker);
-            let since = at("2026-01-01T00:00:00Z").after(fleet.records as u32 / 2 * MINUTE);
+            let since = at("2026-01-01T00:00:00Z").saturating_add(fleet.records as u32 / 2 * MINUTE);
             // Each without anything that the snapshot itself remembers.
             let all = |view: &dyn Fn() -> Snapshot| {
                 (
@@ -288,7 +296,7 @@ proptest! {
                     view().daily(Scope::Fleet, ..).unwrap(),
                     view().finished_since(since).unwrap(),
                     view().workers(Some(WorkerId(2)), 3).unwrap(),
-                    view().newest_history_of_worker(worker, None, 200).unwrap(),
+                    view().find_history(&crate::HistoryFilter::default().worker(worker), None, 200).unwrap(),
                 )
             };
             let with_little = all(&|| view(&little));

@@ -15,7 +15,7 @@ fn an_eta_stays_where_it_is_between_the_batches_of_a_steady_worker() {
     let scene = Scene::new(100);
     let job = scene.job("p", 0, 1_000_000);
     let mut fleet = [Steady::new(&scene, "pc-01", job, 1_000, 100 * SECOND)];
-    let done = scene.store.now().after(1_000 * SECOND);
+    let done = scene.store.now().saturating_add(1_000 * SECOND);
     run(&scene, &mut fleet, 200 * SECOND);
 
     for _ in 0..9 {
@@ -23,7 +23,11 @@ fn an_eta_stays_where_it_is_between_the_batches_of_a_steady_worker() {
 
         let eta = progress(&scene, "p").eta.unwrap();
 
-        assert!(eta.since(done).max(done.since(eta)) < SECOND / 1_000, "{eta} is not {done}");
+        assert!(
+            eta.saturating_duration_since(done).max(done.saturating_duration_since(eta))
+                < SECOND / 1_000,
+            "{eta} is not {done}"
+        );
     }
 }
 
@@ -35,12 +39,16 @@ fn an_eta_is_not_before_the_slowest_held_job_is_done() {
         Steady::new(&scene, "pc-01", fast, 1_000, 10 * SECOND),
         Steady::new(&scene, "pc-02", slow, 10, 10 * SECOND),
     ];
-    let done = scene.store.now().after(10_000 * SECOND);
+    let done = scene.store.now().saturating_add(10_000 * SECOND);
     run(&scene, &mut fleet, 50 * SECOND);
 
     let eta = progress(&scene, "p").eta.unwrap();
 
-    assert!(eta.since(done).max(done.since(eta)) < SECOND / 1_000, "{eta} is not {done}");
+    assert!(
+        eta.saturating_duration_since(done).max(done.saturating_duration_since(eta))
+            < SECOND / 1_000,
+        "{eta} is not {done}"
+    );
 }
 
 #[test]

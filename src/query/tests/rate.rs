@@ -18,7 +18,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const TICK: Duration = Duration::from_micros(1);
 
 pub(super) fn lease(scene: &Scene, name: &str, job: JobId, length: Duration) -> Lease {
-    scene.worker(name).request(length).of_job(job).lease().unwrap().leased().unwrap()
+    scene.worker(name).request(length).of_job(job).send().unwrap().leased().unwrap()
 }
 
 pub(super) fn progress(scene: &Scene, prefix: &str) -> Progress {
@@ -57,17 +57,17 @@ impl Steady {
         batch: Duration,
     ) -> Steady {
         let lease = lease(scene, name, job, 30 * DAY);
-        Steady { lease, speed, batch, due: scene.store.now().after(batch) }
+        Steady { lease, speed, batch, due: scene.store.now().saturating_add(batch) }
     }
 }
 
 /// Lets workers work for some time.
 pub(super) fn run(scene: &Scene, fleet: &mut [Steady], time: Duration) {
-    let end = scene.store.now().after(time);
+    let end = scene.store.now().saturating_add(time);
     while let Some(next) = fleet.iter_mut().min_by_key(|one| one.due).filter(|one| one.due <= end) {
         scene.clock.set(next.due);
         scene.report(&mut next.lease, next.speed * next.batch.as_secs(), next.batch);
-        next.due = next.due.after(next.batch);
+        next.due = next.due.saturating_add(next.batch);
     }
     scene.clock.set(end);
 }
@@ -207,8 +207,10 @@ fn while_few_batches_are_known_a_holder_has_the_length_of_its_lease_up_to_the_wi
         let last = scene.store.now();
 
         // The lease itself is renewed, as by a holder that hangs.
-        scene.clock.set(last.after(patience));
-        scene.edit(&key::job(held.job()), |row: &mut JobRow| row.deadline = last.after(DAY));
+        scene.clock.set(last.saturating_add(patience));
+        scene.edit(&key::job(held.job()), |row: &mut JobRow| {
+            row.deadline = last.saturating_add(DAY)
+        });
         assert!(matches!(rate(&scene), Rate::Moving { .. }), "a lease of {length:?}");
         scene.clock.advance(TICK);
 
@@ -232,7 +234,7 @@ fn a_lease_is_held_until_its_deadline_and_expired_from_then_on() {
     scene.report(&mut long, 150_000, 9 * MINUTE);
     let last = scene.store.now();
 
-    scene.clock.set(last.after(10 * MINUTE - TICK));
+    scene.clock.set(last.saturating_add(10 * MINUTE - TICK));
     let before = progress(&scene, "p");
     scene.clock.advance(TICK);
     let after = progress(&scene, "p");
@@ -296,10 +298,10 @@ fn a_clock_that_is_set_back_makes_no_rate_wrong() {
     let mut fleet = [Steady::new(&scene, "pc-01", job, 1_000, 10 * SECOND)];
     run(&scene, &mut fleet, HOUR);
 
-    let back = scene.store.now().before(30 * MINUTE);
+    let back = scene.store.now().saturating_sub(30 * MINUTE);
     scene.clock.set(back);
     assert!(is_near(rate(&scene).per_second().unwrap(), 1_000.0), "the newest batch lies ahead");
-    fleet[0].due = back.after(10 * SECOND);
+    fleet[0].due = back.saturating_add(10 * SECOND);
     for batches in 1..=100 {
         run(&scene, &mut fleet, 10 * SECOND);
 
@@ -319,7 +321,7 @@ fn a_worker_that_takes_one_job_after_the_other_goes_on_at_its_rate() {
     scene.job("q", 0, 1_000);
     let worker = scene.worker("pc-01");
     let take =
-        |prefix: &str| worker.request(DAY).of_prefix(prefix).lease().unwrap().leased().unwrap();
+        |prefix: &str| worker.request(DAY).of_prefix(prefix).send().unwrap().leased().unwrap();
 
     // Each job is one batch.
     let mut held = take("p");

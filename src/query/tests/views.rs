@@ -11,7 +11,7 @@ fn views_serialize_in_forms_that_people_can_read() {
     let job = scene.store.create_job(NewJob::new(b"\xff\x00", 0..100)).unwrap();
     let mut lease = scene.lease(&worker, job);
     lease
-        .checkpoint(Batch::of(&(0..50), Duration::from_secs(5)).finding(b"k", b"\x00\xff"))
+        .checkpoint(Batch::new(0..50, Duration::from_secs(5)).with_finding(b"k", b"\x00\xff"))
         .unwrap();
     let view = scene.view();
 
@@ -24,17 +24,20 @@ fn views_serialize_in_forms_that_people_can_read() {
     let record = json(serde_json::to_value(&view.newest_history(None, 1).unwrap()[0]));
 
     assert_eq!((&day["day"], &month["month"]), (&"2026-02-16".into(), &"2026-02".into()));
-    assert_eq!(day["totals"]["last_at"], "2026-02-16T12:00:00Z");
+    assert_eq!(day["last_at"], "2026-02-16T12:00:00Z");
     assert_eq!((&shown["prefix"], &shown["status"]), (&"0xff00".into(), &"leased".into()));
     assert_eq!(shown["deadline"], "2026-02-16T13:00:00Z");
     assert_eq!((&finding["key"], &finding["payload"]), (&"6b".into(), &"00ff".into()));
     assert_eq!(progress["open"], 50);
     assert_eq!(
-        (&record["id"], &record["end"], &record["completed"]),
-        (&1.into(), &50.into(), &false.into())
+        (&record["id"], &record["end"], &record["outcome"]),
+        (&1.into(), &50.into(), &"done".into())
     );
-    let rate = serde_json::json!({"state": "moving", "per_second": 10.0, "jobs": 1, "over": 5.0});
-    assert_eq!(progress["rate"], rate);
+    assert_eq!((&progress["rate"], &progress["per_second"]), (&"moving".into(), &10.0.into()));
+    assert_eq!(
+        (&progress["moving_jobs"], &progress["measured_us"]),
+        (&1.into(), &5_000_000.into())
+    );
 }
 
 #[test]

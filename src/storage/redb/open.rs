@@ -52,7 +52,9 @@ pub(super) fn create(path: &Path, access: Access, initialize: Transaction<'_>) -
     builder.prefix(".milepost-");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let made = builder.tempfile_in(folder).map_err(|e| Error::io(path, e))?;
+    // Without the temporary name, which nobody asked for.
+    std::fs::metadata(folder).map_err(|e| Error::io(path, e))?;
+    let made = builder.tempfile_in(folder).map_err(|e| Error::io(path, e.kind().into()))?;
     let bytes = Bytes::of_file(backend(made.reopen().map_err(|e| Error::io(path, e))?, path)?);
     let exclusive = Access { sharing: Sharing::Exclusive, ..access };
     let database = open_bytes(bytes, exclusive, path.to_path_buf())?;

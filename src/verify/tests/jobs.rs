@@ -53,7 +53,7 @@ fn jobs_that_contradict_themselves_are_named() {
             (tables::JOBS, "job 1", "holder is a worker"),
         ),
         (
-            |s| edit(s, HELD, |row| row.deadline = row.indexed.before(MINUTE)),
+            |s| edit(s, HELD, |row| row.deadline = row.indexed.saturating_sub(MINUTE)),
             (tables::JOBS, "job 1", "no later deadline"),
         ),
         (
@@ -137,7 +137,7 @@ fn index_entries_without_their_job_are_named() {
     }
     fn index_of_lease(scene: &Scene, minutes: u32, job: JobId, value: &[u8]) {
         let held: JobRow = access::load(scene.view().txn(), &key::job(HELD)).unwrap().unwrap();
-        let key = key::lease(held.indexed.after(minutes * MINUTE), job);
+        let key = key::lease(held.indexed.saturating_add(minutes * MINUTE), job);
         put(scene, tables::JOB_LEASES, &key, value);
     }
     let by_prefix = "with this prefix and priority";
@@ -223,7 +223,10 @@ fn prefixes_that_add_up_to_something_else_are_named() {
             |s| edit(s, |row| row.busy_us += 1),
             (tables::PREFIXES, alpha, "time of jobs that nobody"),
         ),
-        (|s| edit(s, |row| row.frontier = 0), (tables::PREFIXES, alpha, "its frontier")),
+        (
+            |s| edit(s, |row| row.covered.1 = u64::MAX),
+            (tables::PREFIXES, alpha, "the positions it names"),
+        ),
         (|s| edit(s, |row| row.head = None), (tables::PREFIXES, alpha, "its head is its first")),
         (|s| edit(s, |row| row.paused = true), (tables::PREFIXES, alpha, "its head is its first")),
         (

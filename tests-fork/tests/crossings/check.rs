@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use milepost::{Durability, Error, JobId, JobStatus, Leasing, NewJob, Scope, Snapshot, Store};
+use milepost::{
+    Durability, Error, JobId, JobStatus, LeaseOutcome, NewJob, NewWorker, Scope, Snapshot, Store,
+};
 
 use crate::cell::Fault;
 use crate::work::{BATCH, HOLDER, LENGTH, POSITIONS, Scene, checkpoint};
@@ -14,16 +16,16 @@ const CHILD: &str = "MILEPOST_CROSSING";
 
 /// Finishes every job that can be had; `pass_time` lets leases expire that others hold.
 pub fn finish(store: &Store, pass_time: &mut dyn FnMut()) {
-    let worker = store.worker("finisher", "pc").unwrap();
+    let worker = store.register_worker(NewWorker::new("finisher").kind("pc")).unwrap();
     for _ in 0..100 {
-        match worker.lease(LENGTH) {
-            Ok(Leasing::Leased(mut lease)) => {
+        match worker.request(LENGTH).send() {
+            Ok(LeaseOutcome::Leased(mut lease)) => {
                 while lease.cursor() < lease.range().end {
                     checkpoint(&mut lease, 5 * BATCH).unwrap();
                 }
             }
-            Ok(Leasing::Busy(_)) => pass_time(),
-            Ok(Leasing::Finished) => return,
+            Ok(LeaseOutcome::Busy(_)) => pass_time(),
+            Ok(_) => return,
             // Nothing is left but the job whose row cannot be read: the error says so.
             Err(Error::Corrupted { .. }) if store.snapshot().unwrap().job_counts().leased == 0 => {
                 return;
@@ -88,7 +90,8 @@ pub fn check(scene: &Scene, jobs: &[JobId], acknowledged: &BTreeMap<JobId, u64>)
 /// Up to where the holder did a job, and up to where it was done without a gap or an overlap.
 fn positions_done(view: &Snapshot, job: JobId, start: u64) -> (u64, u64) {
     let holder = view.worker_named(HOLDER).unwrap().unwrap().id;
-    let history = view.newest_history_of_job(job, None, usize::MAX).unwrap();
+    let history =
+        view.find_history(&milepost::HistoryFilter::default().job(job), None, usize::MAX).unwrap();
     let mut batches: Vec<_> = history.into_iter().map(|record| record.batch).collect();
     batches.sort_by_key(|batch| batch.start);
     let (mut by_holder, mut next) = (start, start);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-use milepost::storage::Device;
+use milepost::testing::Device;
 
 /// How long a change waits at most, so that a cell which has failed ends.
 const PATIENCE: Duration = Duration::from_secs(120);

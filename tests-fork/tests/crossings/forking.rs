@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use milepost::{Builder, Durability, JobId, NewJob, Snapshot, Store, Token};
+use milepost::{Builder, Durability, JobId, NewJob, NewWorker, Snapshot, Store, Token};
 use milepost_tests_fork::{
     ask_lease, ask_snapshot, ask_store, ask_worker, assert_forked, assert_locked, fork,
     fork_within, give_to_child, in_child,
@@ -145,8 +145,8 @@ fn dump_and_fork(inherited: &mut Option<Inherited>, unwinds: bool, fork: &mut dy
 fn work_in_a_store_of_its_own(path: &Path) {
     let store = Store::open(path).unwrap();
     store.create_job(NewJob::new("own", 0..2 * BATCH)).unwrap();
-    let worker = store.worker("child", "pc").unwrap();
-    let mut lease = worker.lease(Duration::from_secs(60)).unwrap().leased().unwrap();
+    let worker = store.register_worker(NewWorker::new("child").kind("pc")).unwrap();
+    let mut lease = worker.request(Duration::from_secs(60)).send().unwrap().leased().unwrap();
     checkpoint(&mut lease, BATCH).unwrap();
     drop((lease, worker, store));
     let store = Store::open(path).unwrap();
@@ -163,8 +163,8 @@ fn a_child_drops_the_last_handle_while_the_store_syncs() {
     let durability = Durability::Relaxed { max_delay: Duration::ZERO };
     let store = Builder::on_device(disk.clone()).durability(durability).open().unwrap();
     store.create_job(NewJob::new("a", 0..10 * BATCH)).unwrap();
-    let worker = store.worker("w", "pc").unwrap();
-    let leases = vec![worker.lease(Duration::from_secs(60)).unwrap().leased().unwrap()];
+    let worker = store.register_worker(NewWorker::new("w").kind("pc")).unwrap();
+    let leases = vec![worker.request(Duration::from_secs(60)).send().unwrap().leased().unwrap()];
     let mut inherited = Inherited::new(Fleet { leases, worker, store });
 
     disk.shut();

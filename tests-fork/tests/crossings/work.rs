@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use milepost::{
-    Batch, Builder, Clock, Error, JobId, JobStatus, Lease, Leasing, ManualClock, NewJob, Store,
-    Worker,
+    Batch, Builder, Clock, Error, JobId, JobStatus, Lease, LeaseOutcome, ManualClock, NewJob,
+    NewWorker, Store, Worker,
 };
 use milepost_tests_fork::Child;
 
@@ -110,7 +110,7 @@ impl Scene {
     /// Opens the store, and leases every job.
     fn fleet(&self, jobs: &[JobId]) -> Fleet {
         let store = self.open();
-        let worker = store.worker(HOLDER, "pc").unwrap();
+        let worker = store.register_worker(NewWorker::new(HOLDER).kind("pc")).unwrap();
         let leases = jobs.iter().map(|_| self.lease(&worker)).collect();
         Fleet { leases, worker, store }
     }
@@ -118,7 +118,7 @@ impl Scene {
     fn lease(&self, worker: &Worker) -> Lease {
         let request = worker.request(LENGTH);
         let request = if self.cell.keep_alive { request.keep_alive() } else { request };
-        request.lease().unwrap().leased().expect("a job waits for each lease")
+        request.send().unwrap().leased().expect("a job waits for each lease")
     }
 
     /// Checkpoints so many batches under every lease, all of which must hold.
@@ -173,12 +173,12 @@ impl Scene {
                 let text = text.downcast_ref::<&str>().copied();
                 assert_eq!(text, Some("the closure was told to panic"));
             }
-            Fault::ClockSetBack => self.clock.set(self.clock.now().before(YEAR)),
+            Fault::ClockSetBack => self.clock.set(self.clock.now().saturating_sub(YEAR)),
             Fault::ExpiredLease => {
                 self.clock.advance(2 * LENGTH);
                 // One that is kept alive may have been renewed meanwhile: then nobody gets its job.
-                let other = store.worker("other", "pc").unwrap();
-                while let Leasing::Leased(lease) = other.lease(LENGTH).unwrap() {
+                let other = store.register_worker(NewWorker::new("other").kind("pc")).unwrap();
+                while let LeaseOutcome::Leased(lease) = other.request(LENGTH).send().unwrap() {
                     lease.abandon();
                 }
             }
@@ -278,7 +278,7 @@ fn damage(path: &Path, job: JobId) {
     let table = redb::TableDefinition::<&[u8], &[u8]>::new("jobs");
     let database = redb::Database::open(path).unwrap();
     let txn = database.begin_write().unwrap();
-    let key = job.number().to_be_bytes();
+    let key = job.get().to_be_bytes();
     txn.open_table(table).unwrap().insert(&key[..], &b"\x01damaged"[..]).unwrap();
     txn.commit().unwrap();
 }
@@ -286,9 +286,9 @@ fn damage(path: &Path, job: JobId) {
 /// Checkpoints the next positions, with a finding for every [`BATCH`] of them.
 pub fn checkpoint(lease: &mut Lease, positions: u64) -> milepost::Result<u64> {
     let here = lease.cursor()..(lease.cursor() + positions).min(lease.range().end);
-    let mut batch = Batch::of(&here, Duration::from_millis(5));
+    let mut batch = Batch::new(here.clone(), Duration::from_millis(5));
     for position in here.step_by(BATCH as usize) {
         batch.add_finding(position.to_be_bytes(), "a hit");
     }
-    lease.checkpoint(batch)
+    Ok(lease.checkpoint(batch)?.cursor)
 }
