@@ -264,12 +264,15 @@ impl Store {
 
     pub(crate) fn submit_one(&self, command: Command) -> Result<Answer> {
         let stamped = self.stamp(command)?;
-        let mut result = self.inner.committer.submit(stamped.clone());
+        // Commands can be large: a copy is made only where it may be needed.
+        let again = self.inner.reopens.then(|| stamped.clone());
+        let mut result = self.inner.committer.submit(stamped);
         if let Err(error) = &result
+            && let Some(again) = again
             && self.recovers_from(error)
-            && may_repeat(&stamped.command, error)
+            && may_repeat(&again.command, error)
         {
-            result = self.inner.committer.submit(stamped);
+            result = self.inner.committer.submit(again);
         }
         let reply = result?;
         self.inner.waiters.notify(reply.events);
@@ -282,7 +285,7 @@ impl Store {
         /// Between two attempts, callers get the error at once.
         const PAUSE: Duration = Duration::from_secs(1);
 
-        if !self.inner.reopens || !error.needs_reopen() {
+        if !error.needs_reopen() {
             return false;
         }
         let mut last = self.inner.last_attempt.lock();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use milepost::testing::Device;
-use milepost::{NewWorker, Builder, NewJob, Scope, Store};
+use milepost::{Builder, NewJob, NewWorker, Scope, Store};
 
 static GOOD: &[u8] = include_bytes!("../../tests/data/format-1.milepost");
 
