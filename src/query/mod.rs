@@ -54,7 +54,8 @@ use crate::types::WorkerId;
 
 /// A consistent view of the whole store at one instant. It does not show later writes, and neither
 /// blocks writers nor is blocked by them. Returned by [`Store::snapshot`](crate::Store::snapshot);
-/// cheap to clone.
+/// cheap to clone. It does not keep its store open: reading fails with
+/// [`Error::Closed`](crate::Error::Closed) once the last handle of the store is dropped.
 ///
 /// A batch is live while its record is in history, and archived once retention has moved it into
 /// the tiers. By default, statistics include both: every batch counts exactly once. The form

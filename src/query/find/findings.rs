@@ -114,7 +114,8 @@ impl FindingFilter {
 
 impl Snapshot {
     /// A page of the findings that a filter leaves: at most `limit`. Those of one job come in the
-    /// order of their keys, those of one key in that of their jobs, all others in that of time.
+    /// order of their keys, those of one key in that of their jobs, all others in that of time. With a
+    /// worker or a prefix alone, it looks through all findings in that order, 4,096 to a page.
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
