@@ -38,6 +38,27 @@ fn a_failed_attempt_records_its_batch_and_moves_nothing() {
     assert_eq!(view.findings_of(job, None, 9).unwrap().len(), 1);
 }
 
+/// Promise 3: an expired lease that nobody took is forgiven, also for this. What was tried was once
+/// counted before the job had left the sums of its prefix, which is verified when the test is over.
+#[test]
+fn a_failed_attempt_under_an_expired_lease_records_its_batch() {
+    let scene = Scene::new();
+    let jobs = scene.jobs(&["a", "b"]);
+    let worker = scene.pc("slow");
+    let mut slow = worker.request(MINUTE).of_job(jobs[0]).send().unwrap().leased().unwrap();
+    scene.clock.advance(2 * MINUTE);
+    // This request returns the expired job to the queue, and takes the other one.
+    let other = scene.pc("other").request(MINUTE).of_prefix("b").send().unwrap();
+
+    let outcome = slow.fail_with(Batch::new(0..10, MINUTE), "too slow").unwrap();
+
+    assert_eq!(outcome, FailOutcome::Requeued { attempts: 1 });
+    let view = scene.snapshot().unwrap();
+    assert_eq!(view.progress("a").unwrap().unwrap().done, 0);
+    assert_eq!(view.lifetime(&worker).unwrap().totals.duration(), MINUTE);
+    drop(other);
+}
+
 /// Promise 2: a batch that does not start at the cursor is refused, also if it failed.
 #[test]
 fn a_failed_attempt_at_other_positions_is_refused() {
