@@ -152,6 +152,18 @@ impl Lease {
 
     /// The next batch to work on, of at most `most` positions (0 counts as 1); `None` at the end of
     /// the job. Its clock starts now. Nothing is marked as done by asking.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// let batch = lease.next_batch(40).expect("nothing is done yet");
+    /// assert_eq!(batch.range(), 0..40);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     #[must_use]
     pub fn next_batch(&self, most: u64) -> Option<Batch> {
         let start = self.cursor;
@@ -162,6 +174,19 @@ impl Lease {
     /// Moves the cursor from the start of a batch to its end and records the batch, with its
     /// findings, in one transaction. It also renews the lease, and at the end of the job's range
     /// completes the job.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// let batch = lease.next_batch(100).expect("nothing is done yet");
+    /// let outcome = lease.checkpoint(batch)?;
+    /// assert_eq!((outcome.cursor, outcome.completed), (100, true));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// - [`Error::LeaseLost`](crate::Error::LeaseLost) if the job was given to another or ended: nothing was changed.
@@ -180,6 +205,18 @@ impl Lease {
 
     /// Extends the lease by its length from now, without a checkpoint. Returns the new deadline.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// let deadline = lease.renew()?;
+    /// assert_eq!(deadline, lease.deadline());
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`checkpoint`](Lease::checkpoint).
     pub fn renew(&mut self) -> Result<Timestamp> {
@@ -190,6 +227,18 @@ impl Lease {
     /// Releases the job as a failed attempt, unless this lease has moved its cursor. Of a longer
     /// reason the first 512 bytes are kept.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// let outcome = lease.fail("the disk is full")?;
+    /// assert!(!outcome.is_failed(), "another attempt may be made");
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`checkpoint`](Lease::checkpoint).
     pub fn fail(&mut self, reason: impl Into<String>) -> Result<FailOutcome> {
@@ -199,6 +248,21 @@ impl Lease {
     /// As [`fail`](Lease::fail), and records the batch that was tried in vain: its duration, its items
     /// and its findings count, with the reason as its error, but the cursor stays. Where less was
     /// handled than one item per position, say so by [`Batch::with_items`].
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// let batch = lease.next_batch(40).expect("nothing is done yet");
+    /// // Eleven of the forty items could be handled.
+    /// lease.fail_with(batch.with_items(11), "the connection was reset")?;
+    /// let totals = store.snapshot()?.lifetime(&worker)?.totals;
+    /// assert_eq!((totals.items, totals.errors), (11, 1));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`checkpoint`](Lease::checkpoint).
@@ -215,6 +279,19 @@ impl Lease {
     /// for work whose progress is not a position. Returns the new deadline. The note has at most 256
     /// bytes; it goes with the lease.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// lease.heartbeat("page 3 of 9")?;
+    /// let shown = store.snapshot()?.job(job)?.expect("it exists");
+    /// assert_eq!(shown.note.as_deref(), Some("page 3 of 9"));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`checkpoint`](Lease::checkpoint).
     pub fn heartbeat(&mut self, note: impl Into<String>) -> Result<Timestamp> {
@@ -225,6 +302,18 @@ impl Lease {
     /// Releases the job, so that another worker can go on with it. Dropping the lease does the same,
     /// but cannot report an error.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// lease.release()?;
+    /// assert_eq!(store.snapshot()?.job_counts().pending, 1);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`checkpoint`](Lease::checkpoint).
     pub fn release(&mut self) -> Result<()> {
@@ -234,6 +323,19 @@ impl Lease {
 
     /// Drops the handle without releasing the job: it stays held until its deadline, as after a
     /// crash. Its worker can take it up again with [`Request::resume`](crate::LeaseRequest::resume).
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// lease.abandon();
+    /// let request = worker.request(Duration::from_secs(60)).resume();
+    /// assert!(request.send()?.leased().is_some(), "it is taken up again");
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     pub fn abandon(mut self) {
         self.ended = true;
     }
@@ -241,6 +343,17 @@ impl Lease {
     /// Sends the command whose commit failed again, once the store was reopened. If it was stored,
     /// this returns its result; if not, it is applied now. It never counts twice. Returns `None` if
     /// there is no such command.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// assert!(lease.retry()?.is_none(), "every command was acknowledged");
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As the command itself.
@@ -255,38 +368,5 @@ impl Lease {
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
         self.unanswered.is_some()
-    }
-}
-
-impl Store {
-    /// A handle for a lease that is held by its data, as [`Lease::grant`] returned it: in another
-    /// process, or after a restart. It is not checked here. If the lease was lost meanwhile, the
-    /// first command returns that; if another holder of the same data has sent commands, it returns
-    /// [`Error::OutOfSequence`](crate::Error::OutOfSequence) or [`Error::RolledBack`](crate::Error::RolledBack).
-    ///
-    /// Dropping the handle releases the job.
-    ///
-    /// ```
-    /// # use milepost::{Grant, NewJob, Store};
-    /// # use std::time::Duration;
-    /// # let store = Store::in_memory()?;
-    /// # store.create_job(NewJob::new("demo", 0..10))?;
-    /// # let worker = store.register_worker("pc-01")?;
-    /// let lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
-    /// let sent: String = serde_json::to_string(&lease.grant()).unwrap();
-    /// lease.abandon();
-    ///
-    /// let grant: Grant = serde_json::from_str(&sent).unwrap();
-    /// let mut lease = store.lease_from(grant)?;
-    /// let batch = lease.next_batch(10).expect("nothing is done yet");
-    /// assert!(lease.checkpoint(batch)?.completed);
-    /// # Ok::<(), milepost::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Closed`](crate::Error::Closed) if the store is closed.
-    pub fn lease_from(&self, grant: Grant) -> Result<Lease> {
-        self.waiters()?;
-        Lease::new(self, grant, false)
     }
 }

@@ -1,11 +1,45 @@
-//! Sending the commands of a lease, and ending it when its handle is dropped.
+//! Handles made of data; sending the commands of a lease, and ending it when its handle is dropped.
 
 use super::Lease;
 use crate::error::{Error, Lost, Result};
+use crate::store::Store;
 use crate::types::{Action, Batch, FailOutcome, Grant, LeaseCommand, Receipt, short};
 
 /// Why an attempt failed whose lease was dropped by a panic.
 const PANICKED: &str = "the worker panicked";
+
+impl Store {
+    /// A handle for a lease that is held by its data, as [`Lease::grant`] returned it: in another
+    /// process, or after a restart. It is not checked here. If the lease was lost meanwhile, the
+    /// first command returns that; if another holder of the same data has sent commands, it returns
+    /// [`Error::OutOfSequence`](crate::Error::OutOfSequence) or [`Error::RolledBack`](crate::Error::RolledBack).
+    ///
+    /// Dropping the handle releases the job.
+    ///
+    /// ```
+    /// # use milepost::{Grant, NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # store.create_job(NewJob::new("demo", 0..10))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// let lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// let sent: String = serde_json::to_string(&lease.grant()).unwrap();
+    /// lease.abandon();
+    ///
+    /// let grant: Grant = serde_json::from_str(&sent).unwrap();
+    /// let mut lease = store.lease_from(grant)?;
+    /// let batch = lease.next_batch(10).expect("nothing is done yet");
+    /// assert!(lease.checkpoint(batch)?.completed);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed) if the store is closed.
+    pub fn lease_from(&self, grant: Grant) -> Result<Lease> {
+        self.waiters()?;
+        Lease::new(self, grant, false)
+    }
+}
 
 impl Lease {
     pub(super) fn fail_as(&mut self, reason: String, batch: Option<Batch>) -> Result<FailOutcome> {

@@ -38,6 +38,21 @@ impl Snapshot {
     /// The findings of a job, by key: at most `limit` of them, starting after `after`. For the next
     /// page, pass the key of the last one returned.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// let page = view.findings_of(job, None, 100)?;
+    /// assert_eq!(page[0].payload, b"a hit");
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn findings_of(
@@ -59,6 +74,22 @@ impl Snapshot {
 
     /// The findings of all jobs, by job and key: at most `limit` of them, starting after `after`.
     /// For the next page, pass job and key of the last one returned.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// let page = view.findings(None, 100)?;
+    /// let last = page.last().map(|finding| (finding.job, &finding.key[..]));
+    /// assert!(view.findings(last, 100)?.is_empty());
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.

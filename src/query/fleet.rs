@@ -78,6 +78,20 @@ impl Snapshot {
     /// Workers by number: at most `limit` of them, starting after `after`. For the next page, pass
     /// the last id returned.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert_eq!(view.workers(None, 100)?[0].name, "pc-01");
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn workers(&self, after: Option<WorkerId>, limit: usize) -> Result<Vec<WorkerInfo>> {
@@ -95,6 +109,20 @@ impl Snapshot {
 
     /// One worker; `None` if there is none of this number.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert_eq!(view.worker(worker.id())?.expect("it exists").name, "pc-01");
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn worker(&self, id: WorkerId) -> Result<Option<WorkerInfo>> {
@@ -103,6 +131,20 @@ impl Snapshot {
     }
 
     /// One worker by its name; `None` if it never registered.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert!(view.worker_named("pc-02")?.is_none());
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -118,6 +160,17 @@ impl Snapshot {
     /// The metadata of a worker, as given when it last registered with any; `None` if there is no
     /// worker of this number.
     ///
+    /// ```
+    /// # use milepost::Store;
+    /// # let store = Store::in_memory()?;
+    /// use milepost::NewWorker;
+    ///
+    /// let worker = store.register_worker(NewWorker::new("pc-01").metadata("os", "linux"))?;
+    /// let metadata = store.snapshot()?.worker_metadata(worker.id())?.expect("it exists");
+    /// assert_eq!(metadata["os"], "linux");
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn worker_metadata(&self, id: WorkerId) -> Result<Option<BTreeMap<String, String>>> {
@@ -130,6 +183,22 @@ impl Snapshot {
     /// returned. The cost of a page depends on the number of workers it reads, active or not.
     ///
     /// These totals come from history: batches that retention has removed from it are missing.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// let an_hour_ago = store.now().saturating_sub(Duration::from_secs(3_600));
+    /// let active = view.active_since(an_hour_ago, None, 100)?;
+    /// assert_eq!((active[0].recent.items, active[0].leases), (40, 1));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -159,6 +228,21 @@ impl Snapshot {
 
     /// The totals of what the whole fleet finished at or after a time and that is still in history.
     /// For the rate of the fleet, see [`fleet_rate`](Snapshot::fleet_rate).
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// let an_hour_ago = store.now().saturating_sub(Duration::from_secs(3_600));
+    /// assert_eq!(view.finished_since(an_hour_ago)?.totals.items, 40);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.

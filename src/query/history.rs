@@ -29,6 +29,20 @@ impl Snapshot {
     /// Batches, newest first by the order in which they were stored: at most `limit` of them, older
     /// than the record `before`. For the next page, pass the last id returned.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert_eq!(view.newest_history(None, 20)?[0].batch.items, 40);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn newest_history(&self, before: Option<u64>, limit: usize) -> Result<Vec<HistoryRecord>> {

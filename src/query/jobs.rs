@@ -158,6 +158,20 @@ impl JobCounts {
 
 impl Snapshot {
     /// How many jobs have each status, as stored.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert_eq!(view.job_counts().leased, 1);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     #[must_use]
     pub fn job_counts(&self) -> JobCounts {
         let [pending, leased, completed, failed, cancelled] = self.control().jobs;
@@ -165,6 +179,21 @@ impl Snapshot {
     }
 
     /// One job; `None` if there is none of this number.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// let shown = view.job(job)?.expect("it exists");
+    /// assert_eq!((shown.cursor, shown.left()), (40, 60));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -174,6 +203,20 @@ impl Snapshot {
 
     /// Jobs by number: at most `limit` of them, starting after `after`. For the next page, pass the
     /// last id returned.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert_eq!(view.jobs(None, 100)?.len(), 1);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -186,6 +229,20 @@ impl Snapshot {
     /// The jobs of a prefix, in the order of their ranges: at most `limit` of them, starting with
     /// the first one that begins after the position `after`. For the next page, pass
     /// [`start`](Job::start) of the last one returned.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert_eq!(view.jobs_of_prefix("demo", None, 100)?[0].id, job);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
@@ -211,6 +268,20 @@ impl Snapshot {
     /// They include jobs whose leases have expired, until a request for a lease returns them to the
     /// queue: compare [`deadline`](Job::deadline) with the current time.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert_eq!(view.leases(None, 100)?[0].holder, Some(worker.id()));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn leases(&self, after: Option<(WorkerId, JobId)>, limit: usize) -> Result<Vec<Job>> {
@@ -226,6 +297,20 @@ impl Snapshot {
 
     /// The prefixes that have jobs, in the order of their bytes: at most `limit` of them, starting
     /// after `after`. For the next page, pass the last one returned.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert_eq!(view.prefixes(None, 100)?[0].to_string(), "demo");
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.

@@ -49,6 +49,21 @@ impl Snapshot {
     /// This reads the rows of its jobs, and as much of live history as the [`Rate`] needs: at most
     /// the newest 65,536 records.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// let progress = view.progress("demo")?.expect("it has jobs");
+    /// assert_eq!((progress.done, progress.total, progress.held), (40, 100, 1));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn progress(&self, prefix: impl AsRef<[u8]>) -> Result<Option<Progress>> {
@@ -63,6 +78,20 @@ impl Snapshot {
 
     /// The progress of each prefix, in the order of the prefixes' bytes: at most `limit` prefixes,
     /// starting after `after`. For the next page, pass the last prefix returned.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert_eq!(view.progress_by_prefix(None, 100)?[0].share, 0.4);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`progress`](Snapshot::progress).

@@ -79,6 +79,26 @@ impl Snapshot {
     ///
     /// `since` in [`Rate::Still`] is the end of the newest batch of live history.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// use milepost::Rate;
+    ///
+    /// match view.fleet_rate()? {
+    ///     Rate::Moving { per_second, .. } => println!("{per_second} positions a second"),
+    ///     Rate::Still { since: Some(since) } => println!("nothing has moved since {since}"),
+    ///     _ => println!("no rate is known yet"),
+    /// }
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn fleet_rate(&self) -> Result<Rate> {

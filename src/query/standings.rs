@@ -58,6 +58,21 @@ impl Snapshot {
     /// The workers by items handled, the one with the most first, at most `limit` of them. Equal
     /// ones are in the order of their numbers.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// let first = &view.leaderboard(10)?[0];
+    /// assert_eq!((first.rank, first.name.as_str()), (1, "pc-01"));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn leaderboard(&self, limit: usize) -> Result<Vec<LeaderboardEntry>> {
@@ -83,6 +98,21 @@ impl Snapshot {
     /// The totals of each kind of worker, in the order of the kinds' names. A worker that changed
     /// its kind counts in full for its current one.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// let kinds = view.fleet_by_kind()?;
+    /// assert_eq!((kinds[0].kind.as_str(), kinds[0].workers), ("worker", 1));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn fleet_by_kind(&self) -> Result<Vec<KindStats>> {
@@ -101,6 +131,20 @@ impl Snapshot {
 
     /// A worker's current day (in UTC, by the store's clock), compared with its lifetime.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert_eq!(view.standing(worker.id())?.today.items, 40);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Error::Storage` or `Error::Corrupted` if the database cannot be read.
     pub fn standing(&self, worker: WorkerId) -> Result<Standing> {
@@ -117,6 +161,20 @@ impl Snapshot {
     /// those that are more than a quarter slower. The slowest comes first, equal ones are in the
     /// order of their numbers, and at most `limit` are returned. Workers without a rate today or in
     /// their lifetime are left out.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// # let batch = lease.next_batch(40).expect("it is new").with_finding("key", "a hit");
+    /// # lease.checkpoint(batch)?;
+    /// # let view = store.snapshot()?;
+    /// assert!(view.slowed(0.25, 10)?.is_empty(), "today is all there is");
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// - [`Error::Invalid`] if the share is not between 0 and 1.

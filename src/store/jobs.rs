@@ -11,6 +11,14 @@ use crate::types::{FindOrCreateOutcome, JobId, JobStatus, LeaseCommand, NewJob, 
 impl Store {
     /// Creates a job.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # let store = Store::in_memory()?;
+    /// let job = store.create_job(NewJob::new("site-7", 0..1_000).priority(5))?;
+    /// assert_eq!(store.snapshot()?.job(job)?.expect("it exists").left(), 1_000);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// - [`Error::InvalidLength`] if the prefix is empty or longer than 255 bytes.
     /// - [`Error::EmptyRange`] if the range holds no position.
@@ -22,6 +30,14 @@ impl Store {
 
     /// Creates many jobs in one transaction: all of them, or none. The ids come in the order of
     /// the jobs.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # let store = Store::in_memory()?;
+    /// let jobs = (0..10u64).map(|n| NewJob::new("site-7", n * 100..(n + 1) * 100));
+    /// assert_eq!(store.create_jobs(jobs)?.len(), 10);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`create_job`](Store::create_job), for the first job that is refused.
@@ -35,6 +51,16 @@ impl Store {
     /// Finds the job with exactly this prefix and range, or creates it: of two callers at once, one
     /// creates it.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # let store = Store::in_memory()?;
+    /// let first = store.find_or_create_job(NewJob::new("site-7", 0..100))?;
+    /// let second = store.find_or_create_job(NewJob::new("site-7", 0..100))?;
+    /// assert!(first.is_created() && !second.is_created());
+    /// assert_eq!(first.id(), second.id());
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`create_job`](Store::create_job): a job with another range that overlaps is in the way.
     pub fn find_or_create_job(&self, job: NewJob) -> Result<FindOrCreateOutcome> {
@@ -44,6 +70,16 @@ impl Store {
 
     /// Finds the jobs with exactly these prefixes and ranges, and creates those that are missing, in
     /// one transaction: all of them, or none. The outcomes come in the order of the jobs.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # let store = Store::in_memory()?;
+    /// let jobs = || (0..10u64).map(|n| NewJob::new("site-7", n * 100..(n + 1) * 100));
+    /// store.find_or_create_jobs(jobs())?;
+    /// let found = store.find_or_create_jobs(jobs())?;
+    /// assert!(found.iter().all(|outcome| !outcome.is_created()));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`create_job`](Store::create_job), for the first job that is refused.
@@ -60,6 +96,15 @@ impl Store {
     /// Cancels a job that is waiting or held. Its holder's next command gets
     /// [`Error::LeaseLost`].
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # let store = Store::in_memory()?;
+    /// let job = store.create_job(NewJob::new("site-7", 0..100))?;
+    /// store.cancel_job(job)?;
+    /// assert_eq!(store.snapshot()?.job_counts().cancelled, 1);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::UnknownJob`]; [`Error::WrongStatus`] if it has ended.
     pub fn cancel_job(&self, job: JobId) -> Result<()> {
@@ -68,6 +113,16 @@ impl Store {
 
     /// Puts a failed or cancelled job back in the queue, to resume from its cursor, with no attempt
     /// counted.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("site-7", 0..100))?;
+    /// # store.cancel_job(job)?;
+    /// store.retry_job(job)?;
+    /// assert_eq!(store.snapshot()?.job_counts().pending, 1);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::UnknownJob`]; [`Error::WrongStatus`] if it neither failed nor was cancelled.
@@ -79,6 +134,15 @@ impl Store {
     /// No attempt is counted. What was done before stays counted, and counts again when it is done
     /// again.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("site-7", 0..100).cursor(100))?;
+    /// store.restart_job(job, Some(50))?;
+    /// assert_eq!(store.snapshot()?.job(job)?.expect("it exists").cursor, 50);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::UnknownJob`]; [`Error::WrongStatus`] while it is leased; [`Error::Invalid`] if the
     /// position is not in its range.
@@ -87,6 +151,15 @@ impl Store {
     }
 
     /// Deletes a job that has ended, with its findings. What workers did for it stays counted.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("site-7", 0..100).cursor(100))?;
+    /// store.delete_job(job)?;
+    /// assert!(store.snapshot()?.job(job)?.is_none());
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::UnknownJob`]; [`Error::WrongStatus`] if it has not ended.
@@ -122,6 +195,17 @@ impl Store {
     /// [`cancel_jobs`](Store::cancel_jobs), each as [`retry_job`](Store::retry_job) does. Returns how
     /// many.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("site-7", 0..100))?;
+    /// # store.cancel_job(job)?;
+    /// use milepost::JobFilter;
+    ///
+    /// assert_eq!(store.retry_jobs(&JobFilter::default().prefix("site-7"))?, 1);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`cancel_jobs`](Store::cancel_jobs).
     pub fn retry_jobs(&self, filter: &JobFilter) -> Result<u64> {
@@ -130,6 +214,17 @@ impl Store {
 
     /// Deletes the jobs that have ended and that a filter leaves, with their findings, in steps as
     /// [`cancel_jobs`](Store::cancel_jobs). Returns how many.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # let store = Store::in_memory()?;
+    /// # store.create_job(NewJob::new("site-7", 0..100).cursor(100))?;
+    /// use milepost::{JobFilter, JobStatus};
+    ///
+    /// let completed = JobFilter::default().status(JobStatus::Completed);
+    /// assert_eq!(store.delete_jobs(&completed)?, 1);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`cancel_jobs`](Store::cancel_jobs).
@@ -180,6 +275,18 @@ impl Store {
     /// this long, and returns how many. It counts as no attempt. Their holders' next commands get
     /// [`Error::LeaseLost`].
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// let released = store.release_stale(Duration::from_secs(3_600))?;
+    /// assert_eq!(released, 0, "it was leased a moment ago");
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Storage`] or [`Error::Corrupted`] if the database cannot be read.
     pub fn release_stale(&self, older_than: Duration) -> Result<u64> {
@@ -205,6 +312,22 @@ impl Store {
     /// Only the sequence number after the last one applies. The last one, repeated with the same
     /// content, gets its first result again and changes nothing.
     ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// use milepost::{Action, Receipt};
+    ///
+    /// let grant = lease.grant();
+    /// lease.abandon();
+    /// let receipt = store.submit(grant.command(Action::Release))?;
+    /// assert_eq!(receipt, Receipt::Released);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// - [`Error::LeaseLost`] if the token is not the job's present one.
     /// - [`Error::OutOfSequence`] or [`Error::CommandAltered`] if the sequence number does not fit.
@@ -219,6 +342,22 @@ impl Store {
     /// Sends many commands to be applied in order, up to 1,024 of them in one transaction. Other
     /// callers take turns between transactions. Each command gets its own result; one that is
     /// refused does not stop the others, but after a failure of the storage none is applied.
+    ///
+    /// ```
+    /// # use milepost::{NewJob, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # let job = store.create_job(NewJob::new("demo", 0..100))?;
+    /// # let worker = store.register_worker("pc-01")?;
+    /// # let mut lease = worker.next_lease(Duration::from_secs(60))?.expect("a job waits");
+    /// use milepost::Action;
+    ///
+    /// let grant = lease.grant();
+    /// lease.abandon();
+    /// let results = store.submit_many([grant.command(Action::Renew)]);
+    /// assert!(results[0].is_ok());
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     pub fn submit_many(
         &self,
         commands: impl IntoIterator<Item = LeaseCommand>,
