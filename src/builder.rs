@@ -193,9 +193,8 @@ impl Builder {
         }
         if !self.create
             && let Place::File(path) = &self.place
-            && !path.try_exists().map_err(|e| Error::io(path, e))?
         {
-            return Err(Error::io(path, std::io::Error::from(std::io::ErrorKind::NotFound)));
+            std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
         }
         let path = self.path();
         let is_shared = self.sharing != Sharing::Exclusive;
