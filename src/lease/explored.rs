@@ -10,6 +10,7 @@ use super::*;
 use crate::builder::Builder;
 use crate::clock::ManualClock;
 use crate::commit::explored::{Watched, explore, roll};
+use crate::error::Error;
 use crate::query::Scope;
 use crate::storage::Fault;
 use crate::types::NewJob;
@@ -76,10 +77,10 @@ impl Fleet {
     /// Works until nothing is left to do, or the store is closed.
     fn work(&self, name: &str) -> Option<()> {
         let worker =
-            self.persist(|| self.store.register_worker(NewWorker::new(name).kind("pc")))?;
+            self.persist(|| self.store.register_worker(crate::NewWorker::new(name).kind("pc")))?;
         // A lease whose commit failed may have been stored, and is taken up.
         let request = worker.request(LENGTH).resume().keep_alive();
-        while let Some(mut lease) = self.persist(|| request.clone().send()?.wait())? {
+        while let Some(mut lease) = self.persist(|| Ok(request.clone().wait()?.leased()))? {
             let held = &self.held[(lease.range().start / POSITIONS) as usize];
             assert!(!held.swap(true, Ordering::SeqCst), "two hold one job");
             if let Some(batch) = lease.next_batch(1 + roll(2)) {

@@ -15,7 +15,8 @@ use crate::schema::meta;
 use crate::schema::{key, tables};
 use crate::storage::{EngineSnapshot, MemoryEngine, Write};
 use crate::time::Timestamp;
-use crate::types::command::{Action, LeaseCommand, LeaseTerms};
+use crate::types::command::LeaseTerms;
+use crate::types::{Action, LeaseCommand};
 use crate::types::{JobId, NewJob, Token, WorkerId};
 
 /// The prefix of the job whose worker is damaged.
